@@ -1,1 +1,68 @@
+"""The AMQP 1.0 protocol without I/O: bytes and the time go in, events and bytes come out.
 
+Open ``connection.py`` for the byte stream, the opening handshake and heartbeats, ``session.py`` for channels and windows,
+``link.py`` for credit and message transfer, ``delivery.py`` for what is in flight, ``sasl.py`` for authentication,
+``states.py`` for every legal state change and ``events.py`` for what the engine reports.
+"""
+
+from amqp10.engine.connection import Connection
+from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
+from amqp10.engine.events import (
+    ConnectionClosed,
+    ConnectionFailed,
+    ConnectionOpened,
+    DeliveriesUpdated,
+    DeliveryAborted,
+    Event,
+    LinkAttached,
+    LinkDetached,
+    LinkFlow,
+    LinkRequested,
+    SessionBegun,
+    SessionEnded,
+    SessionRequested,
+)
+from amqp10.engine.link import LinkEndpoint, ReceiverLink, SenderLink
+from amqp10.engine.sasl import (
+    AnonymousMechanism,
+    ClientMechanism,
+    ExternalMechanism,
+    PlainMechanism,
+    SaslClient,
+    SaslServer,
+)
+from amqp10.engine.session import Session
+from amqp10.engine.states import ConnectionState, EndpointRole, LinkState, SessionState
+
+__all__ = [
+    "AnonymousMechanism",
+    "ClientMechanism",
+    "Connection",
+    "ConnectionClosed",
+    "ConnectionFailed",
+    "ConnectionOpened",
+    "ConnectionState",
+    "DeliveriesUpdated",
+    "DeliveryAborted",
+    "EndpointRole",
+    "Event",
+    "ExternalMechanism",
+    "IncomingDelivery",
+    "LinkAttached",
+    "LinkDetached",
+    "LinkEndpoint",
+    "LinkFlow",
+    "LinkRequested",
+    "LinkState",
+    "OutgoingDelivery",
+    "PlainMechanism",
+    "ReceiverLink",
+    "SaslClient",
+    "SaslServer",
+    "SenderLink",
+    "Session",
+    "SessionBegun",
+    "SessionEnded",
+    "SessionRequested",
+    "SessionState",
+]

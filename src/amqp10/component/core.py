@@ -1,0 +1,456 @@
+"""The component's inner loop: who may call, what is waited for, which events fire and when.
+
+Rules (see docs/architecture.md, "events and threads"): one thread drives an instance; events fire on it, one at a time, inside
+methods that work the connection. What arises while a handler runs is queued and fires when it has returned, so the stack stays
+flat; state changes take effect at once, so a blocking call made inside a handler still sees its condition met.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from amqp10.component.events import (
+    AMQPConnectedEventParams,
+    AMQPConnectionStatusEventParams,
+    AMQPDisconnectedEventParams,
+    AMQPErrorEventParams,
+    AMQPLinkReadyToSendEventParams,
+    AMQPLogEventParams,
+    AMQPMessageInEventParams,
+    AMQPMessageOutcomeEventParams,
+    AMQPMessageOutEventParams,
+    AMQPReadyToSendEventParams,
+    AMQPSSLServerAuthenticationEventParams,
+    AMQPSSLStatusEventParams,
+)
+from amqp10.component.fields import EventHook
+from amqp10.component.registry import LinkRecord, ReceiverRecord, Registry, SenderRecord, SessionRecord
+from amqp10.component.settings import Settings
+from amqp10.engine.delivery import IncomingDelivery
+from amqp10.engine.events import (
+    ConnectionClosed,
+    ConnectionFailed,
+    ConnectionOpened,
+    DeliveriesUpdated,
+    Event,
+    LinkDetached,
+    LinkFlow,
+    SessionEnded,
+)
+from amqp10.errors import AMQPError, AMQPTimeoutError, ProtocolError
+
+if TYPE_CHECKING:
+    from amqp10.component.pump import Pump
+    from amqp10.engine import Connection
+
+__all__ = ["Core", "Notice"]
+
+logger = logging.getLogger("amqp10")
+
+_LEVELS: Final = {1: logging.INFO, 2: logging.DEBUG, 3: logging.DEBUG}
+_FLUSH_INTERVAL: Final = 0.002
+"""While many messages are being handled, what their handlers sent goes out at least this often (seconds)."""
+
+
+class Notice:
+    """An event that is ready to fire: which hook, and its parameters."""
+
+    __slots__ = ("hook", "params")
+
+    def __init__(self, hook: str, params: object) -> None:
+        self.hook = hook
+        self.params = params
+
+
+class Core:
+    """State, event queue and wait loop. See the module's docstring; the public class stands in ``amqp.py``."""
+
+    __slots__ = (
+        "__weakref__",
+        "_depth",
+        "_dispatching",
+        "_engine",
+        "_failure",
+        "_flush_at",
+        "_guard",
+        "_links",
+        "_on_connected",
+        "_on_connection_status",
+        "_on_disconnected",
+        "_on_error",
+        "_on_link_ready_to_send",
+        "_on_log",
+        "_on_message_in",
+        "_on_message_out",
+        "_on_message_outcome",
+        "_on_ready_to_send",
+        "_on_ssl_server_authentication",
+        "_on_ssl_status",
+        "_opened",
+        "_owner",
+        "_pump",
+        "_queue",
+        "_replenish",
+        "_sessions",
+        "_settings",
+        "_timeout",
+        "_writable",
+        "clock",
+    )
+
+    _timeout: int
+
+    on_connected = EventHook(AMQPConnectedEventParams, "Fires when an attempt to connect has ended, well or badly.")
+    on_connection_status = EventHook(AMQPConnectionStatusEventParams, "Fires when the connection passes a stage.")
+    on_disconnected = EventHook(AMQPDisconnectedEventParams, "Fires once when the connection is gone.")
+    on_error = EventHook(AMQPErrorEventParams, "Fires for a fault that no call of the program's was waiting for.")
+    on_link_ready_to_send = EventHook(
+        AMQPLinkReadyToSendEventParams, "Fires when the credit of a sender link goes from none to some."
+    )
+    on_log = EventHook(AMQPLogEventParams, "Fires for each log message of a level up to ``LogLevel``.")
+    on_message_in = EventHook(AMQPMessageInEventParams, "Fires for each message received; its handler sets the outcome.")
+    on_message_out = EventHook(
+        AMQPMessageOutEventParams, "Fires for each message that has been sent and, if unsettled, has its outcome."
+    )
+    on_message_outcome = EventHook(
+        AMQPMessageOutcomeEventParams, "Fires when the outcome of a message, sent or received, is known."
+    )
+    on_ready_to_send = EventHook(AMQPReadyToSendEventParams, "Fires when a socket that was full takes bytes again.")
+    on_ssl_server_authentication = EventHook(
+        AMQPSSLServerAuthenticationEventParams, "Fires once when the server has shown its certificate."
+    )
+    on_ssl_status = EventHook(AMQPSSLStatusEventParams, "Fires with the progress of the TLS handshake.")
+
+    def __init__(self) -> None:
+        self.clock: Callable[[], float] = time.monotonic
+        self._guard = threading.Lock()
+        self._owner = 0
+        self._depth = 0
+        self._dispatching = False
+        self._queue: deque[Notice | IncomingDelivery | DeliveriesUpdated] = deque()
+        self._engine: Connection | None = None
+        self._pump: Pump | None = None
+        self._opened = False
+        self._writable = False
+        self._failure: AMQPError | None = None
+        self._flush_at = 0.0
+        self._replenish: dict[ReceiverRecord, None] = {}
+        self._sessions: Registry[SessionRecord] = Registry("session")
+        self._links: Registry[LinkRecord] = Registry("link")
+        self._settings = Settings()
+        for hook in _HOOKS:
+            setattr(self, "_" + hook, None)
+
+    # -- one thread at a time --------------------------------------------------------------------------------------
+
+    def _enter(self) -> None:
+        """Begin a public call. Every ``_enter`` has its ``_leave`` in a ``finally``.
+
+        Raises:
+            AMQPError: 211; another thread is inside a call of this instance.
+        """
+        me = threading.get_ident()
+        if self._owner == me:
+            self._depth += 1
+            return
+        if not self._guard.acquire(blocking=False):
+            raise AMQPError(211, "another thread is using this instance; only interrupt() may be called from any thread")
+        self._owner = me
+        self._depth = 1
+
+    def _leave(self) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            self._owner = 0
+            self._guard.release()
+
+    # -- logging ---------------------------------------------------------------------------------------------------
+
+    def _logs(self, level: int) -> bool:
+        """Whether anybody would see a log message of this level."""
+        return level <= self._settings.log_level and (
+            self._on_log is not None or logger.isEnabledFor(_LEVELS.get(level, logging.DEBUG))
+        )
+
+    def _log(self, level: int, kind: str, message: str) -> None:
+        """Log a message: level 1 to 3, type Info, Session or Frame. Never with a secret in it."""
+        if not self._logs(level):
+            return
+        logger.log(_LEVELS.get(level, logging.DEBUG), "%s", message)
+        if self._on_log is not None:
+            self._queue.append(Notice("_on_log", AMQPLogEventParams(level, message, kind)))
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def _post(self, hook: str, params: object) -> None:
+        """Queue an event; it fires when the running handler has returned."""
+        if getattr(self, hook) is not None:
+            self._queue.append(Notice(hook, params))
+
+    def _post_error(self, error: AMQPError) -> None:
+        self._log(1, "Info", f"error: {error}")
+        self._post("_on_error", AMQPErrorEventParams(error.code, error.message))
+
+    def _dispatch(self) -> None:
+        """Fire what is queued, unless a handler is running: then it waits for that to return."""
+        if self._dispatching or not self._queue:
+            return
+        self._dispatching = True
+        queue = self._queue
+        try:
+            while queue:
+                event = queue.popleft()
+                kind = type(event)
+                if kind is IncomingDelivery:
+                    self._deliver(event)  # type: ignore[arg-type]
+                elif kind is DeliveriesUpdated:
+                    self._conclude(event)  # type: ignore[arg-type]
+                else:
+                    handler = getattr(self, event.hook)  # type: ignore[union-attr]
+                    if handler is not None:
+                        handler(event.params)  # type: ignore[union-attr]
+                now = self.clock()
+                if now >= self._flush_at:
+                    self._flush_at = now + _FLUSH_INTERVAL
+                    self._keep_alive(now)
+        finally:
+            self._dispatching = False
+            if self._replenish and not queue:
+                self._restore_credit()
+
+    def _keep_alive(self, now: float) -> None:
+        """Between handlers: let out what they sent, and the heartbeat when it is due."""
+        pump = self._pump
+        if pump is None:
+            return
+        engine = pump.engine
+        due = engine.next_deadline()
+        if due is not None and now >= due:
+            # Only our own silence matters here: what the peer sent waits in the socket and has not been looked at.
+            engine.send_heartbeat(now)
+        pump.flush()
+
+    def _restore_credit(self) -> None:
+        """Top up the automatic links whose messages have been handled; one flow each."""
+        for record in self._replenish:
+            link = record.engine
+            if link.attached and link.credit <= record.threshold:
+                link.flow(record.initial_credit)
+        self._replenish.clear()
+
+    def _deliver(self, delivery: IncomingDelivery) -> None:
+        raise NotImplementedError
+
+    def _conclude(self, update: DeliveriesUpdated) -> None:
+        raise NotImplementedError
+
+    # -- what the engine reports -----------------------------------------------------------------------------------
+
+    def _take(self, events: list[Event]) -> None:
+        """The pump's sink: state changes at once, events into the queue."""
+        queue = self._queue
+        for event in events:
+            kind = type(event)
+            if kind is IncomingDelivery:
+                record: ReceiverRecord = event.link.context  # type: ignore[union-attr]
+                if record.automatic:
+                    queue.append(event)  # type: ignore[arg-type]
+                else:
+                    self._take_fetched(record, event)  # type: ignore[arg-type]
+            elif kind is DeliveriesUpdated:
+                queue.append(event)  # type: ignore[arg-type]
+            else:
+                self._apply(event)
+
+    def _take_fetched(self, record: ReceiverRecord, delivery: IncomingDelivery) -> None:
+        raise NotImplementedError
+
+    def _apply(self, event: Event) -> None:
+        if isinstance(event, LinkFlow):
+            self._on_flow(event)
+        elif isinstance(event, LinkDetached):
+            self._on_detached(event)
+        elif isinstance(event, SessionEnded):
+            self._on_session_ended(event)
+        elif isinstance(event, ConnectionOpened):
+            self._opened = True
+        elif isinstance(event, ConnectionClosed):
+            self._on_closed(event)
+        elif isinstance(event, ConnectionFailed):
+            self._lose(event.error)
+        self._log_event(event)
+
+    def _log_event(self, event: Event) -> None:
+        if self._logs(2):
+            self._log(2, "Session", repr(event))
+
+    def _on_flow(self, event: LinkFlow) -> None:
+        record = event.link.context
+        if not isinstance(record, SenderRecord):
+            return
+        link = record.engine
+        if link.drain:
+            # Nothing is held back here: what was sent took its credit, so the rest can be given back at once.
+            link.drained()
+        if link.credit <= 0:
+            record.announced = False
+        elif not record.announced:
+            record.announced = True
+            self._post("_on_link_ready_to_send", AMQPLinkReadyToSendEventParams(self, record.name))
+
+    def _on_detached(self, event: LinkDetached) -> None:
+        record = event.link.context
+        if record is None or self._links.get(record.name) is not record:
+            return  # refused, or closed from here: the call that waits for it says what happened
+        error = event.error or ProtocolError("the peer closed the link and gave no reason")
+        self._forget_link(record, error)
+        self._log(1, "Info", f"link {record.name!r} ended by the peer: {error.message}")
+        self._post_error(error)
+
+    def _on_session_ended(self, event: SessionEnded) -> None:
+        record = event.session.context
+        if record is None or self._sessions.get(record.name) is not record:
+            return
+        error = event.error or ProtocolError("the peer ended the session and gave no reason")
+        self._forget_session(record, error)
+        self._log(1, "Info", f"session {record.name!r} ended: {error.message}")
+        self._post_error(error)
+
+    def _on_closed(self, event: ConnectionClosed) -> None:
+        if event.by_peer:
+            self._lose(event.error or ProtocolError("the peer closed the connection and gave no reason"))
+        else:
+            self._opened = False
+
+    def _forget_link(self, record: LinkRecord, error: AMQPError | None) -> None:
+        self._links.remove(record.name, error)
+        record.session.links.pop(record.name, None)
+        if isinstance(record, ReceiverRecord):
+            self._replenish.pop(record, None)
+
+    def _forget_session(self, record: SessionRecord, error: AMQPError | None) -> None:
+        for link in list(record.links.values()):
+            self._forget_link(link, error)
+        self._sessions.remove(record.name, error)
+
+    def _lose(self, error: AMQPError) -> None:
+        """The connection is gone, not by our wish. The call that works it raises this; see :meth:`_raise_failure`."""
+        self._opened = False
+        if self._failure is None:
+            self._failure = error
+
+    # -- waiting ---------------------------------------------------------------------------------------------------
+
+    def _raise_failure(self) -> None:
+        """Tear down after the connection was lost, fire ``on_disconnected`` and raise what ended it."""
+        error = self._failure
+        if error is None:
+            return
+        self._failure = None
+        self._tear_down(error)
+        self._dispatch()
+        raise error
+
+    def _tear_down(self, error: AMQPError | None) -> None:
+        raise NotImplementedError
+
+    def _turn(self, wait: float | None) -> None:
+        """One round of the pump, then fire what came of it."""
+        pump = self._pump
+        assert pump is not None
+        try:
+            pump.turn(wait)
+        except AMQPError as error:
+            if error.code == 10004:
+                raise
+            self._lose(error)
+        if not self._writable and self._opened and not pump.blocked:
+            self._writable = True
+            self._post("_on_ready_to_send", AMQPReadyToSendEventParams())
+        self._dispatch()
+        if self._replenish:
+            self._restore_when_idle()
+        self._raise_failure()
+
+    def _restore_when_idle(self) -> None:
+        if not self._queue:
+            self._restore_credit()
+
+    def _work(self, done: Callable[[], bool], limit: float, what: str, *, absolute: bool | None = None) -> None:
+        """Work the connection until a condition holds.
+
+        Args:
+            done: the condition.
+            limit: the time-out in seconds; 0 for none.
+            what: what is being waited for, for the message of the time-out.
+            absolute: whether the time-out counts from the start, rather than from the last byte that moved;
+                by default as the setting ``AbsoluteTimeout`` says.
+
+        Raises:
+            AMQPTimeoutError: 201.
+            InterruptedCallError: 10004; ``interrupt()`` was called.
+            AMQPError: the connection was lost.
+        """
+        if done():
+            return
+        pump = self._pump
+        assert pump is not None
+        if absolute is None:
+            absolute = self._settings.absolute_timeout
+        start = self.clock()
+        moved = pump.moved
+        waiter = pump.waiter
+        waiter.begin()
+        try:
+            while not done():
+                wait: float | None = None
+                if limit > 0:
+                    now = self.clock()
+                    if not absolute and pump.moved != moved:
+                        moved = pump.moved
+                        start = now
+                    wait = start + limit - now
+                    if wait <= 0:
+                        raise AMQPTimeoutError(f"time-out after {limit:g} seconds while {what}")
+                self._turn(wait)
+                if self._pump is not pump:
+                    raise AMQPError(1117, f"the connection was closed while {what}")
+        finally:
+            waiter.end()
+
+    def _limit(self) -> float:
+        """The time-out of calls that wait for an answer of the peer. With ``timeout`` 0, which never waits to send,
+        answers are still waited for, as long as a default time-out would allow."""
+        return float(self._timeout or 60)
+
+    def _connected_pump(self) -> Pump:
+        """The pump of the open connection.
+
+        Raises:
+            AMQPError: 1117; there is none. The error of a connection that was just lost comes first.
+        """
+        self._raise_failure()
+        pump = self._pump
+        if pump is None or not self._opened:
+            raise AMQPError(1117, "not connected: call connect() first")
+        return pump
+
+    def _flushed(self) -> bool:
+        pump = self._pump
+        return pump is None or pump.flush()
+
+    def _session_index(self, name: str) -> int:
+        return self._sessions.index_of(name)
+
+    def _link_index(self, name: str) -> int:
+        return self._links.index_of(name)
+
+
+_HOOKS: Final = tuple(name for name, value in vars(Core).items() if isinstance(value, EventHook))
+
+

@@ -1,0 +1,352 @@
+"""Typed descriptors for the properties of :class:`~amqp10.component.amqp.AMQP`.
+
+A property is one line in the class body: IDEs, ``help()`` and type checkers see a real attribute with its type, and
+assignment is checked where it happens. The values live in slots of the instance, so that a misspelt attribute name is
+an ``AttributeError``. Reading a wrong Python type is a ``TypeError``; a value that is out of range or malformed, an
+:class:`~amqp10.errors.AMQPError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Protocol, Self, TypeVar, overload
+
+from amqp10.errors import AMQPError
+
+if TYPE_CHECKING:
+    from amqp10.component.messages import MessageDraft, MessageView
+
+__all__ = [
+    "BoolProperty",
+    "DraftBool",
+    "DraftEnum",
+    "DraftInt",
+    "DraftText",
+    "EnumProperty",
+    "EventHook",
+    "FastText",
+    "IntProperty",
+    "Property",
+    "ReadOnlyDraftText",
+    "ReceivedField",
+    "TextProperty",
+]
+
+T = TypeVar("T")
+E = TypeVar("E", bound=IntEnum)
+
+INT32 = (-(2**31), 2**31 - 1)
+
+
+class _Owner(Protocol):
+    """What the descriptors need of the class they stand in."""
+
+    _draft: MessageDraft
+
+    @property
+    def _received(self) -> MessageView: ...
+
+    def _check_unlocked(self, name: str, code: int) -> None:
+        """Raise ``code`` when the property cannot change now because of the connection."""
+
+
+def check_int(name: str, value: object, minimum: int, maximum: int) -> int:
+    """``value`` as a plain int, or the error that says why it cannot be one."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if not minimum <= value <= maximum:
+        raise AMQPError(604, f"{name} must be between {minimum} and {maximum}, not {value}")
+    return int(value)
+
+
+def check_text(name: str, value: object) -> str:
+    """``value`` as a str that has an encoding, or the error that says why it cannot be one."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    return value
+
+
+def check_bool(name: str, value: object) -> bool:
+    """``value`` as a bool; 0 and 1 are not taken for one, because they are usually a slip."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
+    return value
+
+
+class Property(Generic[T]):
+    """A settable property whose value stands in a slot of the instance.
+
+    Args:
+        doc: the docstring shown by ``help()``.
+        locked: the error code for a change while connected; 0 when the property may change at any time.
+    """
+
+    __slots__ = ("__doc__", "_locked", "_slot", "name")
+
+    def __init__(self, doc: str, *, locked: int = 0) -> None:
+        self.__doc__ = doc
+        self._locked = locked
+        self.name = ""
+        self._slot = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+        self._slot = "_" + name
+
+    @overload
+    def __get__(self, obj: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, obj: _Owner, owner: type) -> T: ...
+    def __get__(self, obj: _Owner | None, owner: type) -> Self | T:
+        if obj is None:
+            return self
+        value: T = getattr(obj, self._slot)
+        return value
+
+    def _checked(self, value: Any) -> T:
+        raise NotImplementedError
+
+    def _store(self, obj: _Owner, value: Any) -> None:
+        checked = self._checked(value)
+        if self._locked:
+            obj._check_unlocked(self.name, self._locked)
+        setattr(obj, self._slot, checked)
+
+
+class TextProperty(Property[str]):
+    """A str. ``secret`` ones never show in an error."""
+
+    __slots__ = ()
+
+    def __set__(self, obj: _Owner, value: str) -> None:
+        self._store(obj, value)
+
+    def _checked(self, value: Any) -> str:
+        text = check_text(self.name, value)
+        if "\0" in text:
+            raise AMQPError(604, f"{self.name} must not contain a NUL character")
+        return text
+
+
+class IntProperty(Property[int]):
+    """An int within bounds, both included."""
+
+    __slots__ = ("_maximum", "_minimum")
+
+    def __init__(self, doc: str, *, minimum: int = 0, maximum: int = INT32[1], locked: int = 0) -> None:
+        super().__init__(doc, locked=locked)
+        self._minimum = minimum
+        self._maximum = maximum
+
+    def __set__(self, obj: _Owner, value: int) -> None:
+        self._store(obj, value)
+
+    def _checked(self, value: Any) -> int:
+        return check_int(self.name, value, self._minimum, self._maximum)
+
+
+class BoolProperty(Property[bool]):
+    """A bool."""
+
+    __slots__ = ()
+
+    def __set__(self, obj: _Owner, value: bool) -> None:
+        self._store(obj, value)
+
+    def _checked(self, value: Any) -> bool:
+        return check_bool(self.name, value)
+
+
+class EnumProperty(Property[E]):
+    """A member of an enumeration; its number is taken as well."""
+
+    __slots__ = ("_enum",)
+
+    def __init__(self, enum: type[E], doc: str, *, locked: int = 0) -> None:
+        super().__init__(doc, locked=locked)
+        self._enum = enum
+
+    def __set__(self, obj: _Owner, value: E | int) -> None:
+        self._store(obj, value)
+
+    def _checked(self, value: Any) -> E:
+        return check_enum(self.name, self._enum, value)
+
+
+def check_enum(name: str, enum: type[E], value: object) -> E:
+    """The member of ``enum`` that ``value`` is or stands for."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    try:
+        return enum(value)
+    except ValueError:
+        known = ", ".join(f"{member.name} ({member.value})" for member in enum)
+        raise AMQPError(604, f"{name} must be one of {known}; not {int(value)}") from None
+
+
+# -- the message to be sent ------------------------------------------------------------------------------------------
+#
+# These are on the hot path of sending: one attribute of the draft each, and the draft is told what went stale.
+
+
+class _DraftField(Generic[T]):
+    __slots__ = ("__doc__", "field", "name")
+
+    def __init__(self, doc: str) -> None:
+        self.__doc__ = doc
+        self.name = ""
+        self.field = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+        self.field = name.removeprefix("message_")
+
+    @overload
+    def __get__(self, obj: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, obj: _Owner, owner: type) -> T: ...
+    def __get__(self, obj: _Owner | None, owner: type) -> Self | T:
+        if obj is None:
+            return self
+        value: T = getattr(obj._draft, self.field)
+        return value
+
+
+class DraftText(_DraftField[str]):
+    """A text field of the message to be sent."""
+
+    __slots__ = ("_ascii",)
+
+    def __init__(self, doc: str, *, ascii_only: bool = False) -> None:
+        super().__init__(doc)
+        self._ascii = ascii_only
+
+    def __set__(self, obj: _Owner, value: str) -> None:
+        if type(value) is not str:
+            value = str(check_text(self.name, value))
+        if self._ascii and not value.isascii():
+            raise AMQPError(604, f"{self.name} is a symbol and must be ASCII")
+        obj._draft.set(self.field, value)
+
+
+class FastText(_DraftField[str]):
+    """A text field that changes with every message: nothing else of the draft goes stale with it."""
+
+    __slots__ = ()
+
+    def __set__(self, obj: _Owner, value: str) -> None:
+        if type(value) is not str:
+            value = str(check_text(self.name, value))
+        setattr(obj._draft, self.field, value)
+
+
+class ReadOnlyDraftText(_DraftField[str]):
+    """A text field of the message to be sent that only the class itself sets."""
+
+    __slots__ = ()
+
+    def __set__(self, obj: _Owner, value: Never) -> NoReturn:
+        raise AttributeError(f"{self.name} is read-only")
+
+
+class DraftInt(_DraftField[int]):
+    """A number of the message to be sent, within bounds, both included."""
+
+    __slots__ = ("_maximum", "_minimum")
+
+    def __init__(self, doc: str, *, minimum: int, maximum: int) -> None:
+        super().__init__(doc)
+        self._minimum = minimum
+        self._maximum = maximum
+
+    def __set__(self, obj: _Owner, value: int) -> None:
+        obj._draft.set(self.field, check_int(self.name, value, self._minimum, self._maximum))
+
+
+class DraftBool(_DraftField[bool]):
+    """A flag of the message to be sent."""
+
+    __slots__ = ()
+
+    def __set__(self, obj: _Owner, value: bool) -> None:
+        obj._draft.set(self.field, check_bool(self.name, value))
+
+
+class DraftEnum(_DraftField[E]):
+    """An enumerated field of the message to be sent."""
+
+    __slots__ = ("_enum",)
+
+    def __init__(self, enum: type[E], doc: str) -> None:
+        super().__init__(doc)
+        self._enum = enum
+
+    def __set__(self, obj: _Owner, value: E | int) -> None:
+        obj._draft.set(self.field, value if type(value) is self._enum else check_enum(self.name, self._enum, value))
+
+
+# -- the message received last ---------------------------------------------------------------------------------------
+
+
+class ReceivedField(Generic[T]):
+    """A field of the message received last; decoded when it is first looked at."""
+
+    __slots__ = ("__doc__", "field", "name")
+
+    def __init__(self, doc: str) -> None:
+        self.__doc__ = doc
+        self.name = ""
+        self.field = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+        self.field = name.removeprefix("received_message_")
+
+    @overload
+    def __get__(self, obj: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, obj: _Owner, owner: type) -> T: ...
+    def __get__(self, obj: _Owner | None, owner: type) -> Self | T:
+        if obj is None:
+            return self
+        value: T = getattr(obj._received, self.field)
+        return value
+
+    def __set__(self, obj: _Owner, value: Never) -> NoReturn:
+        raise AttributeError(f"{self.name} is read-only")
+
+
+# -- event hooks -----------------------------------------------------------------------------------------------------
+
+P = TypeVar("P")
+
+
+class EventHook(Generic[P]):
+    """An ``on_...`` property: any callable that takes the event's parameters, or None for no handler."""
+
+    __slots__ = ("__doc__", "_slot", "name")
+
+    def __init__(self, params: type[P], doc: str) -> None:
+        self.__doc__ = doc
+        self.name = ""
+        self._slot = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+        self._slot = "_" + name
+
+    @overload
+    def __get__(self, obj: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, obj: object, owner: type) -> Callable[[P], object] | None: ...
+    def __get__(self, obj: object | None, owner: type) -> Self | Callable[[P], object] | None:
+        if obj is None:
+            return self
+        hook: Callable[[P], object] | None = getattr(obj, self._slot)
+        return hook
+
+    def __set__(self, obj: object, value: Callable[[P], object] | None) -> None:
+        if value is not None and not callable(value):
+            raise TypeError(f"{self.name} must be a callable or None, not {type(value).__name__}")
+        setattr(obj, self._slot, value)

@@ -1,0 +1,336 @@
+"""The message families of the component: the draft that is being composed, and views of encoded messages.
+
+The draft (``message_*``) keeps the encoding of everything that did not change since the last message, so that a program
+that sends many alike pays only for the id and the value. A view (``received_message_*``, ``incoming_message_*``,
+``outgoing_message_*``) holds the encoded message and decodes a section when one of its fields is first looked at.
+Messaging, "message format".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from amqp10.codec import Symbol, Timestamp, UByte, UInt
+from amqp10.codec.encode import encode_binary, encode_string, encode_value
+from amqp10.component import values
+from amqp10.component.enums import ValueType
+from amqp10.errors import AMQPError
+from amqp10.wire.message import Message
+from amqp10.wire.messaging import Header, Properties
+
+if TYPE_CHECKING:
+    from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
+
+__all__ = ["EMPTY_VIEW", "MessageDraft", "MessageView"]
+
+_PROPERTIES: Final = b"\x00\x53\x73"
+_AMQP_VALUE: Final = b"\x00\x53\x77"
+_DATA: Final = b"\x00\x53\x75"
+_LIST8: Final = [bytes((0xC0, size)) for size in range(256)]
+
+
+class MessageDraft:
+    """The message being composed: the ``message_*`` properties, and their encoding."""
+
+    __slots__ = (
+        "_header",
+        "_stale",
+        "_tail",
+        "_tail_count",
+        "absolute_expiry_time",
+        "content_encoding",
+        "content_type",
+        "correlation_id",
+        "creation_time",
+        "delivery_count",
+        "durable",
+        "first_acquirer",
+        "group_id",
+        "group_sequence",
+        "id",
+        "link_name",
+        "priority",
+        "reply_to",
+        "reply_to_group_id",
+        "settled",
+        "subject",
+        "to",
+        "ttl",
+        "user_id",
+        "value",
+        "value_type",
+    )
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Every field at its default."""
+        self.absolute_expiry_time = 0
+        self.content_encoding = ""
+        self.content_type = ""
+        self.correlation_id = ""
+        self.creation_time = 0
+        self.delivery_count = 0
+        self.durable = False
+        self.first_acquirer = False
+        self.group_id = ""
+        self.group_sequence = 0
+        self.id = ""
+        self.link_name = ""
+        self.priority = 4
+        self.reply_to = ""
+        self.reply_to_group_id = ""
+        self.settled = True
+        self.subject = ""
+        self.to = ""
+        self.ttl = -1
+        self.user_id = ""
+        self.value = ""
+        self.value_type: ValueType = ValueType.mvtNull
+        self._stale = False
+        self._header = b""
+        self._tail = b""
+        self._tail_count = 0
+
+    def set(self, field: str, value: Any) -> None:
+        """Set a field that has a part in the cached encoding."""
+        setattr(self, field, value)
+        self._stale = True
+
+    def encode(self) -> bytes:
+        """The encoded message (messaging, "message format").
+
+        Raises:
+            AMQPError: 604; the value is not of its type, or a text cannot be encoded.
+        """
+        if self._stale:
+            self._refresh()
+        try:
+            if self.id:
+                fields = encode_string(self.id) + self._tail
+            elif self._tail:
+                fields = b"\x40" + self._tail
+            else:
+                return self._header + self._body()
+        except UnicodeEncodeError as error:
+            raise AMQPError(604, f"message_id cannot be encoded as UTF-8: {error.reason}") from None
+        size = len(fields) + 1
+        if size < 256:
+            return (
+                self._header + _PROPERTIES + _LIST8[size] + bytes((self._tail_count + 1,)) + fields + self._body()
+            )
+        head = b"\xd0" + (size + 3).to_bytes(4, "big") + (self._tail_count + 1).to_bytes(4, "big")
+        return self._header + _PROPERTIES + head + fields + self._body()
+
+    def _body(self) -> bytes:
+        kind = self.value_type
+        text = self.value
+        if kind is ValueType.mvtString:
+            try:
+                return _AMQP_VALUE + encode_string(text)
+            except UnicodeEncodeError as error:
+                raise AMQPError(604, f"message_value cannot be encoded as UTF-8: {error.reason}") from None
+        value = values.to_amqp(kind, text, "message_value")
+        if kind is ValueType.mvtBinary:
+            assert isinstance(value, bytes)
+            return _DATA + encode_binary(value)
+        return _AMQP_VALUE + encode_value(value)
+
+    def _refresh(self) -> None:
+        """Encode anew what is kept between messages: the header, and the properties behind the message id."""
+        header = Header(
+            durable=True if self.durable else None,
+            priority=UByte(self.priority) if self.priority != 4 else None,
+            ttl=UInt(self.ttl) if self.ttl >= 0 else None,
+            first_acquirer=True if self.first_acquirer else None,
+            delivery_count=UInt(self.delivery_count) if self.delivery_count else None,
+        )
+        self._header = header.encode() if header != Header() else b""
+        binary = self.value_type is ValueType.mvtBinary
+        fields: list[object] = [
+            self.user_id.encode("utf-8", "surrogateescape") if self.user_id else None,
+            self.to or None,
+            self.subject or None,
+            self.reply_to or None,
+            self.correlation_id or None,
+            Symbol(self.content_type) if binary and self.content_type else None,
+            Symbol(self.content_encoding) if binary and self.content_encoding else None,
+            Timestamp(self.absolute_expiry_time) if self.absolute_expiry_time > 0 else None,
+            Timestamp(self.creation_time) if self.creation_time > 0 else None,
+            self.group_id or None,
+            UInt(self.group_sequence) if self.group_id and self.group_sequence >= 0 else None,
+            self.reply_to_group_id or None,
+        ]
+        while fields and fields[-1] is None:
+            fields.pop()
+        self._tail_count = len(fields)
+        self._tail = b"".join(encode_value(field) for field in fields)
+        self._stale = False
+
+
+def id_text(value: object) -> str:
+    """A message id or correlation id as text: ulong in decimal, uuid canonical, binary in hexadecimal."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, (int, UUID)):
+        return str(value)
+    return repr(value)
+
+
+class MessageView:
+    """An encoded message, read field by field. Fields that are absent read as the reference's defaults.
+
+    Every attribute raises :class:`AMQPError` 604 when the section it stands in cannot be decoded.
+    """
+
+    __slots__ = ("_body", "_message", "_payload", "delivery", "link_name", "settled", "simplified_json")
+
+    def __init__(
+        self,
+        payload: bytes,
+        link_name: str,
+        settled: bool,
+        delivery: IncomingDelivery | OutgoingDelivery | None = None,
+        simplified_json: bool = True,
+    ) -> None:
+        self._payload = payload
+        self.link_name = link_name
+        self.settled = settled
+        self.delivery = delivery
+        self.simplified_json = simplified_json
+        self._message: Message | None = None
+        self._body: tuple[ValueType, str] | None = None
+
+    @property
+    def message(self) -> Message:
+        """The message with all its sections."""
+        message = self._message
+        if message is None:
+            message = self._message = Message.decode(self._payload)
+        return message
+
+    @property
+    def _properties(self) -> Properties | None:
+        return self.message.properties
+
+    @property
+    def _header(self) -> Header | None:
+        return self.message.header
+
+    def _text(self, name: str) -> str:
+        properties = self.message.properties
+        value = getattr(properties, name) if properties is not None else None
+        return str(value) if value is not None else ""
+
+    @property
+    def absolute_expiry_time(self) -> int:
+        properties = self._properties
+        value = properties.absolute_expiry_time if properties is not None else None
+        return int(value) if value is not None else -1
+
+    @property
+    def content_encoding(self) -> str:
+        return self._text("content_encoding")
+
+    @property
+    def content_type(self) -> str:
+        return self._text("content_type")
+
+    @property
+    def correlation_id(self) -> str:
+        properties = self._properties
+        return id_text(properties.correlation_id) if properties is not None else ""
+
+    @property
+    def creation_time(self) -> int:
+        properties = self._properties
+        value = properties.creation_time if properties is not None else None
+        return int(value) if value is not None else -1
+
+    @property
+    def delivery_count(self) -> int:
+        header = self._header
+        return int(header.delivery_count or 0) if header is not None else 0
+
+    @property
+    def durable(self) -> bool:
+        header = self._header
+        return bool(header.durable) if header is not None else False
+
+    @property
+    def first_acquirer(self) -> bool:
+        header = self._header
+        return bool(header.first_acquirer) if header is not None else False
+
+    @property
+    def group_id(self) -> str:
+        return self._text("group_id")
+
+    @property
+    def group_sequence(self) -> int:
+        properties = self._properties
+        value = properties.group_sequence if properties is not None else None
+        return int(value) if value is not None else -1
+
+    @property
+    def id(self) -> str:
+        properties = self._properties
+        return id_text(properties.message_id) if properties is not None else ""
+
+    @property
+    def priority(self) -> int:
+        header = self._header
+        value = header.priority if header is not None else None
+        return int(value) if value is not None else 4
+
+    @property
+    def reply_to(self) -> str:
+        return self._text("reply_to")
+
+    @property
+    def reply_to_group_id(self) -> str:
+        return self._text("reply_to_group_id")
+
+    @property
+    def subject(self) -> str:
+        return self._text("subject")
+
+    @property
+    def to(self) -> str:
+        return self._text("to")
+
+    @property
+    def ttl(self) -> int:
+        header = self._header
+        value = header.ttl if header is not None else None
+        return int(value) if value is not None else -1
+
+    @property
+    def user_id(self) -> str:
+        properties = self._properties
+        value = properties.user_id if properties is not None else None
+        return bytes(value).decode("utf-8", "surrogateescape") if value is not None else ""
+
+    def _decoded_body(self) -> tuple[ValueType, str]:
+        body = self._body
+        if body is None:
+            body = self._body = values.body_text(self.message, self.simplified_json)
+        return body
+
+    @property
+    def value(self) -> str:
+        return self._decoded_body()[1]
+
+    @property
+    def value_type(self) -> ValueType:
+        return self._decoded_body()[0]
+
+    def check(self) -> None:
+        """Decode every section once, so that a message that cannot be decoded is found out before it is handed on."""
+        self.message.validate()

@@ -1,0 +1,91 @@
+"""The metadata of outcomes: what the ``RejectError...`` and ``Modified...`` settings hold inside a handler.
+
+Messaging, "rejected" and "modified". A fresh object stands behind those settings for each handler call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from amqp10.codec import Symbol
+from amqp10.component import values
+from amqp10.errors import AMQPError
+from amqp10.wire.messaging import DeliveryState, Modified, Rejected
+from amqp10.wire.performatives import Error
+
+__all__ = ["OutcomeMetadata"]
+
+_DEFAULT_CONDITION = "amqp:internal-error"
+
+
+class OutcomeMetadata:
+    """Why a message was rejected, or how it is to be modified."""
+
+    __slots__ = ("annotations", "condition", "delivery_failed", "description", "undeliverable_here")
+
+    def __init__(self) -> None:
+        self.condition = ""
+        self.description = ""
+        self.delivery_failed = False
+        self.undeliverable_here = False
+        self.annotations: Mapping[object, object] | None = None
+
+    @classmethod
+    def from_state(cls, state: DeliveryState | None) -> OutcomeMetadata:
+        """What the peer said with an outcome."""
+        metadata = cls()
+        if isinstance(state, Rejected):
+            if state.error is not None:
+                metadata.condition = str(state.error.condition)
+                metadata.description = state.error.description or ""
+        elif isinstance(state, Modified):
+            metadata.delivery_failed = bool(state.delivery_failed)
+            metadata.undeliverable_here = bool(state.undeliverable_here)
+            metadata.annotations = state.message_annotations
+        return metadata
+
+    def set_condition(self, text: str) -> None:
+        """Set the error condition: a symbol.
+
+        Raises:
+            AMQPError: 604; it is not ASCII.
+        """
+        if not text.isascii():
+            raise AMQPError(604, "RejectErrorCondition is a symbol and must be ASCII")
+        self.condition = text
+
+    def set_annotations(self, text: str) -> None:
+        """Set the message annotations from the JSON of one AMQP map; empty text for none.
+
+        Raises:
+            AMQPError: 604; it is something else.
+        """
+        if not text:
+            self.annotations = None
+            return
+        value = values.from_json(text, "ModifiedMessageAnnotations")
+        if not isinstance(value, Mapping):
+            raise AMQPError(604, "ModifiedMessageAnnotations must be the JSON of an AMQP map")
+        self.annotations = value
+
+    def annotations_text(self, simplified: bool) -> str:
+        """The message annotations as JSON; empty when there are none."""
+        return "" if self.annotations is None else values.to_json(self.annotations, simplified)
+
+    def rejected(self) -> Rejected:
+        """The outcome *rejected*, with the error where one was given."""
+        if not self.condition and not self.description:
+            return Rejected()
+        return Rejected(
+            error=Error(
+                condition=Symbol(self.condition or _DEFAULT_CONDITION), description=self.description or None
+            )
+        )
+
+    def modified(self) -> Modified:
+        """The outcome *modified*."""
+        return Modified(
+            delivery_failed=True if self.delivery_failed else None,
+            undeliverable_here=True if self.undeliverable_here else None,
+            message_annotations=dict(self.annotations) if self.annotations else None,  # type: ignore[arg-type]
+        )

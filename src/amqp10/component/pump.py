@@ -1,0 +1,152 @@
+"""The pump: moves bytes between a transport and the engine, and time into the engine.
+
+It knows no AMQP and no program: what the engine reports goes to a sink. One call of :meth:`Pump.turn` is one round of
+"write what is due, wait, read what is there, do what time asks for".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from amqp10.engine import Connection, Event
+    from amqp10.net.tcp import Waiter
+
+__all__ = ["Pump", "Transport"]
+
+RECEIVE_SIZE: Final = 262144
+"""How much is read at once: large enough for a thousand small messages, small enough to stay in a cache."""
+
+
+class Transport(Protocol):
+    """What the pump needs of a connection to the peer; plain TCP and TLS both have it."""
+
+    def recv(self, max_bytes: int = RECEIVE_SIZE) -> bytes | None:
+        """Bytes that have arrived; None when there are none yet, empty when the peer has ended the stream."""
+        ...
+
+    def send(self, buffers: list[bytes | memoryview]) -> int:
+        """Take as many octets of the buffers as fit now; return how many."""
+        ...
+
+    def fileno(self) -> int:
+        """The socket to wait on."""
+        ...
+
+    def next_send_time(self) -> float | None:
+        """When sending may go on, where a rate limit holds it back now; None where only the socket decides."""
+        ...
+
+    def close(self, graceful: bool = True) -> None:
+        """Close it."""
+        ...
+
+
+class Pump:
+    """Joins one engine and one transport.
+
+    Args:
+        engine: the protocol.
+        transport: the way to the peer.
+        waiter: waits for the socket, and can be interrupted.
+        clock: the time in seconds; monotonic.
+        sink: receives what the engine reports.
+    """
+
+    __slots__ = ("_unsent", "clock", "engine", "moved", "sink", "transport", "waiter")
+
+    def __init__(
+        self,
+        engine: Connection,
+        transport: Transport,
+        waiter: Waiter,
+        clock: Callable[[], float],
+        sink: Callable[[list[Event]], None],
+    ) -> None:
+        self.engine = engine
+        self.transport = transport
+        self.waiter = waiter
+        self.clock = clock
+        self.sink = sink
+        self._unsent: list[bytes | memoryview] = []
+        self.moved = 0
+        """Counts up whenever any byte was sent or received: inactivity time-outs watch it."""
+
+    @property
+    def blocked(self) -> bool:
+        """Whether bytes wait because the transport takes no more now."""
+        return bool(self._unsent)
+
+    def flush(self) -> bool:
+        """Hand what the engine has to the transport, as far as it takes it. Returns whether nothing is left."""
+        buffers = self.engine.data_to_send(self.clock())
+        if self._unsent:
+            self._unsent += buffers
+            buffers = self._unsent
+        elif not buffers:
+            return True
+        sent = self.transport.send(buffers)
+        if sent:
+            self.moved += 1
+        self._unsent = _rest(buffers, sent)
+        return not self._unsent
+
+    def receive(self) -> bool:
+        """Read what has arrived. Returns whether there was anything."""
+        data = self.transport.recv(RECEIVE_SIZE)
+        if data is None:
+            return False
+        now = self.clock()
+        self.moved += 1
+        self.sink(self.engine.receive_data(data, now) if data else self.engine.receive_eof(now))
+        return True
+
+    def turn(self, wait: float | None) -> None:
+        """One round.
+
+        Args:
+            wait: the longest time to wait for something, in seconds; None for as long as it takes.
+
+        Raises:
+            InterruptedCallError: ``interrupt()`` was called.
+            ConnectionDroppedError: the transport broke.
+        """
+        self.flush()
+        now = self.clock()
+        due = self.engine.next_deadline()
+        if due is not None:
+            wait = due - now if wait is None else min(wait, due - now)
+        writing = bool(self._unsent)
+        if writing:
+            resume = self.transport.next_send_time()
+            if resume is not None:
+                # Held back by a rate limit, not by the socket, which would report that it can be written at once.
+                writing = False
+                wait = resume - now if wait is None else min(wait, resume - now)
+        readable, _ = self.waiter.wait(
+            self.transport.fileno(), read=True, write=writing, timeout=None if wait is None else max(0.0, wait)
+        )
+        if readable:
+            self.receive()
+        now = self.clock()
+        if due is not None and now >= due:
+            self.sink(self.engine.tick(now))
+        self.flush()
+
+    def close(self, graceful: bool) -> None:
+        """Close the transport."""
+        self.transport.close(graceful)
+
+
+def _rest(buffers: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
+    """What is left of the buffers when ``sent`` octets of them have gone."""
+    for i, buffer in enumerate(buffers):
+        size = len(buffer)
+        if sent < size:
+            rest = buffers[i:]
+            if sent:
+                rest[0] = memoryview(buffer)[sent:]
+            return rest
+        sent -= size
+    return []

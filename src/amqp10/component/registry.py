@@ -1,0 +1,224 @@
+"""What the component knows of its sessions and links: names, order, and what became of the ones that are gone.
+
+Names are looked up for every message, indexes only when somebody asks; both stay cheap with thousands of links.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from amqp10.component.enums import LinkRole, ReceiveMode
+from amqp10.errors import AMQPError
+
+if TYPE_CHECKING:
+    from amqp10.engine import IncomingDelivery, ReceiverLink, SenderLink, Session
+
+__all__ = ["LinkRecord", "ReceiverRecord", "Registry", "SenderRecord", "SessionRecord"]
+
+_REMEMBERED = 1000
+"""How many ended names are remembered with the error that ended them."""
+
+
+class SessionRecord:
+    """A session under the name that the program gave it. Its attributes are what ``session_*`` shows."""
+
+    __slots__ = ("engine", "link_limit", "links", "name")
+
+    def __init__(self, name: str, engine: Session, link_limit: int) -> None:
+        self.name = name
+        self.engine = engine
+        self.link_limit = link_limit
+        self.links: dict[str, LinkRecord] = {}
+
+    @property
+    def incoming_window(self) -> int:
+        return self.engine.incoming_window
+
+    @property
+    def outgoing_window(self) -> int:
+        return self.engine.outgoing_window
+
+
+class LinkRecord:
+    """A link under the name that the program gave it. Its attributes are what ``link_*`` shows."""
+
+    __slots__ = ("engine", "name", "session")
+
+    role: LinkRole
+    engine: SenderLink | ReceiverLink
+    receive_mode: ReceiveMode = ReceiveMode.rmAutomatic
+
+    def __init__(self, name: str, session: SessionRecord, engine: SenderLink | ReceiverLink) -> None:
+        self.name = name
+        self.session = session
+        self.engine = engine
+
+    @property
+    def channel_name(self) -> str:
+        return self.session.name
+
+    @property
+    def credit(self) -> int:
+        return self.engine.credit
+
+    @property
+    def delivery_count(self) -> int:
+        return self.engine.delivery_count
+
+    @property
+    def available(self) -> int:
+        return self.engine.available
+
+    @property
+    def ready_to_send(self) -> bool:
+        return False
+
+
+class SenderRecord(LinkRecord):
+    """A sender link."""
+
+    __slots__ = ("announced",)
+
+    role = LinkRole.lrSender
+    engine: SenderLink
+
+    def __init__(self, name: str, session: SessionRecord, engine: SenderLink) -> None:
+        super().__init__(name, session, engine)
+        self.announced = False
+        """Whether the program has been told that there is credit, since there was none."""
+
+    @property
+    def ready_to_send(self) -> bool:
+        return self.engine.attached and self.engine.credit > 0
+
+
+class ReceiverRecord(LinkRecord):
+    """A receiver link, with how its credit is kept up."""
+
+    __slots__ = ("automatic", "fetching", "initial_credit", "late", "receive_mode", "threshold")
+
+    role = LinkRole.lrReceiver
+    engine: ReceiverLink
+
+    def __init__(
+        self, name: str, session: SessionRecord, engine: ReceiverLink, mode: ReceiveMode, credit: int, threshold: int
+    ) -> None:
+        super().__init__(name, session, engine)
+        self.receive_mode = mode
+        self.automatic = mode is ReceiveMode.rmAutomatic
+        self.initial_credit = credit
+        self.threshold = min(threshold, credit - 1) if credit > 0 else 0
+        self.fetching: list[IncomingDelivery] | None = None
+        """While a fetch waits: where its delivery is put."""
+        self.late: deque[IncomingDelivery] = deque()
+        """Settled messages that came when no fetch waited (any more); the next fetch takes them."""
+
+
+R = TypeVar("R", SessionRecord, LinkRecord)
+
+
+class Registry(Generic[R]):
+    """Records by name, in the order of their creation, and the errors of names that the peer ended."""
+
+    __slots__ = ("_ended", "_index", "_order", "_records", "kind")
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._records: dict[str, R] = {}
+        self._order: list[R] | None = None
+        self._index: dict[str, int] | None = None
+        self._ended: dict[str, AMQPError] = {}
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._records
+
+    def values(self) -> list[R]:
+        """All records, in order."""
+        order = self._order
+        if order is None:
+            order = self._order = list(self._records.values())
+        return order
+
+    def get(self, name: str) -> R | None:
+        """The record of that name, if there is one."""
+        return self._records.get(name)
+
+    def add(self, record: R) -> None:
+        """Add a record under its name."""
+        self._records[record.name] = record
+        self._ended.pop(record.name, None)
+        self._order = self._index = None
+
+    def remove(self, name: str, error: AMQPError | None = None) -> None:
+        """Remove a record; ``error`` is what later uses of the name will be told."""
+        if self._records.pop(name, None) is not None:
+            self._order = self._index = None
+        if error is not None:
+            if len(self._ended) >= _REMEMBERED:
+                del self._ended[next(iter(self._ended))]
+            self._ended[name] = error
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._records.clear()
+        self._ended.clear()
+        self._order = self._index = None
+
+    def find(self, name: str) -> R:
+        """The record of that name.
+
+        Raises:
+            AMQPError: 600; there is none. Where the peer ended it, the error says so in the peer's words.
+        """
+        record = self._records.get(name)
+        if record is None:
+            self.check_name(name)
+            ended = self._ended.get(name)
+            if ended is not None:
+                raise AMQPError(
+                    600, f"the {self.kind} {name!r} has ended: {ended.message}", condition=ended.condition
+                ) from ended
+            raise AMQPError(600, f"there is no {self.kind} named {name!r}")
+        return record
+
+    def check_name(self, name: object) -> None:
+        """Raise TypeError for a name that is not a str."""
+        if not isinstance(name, str):
+            raise TypeError(f"a {self.kind} name must be a str, not {type(name).__name__}")
+
+    def check_free(self, name: str) -> None:
+        """Raise AMQPError 600 for a name that is taken or empty."""
+        self.check_name(name)
+        if not name:
+            raise AMQPError(600, f"a {self.kind} needs a name")
+        if name in self._records:
+            raise AMQPError(600, f"a {self.kind} named {name!r} exists already")
+
+    def index_of(self, name: str) -> int:
+        """Where the record stands in order; -1 when it is gone."""
+        index = self._index
+        if index is None:
+            index = self._index = {record.name: i for i, record in enumerate(self.values())}
+        return index.get(name, -1)
+
+    def at(self, index: int, what: str) -> R:
+        """The record at an index.
+
+        Raises:
+            AMQPError: 10022; there is no such index.
+        """
+        records = self.values()
+        check_index(index, len(records), what)
+        return records[index]
+
+
+def check_index(index: object, count: int, what: str) -> None:
+    """Raise for an index that is not one of ``0 .. count - 1``."""
+    if not isinstance(index, int) or isinstance(index, bool):
+        raise TypeError(f"{what} must be an int, not {type(index).__name__}")
+    if not 0 <= index < count:
+        raise AMQPError(10022, f"{what} {index} is out of range: there are {count}")

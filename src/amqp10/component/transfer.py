@@ -1,0 +1,377 @@
+"""Sending, receiving and outcomes: what happens to each message on its way through the component.
+
+This is the component's hot path; see docs/architecture.md before making it do more per message.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from amqp10.codec import DecodeError, Symbol
+from amqp10.component.core import Core
+from amqp10.component.enums import MessageState, OutcomeDirection, ReceiveMode
+from amqp10.component.events import (
+    AMQPMessageInEventParams,
+    AMQPMessageOutcomeEventParams,
+    AMQPMessageOutEventParams,
+)
+from amqp10.component.messages import MessageDraft, MessageView
+from amqp10.component.outcomes import OutcomeMetadata
+from amqp10.component.registry import ReceiverRecord, SenderRecord, check_index
+from amqp10.engine.events import DeliveriesUpdated
+from amqp10.errors import AMQPError, AMQPTimeoutError, InterruptedCallError
+from amqp10.wire.messaging import ACCEPTED, RELEASED, Accepted, Modified, Rejected, Released
+from amqp10.wire.performatives import SenderSettleMode
+
+if TYPE_CHECKING:
+    from amqp10.engine import IncomingDelivery, OutgoingDelivery
+
+__all__ = ["Transfer"]
+
+_POLL_EVERY = 64
+"""A program that only sends still reads what the peer answers: once in so many messages."""
+
+_STATES = {
+    Accepted: MessageState.Accepted,
+    Rejected: MessageState.Rejected,
+    Released: MessageState.Released,
+    Modified: MessageState.Modified,
+}
+
+
+class Transfer(Core):
+    """Messages out and in."""
+
+    __slots__ = (
+        "_draft",
+        "_fetch_timeout",
+        "_handling",
+        "_incoming_cache",
+        "_metadata",
+        "_metadata_settable",
+        "_outgoing",
+        "_outgoing_cache",
+        "_receive_mode",
+        "_received",
+        "_sends",
+    )
+
+    _fetch_timeout: int
+    _receive_mode: ReceiveMode
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._draft = MessageDraft()
+        self._received: MessageDraft | MessageView = MessageDraft()
+        self._outgoing: dict[OutgoingDelivery, None] = {}
+        self._outgoing_cache: list[OutgoingDelivery] | None = None
+        self._handling: list[MessageView] = []
+        self._metadata: OutcomeMetadata | None = None
+        self._metadata_settable = False
+        self._sends = 0
+
+    # -- out -------------------------------------------------------------------------------------------------------
+
+    def _send(self, link_name: str) -> None:
+        pump = self._connected_pump()
+        record = self._links.find(link_name)
+        if not isinstance(record, SenderRecord):
+            raise AMQPError(600, f"link {link_name!r} is a receiver link; messages are sent on sender links")
+        draft = self._draft
+        if self._settings.generate_message_id:
+            draft.id = _new_id()
+        payload = draft.encode()
+        link = record.engine
+        mode = link.snd_settle_mode
+        settled = draft.settled if mode == SenderSettleMode.MIXED else mode == SenderSettleMode.SETTLED
+        if link.credit <= 0 or pump.blocked:
+            self._await_credit(record)
+        delivery = link.send(payload, settled=settled, context=draft.id)
+        draft.link_name = link_name
+        if link.credit == 0:
+            record.announced = False
+        if not settled:
+            self._outgoing[delivery] = None
+            self._outgoing_cache = None
+        if not self._dispatching:
+            # Inside a handler the bytes of several sends go out together, when it has returned.
+            self._sends += 1
+            if not (pump.flush() and delivery.complete):
+                self._await_written(delivery)
+            elif self._sends % _POLL_EVERY == 0:
+                self._turn(0)
+        if settled and self._on_message_out is not None:
+            self._post_out(delivery)
+            self._dispatch()
+
+    def _await_credit(self, record: SenderRecord) -> None:
+        """Wait until a message may be sent on a link; with ``timeout`` 0, refuse at once."""
+        link = record.engine
+        pump = self._pump
+        assert pump is not None
+        if self._timeout == 0:
+            # What arrived meanwhile may have brought the credit.
+            self._turn(0)
+            if not link.attached:
+                self._links.find(record.name)
+            if link.credit <= 0:
+                raise AMQPError(135, f"link {record.name!r} has no credit now; on_link_ready_to_send tells when it has")
+            if pump.blocked:
+                raise AMQPError(135, "the socket takes no more now; on_ready_to_send tells when it does")
+            return
+        self._work(
+            lambda: link.credit > 0 or not link.attached,
+            self._timeout,
+            f"waiting for credit to send on link {record.name!r}",
+        )
+        if not link.attached:
+            self._links.find(record.name)
+            raise AMQPError(600, f"link {record.name!r} was closed while a message waited to be sent on it")
+
+    def _await_written(self, delivery: OutgoingDelivery) -> None:
+        """Wait until a message has been handed to the operating system whole."""
+        if self._timeout == 0:
+            self._writable = False
+            return
+        self._work(
+            lambda: self._flushed() and (delivery.complete or not delivery.link.attached),
+            self._timeout,
+            f"writing a message of link {delivery.link.name!r}",
+        )
+
+    def _post_out(self, delivery: OutgoingDelivery) -> None:
+        record: SenderRecord = delivery.link.context
+        self._post(
+            "_on_message_out",
+            AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context),
+        )
+
+    def _conclude(self, update: DeliveriesUpdated) -> None:
+        """Outcomes of messages sent from here have arrived."""
+        state = update.state
+        number = _STATES.get(type(state)) if state is not None else None
+        if number is None:
+            if not update.settled:
+                return  # a non-terminal state: more is to come
+            # Settled without a state: the receiver is done with it and had nothing to say (messaging, "delivery-state").
+            number = MessageState.Accepted
+        outgoing = self._outgoing
+        on_outcome, on_out = self._on_message_outcome, self._on_message_out
+        deliveries = update.deliveries
+        done = 0
+        try:
+            for delivery in deliveries:
+                done += 1
+                if delivery not in outgoing:
+                    continue
+                if not update.settled:
+                    delivery.settle()
+                try:
+                    if on_outcome is not None:
+                        record: SenderRecord = delivery.link.context
+                        self._fire_outcome(
+                            AMQPMessageOutcomeEventParams(
+                                self,
+                                record.session.name,
+                                record.name,
+                                delivery.context,
+                                OutcomeDirection.Received,
+                                number,
+                            ),
+                            OutcomeMetadata.from_state(state),
+                        )
+                finally:
+                    del outgoing[delivery]
+                    self._outgoing_cache = None
+                if on_out is not None:
+                    record = delivery.link.context
+                    on_out(AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context))
+        except BaseException:
+            if done < len(deliveries):
+                rest = DeliveriesUpdated(update.session, deliveries[done:], state, update.settled)
+                self._queue.appendleft(rest)
+            raise
+
+    def _fire_outcome(self, params: AMQPMessageOutcomeEventParams, metadata: OutcomeMetadata) -> None:
+        previous = self._metadata, self._metadata_settable
+        self._metadata, self._metadata_settable = metadata, False
+        try:
+            assert self._on_message_outcome is not None
+            self._on_message_outcome(params)
+        finally:
+            self._metadata, self._metadata_settable = previous
+
+    # -- in --------------------------------------------------------------------------------------------------------
+
+    def _deliver(self, delivery: IncomingDelivery) -> None:
+        """A whole message has arrived: let the program decide, then report the outcome."""
+        record: ReceiverRecord = delivery.link.context
+        view = MessageView(
+            delivery.payload, record.name, delivery.remote_settled, delivery, self._settings.simplified_json_format
+        )
+        hook = self._on_message_in
+        if record.automatic:
+            self._replenish[record] = None
+        state = MessageState.Accepted
+        metadata: OutcomeMetadata | None = None
+        try:
+            view.check()
+            self._received = view
+            if hook is not None:
+                params = AMQPMessageInEventParams(self, record.session.name, record.name, view)
+                previous = self._metadata, self._metadata_settable
+                metadata = self._metadata = OutcomeMetadata()
+                self._metadata_settable = True
+                self._handling.append(view)
+                self._incoming_cache = None
+                try:
+                    hook(params)
+                finally:
+                    self._metadata, self._metadata_settable = previous
+                    self._handling.pop()
+                    self._incoming_cache = None
+                state = MessageState(params.state)
+        except DecodeError as error:
+            if not view.broken:
+                delivery.settle(RELEASED)
+                raise
+            delivery.settle(_undecodable(error))
+            self._post_error(error)
+            return
+        except BaseException:
+            # The program failed on it: somebody else may do better, so nothing is lost.
+            delivery.settle(RELEASED)
+            raise
+        if delivery.settled:
+            return
+        delivery.settle(ACCEPTED if state == 0 else self._outcome(state, metadata))
+        if self._on_message_outcome is not None:
+            self._fire_outcome(
+                AMQPMessageOutcomeEventParams(
+                    self, record.session.name, record.name, view, OutcomeDirection.Sent, state
+                ),
+                metadata or OutcomeMetadata(),
+            )
+
+    @staticmethod
+    def _outcome(state: MessageState, metadata: OutcomeMetadata | None) -> Rejected | Released | Modified:
+        metadata = metadata or OutcomeMetadata()
+        if state is MessageState.Released:
+            return RELEASED
+        if state is MessageState.Rejected:
+            return metadata.rejected()
+        return metadata.modified()
+
+    def _take_fetched(self, record: ReceiverRecord, delivery: IncomingDelivery) -> None:
+        """A message on a fetch link: for the fetch that waits, or one that comes late."""
+        if record.fetching is not None:
+            record.fetching.append(delivery)
+        elif delivery.settled:
+            # Nobody would send it again, so the next fetch gets it.
+            record.late.append(delivery)
+        else:
+            delivery.settle(RELEASED)
+
+    def _fetch(self, link_name: str) -> None:
+        self._connected_pump()
+        record = self._links.find(link_name)
+        if not isinstance(record, ReceiverRecord):
+            raise AMQPError(600, f"link {link_name!r} is a sender link; messages are fetched over receiver links")
+        if record.automatic:
+            raise AMQPError(600, f"link {link_name!r} receives automatically; only fetch links can fetch")
+        if record.fetching is not None:
+            raise AMQPError(600, f"link {link_name!r} is being fetched from already")
+        if record.late:
+            self._deliver_fetched(record.late.popleft())
+            return
+        link = record.engine
+        waiting = record.fetching = []
+        try:
+            link.flow(1)
+            try:
+                self._work(
+                    lambda: bool(waiting) or not link.attached,
+                    self._fetch_timeout,
+                    f"fetching a message over link {link_name!r}",
+                    absolute=True,
+                )
+            except AMQPTimeoutError:
+                self._drain(record, waiting)
+            except InterruptedCallError:
+                if link.attached:
+                    link.flow(link.credit, drain=True)
+                raise
+        finally:
+            record.fetching = None
+            for extra in waiting[1:]:
+                self._take_fetched(record, extra)
+        if not waiting:
+            self._links.find(link_name)
+            raise AMQPTimeoutError(f"no message arrived on link {link_name!r} within {self._fetch_timeout} seconds")
+        self._deliver_fetched(waiting[0])
+
+    def _deliver_fetched(self, delivery: IncomingDelivery) -> None:
+        """Hand over the result of a fetch. The one event that fires inside a handler: it is what the call is for."""
+        nested = self._dispatching
+        self._dispatching = True
+        try:
+            self._deliver(delivery)
+        finally:
+            self._dispatching = nested
+            pump = self._pump
+            if pump is not None:
+                pump.flush()
+        self._dispatch()
+
+    def _drain(self, record: ReceiverRecord, waiting: list[IncomingDelivery]) -> None:
+        """The time is up: take the credit back, or what the sender makes of it (transport, "synchronous get")."""
+        link = record.engine
+        link.flow(link.credit, drain=True)
+        try:
+            self._work(
+                lambda: bool(waiting) or link.credit == 0 or not link.attached,
+                self._limit(),
+                f"draining link {record.name!r}",
+                absolute=True,
+            )
+        except AMQPTimeoutError:
+            # A peer that does not answer a drain: should a message come after all, _take_fetched returns it.
+            self._log(1, "Info", f"the peer did not answer the drain of link {record.name!r}")
+
+    # -- views -----------------------------------------------------------------------------------------------------
+
+    def _incoming_messages(self) -> list[MessageView]:
+        """Messages that are partly here, then those that handlers are working on."""
+        views = []
+        if self._engine is not None:
+            for session in self._engine.sessions.values():
+                for delivery in session.partial_deliveries():
+                    record: Any = delivery.link.context
+                    name = record.name if record is not None else delivery.link.name
+                    views.append(MessageView(delivery.payload, name, delivery.settled, delivery))
+        return views + self._handling
+
+    def _get_incoming_message(self, index: int) -> MessageView:
+        messages = self._incoming_messages()
+        check_index(index, len(messages), "incoming_message_index")
+        return messages[index]
+
+    def _get_outgoing_message(self, index: int) -> MessageView:
+        messages = self._outgoing_cache
+        if messages is None:
+            messages = self._outgoing_cache = list(self._outgoing)
+        check_index(index, len(messages), "outgoing_message_index")
+        delivery = messages[index]
+        return MessageView(delivery.payload, delivery.link.context.name, False, delivery)
+
+
+def _undecodable(error: DecodeError) -> Rejected:
+    from amqp10.wire.performatives import Error
+
+    return Rejected(error=Error(condition=Symbol("amqp:decode-error"), description=error.message))
+
+
+def _new_id() -> str:
+    from uuid import uuid4
+
+    return str(uuid4())

@@ -1,0 +1,136 @@
+"""What the engine reports. A list of these comes back from every call that takes bytes or the time.
+
+A whole incoming message is reported as its :class:`~amqp10.engine.delivery.IncomingDelivery` itself: one object per
+message is what the hot path can afford.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
+    from amqp10.engine.link import LinkEndpoint
+    from amqp10.engine.session import Session
+    from amqp10.errors import AMQPError
+    from amqp10.wire.messaging import DeliveryState
+    from amqp10.wire.performatives import Attach, Open
+
+__all__ = [
+    "ConnectionClosed",
+    "ConnectionFailed",
+    "ConnectionOpened",
+    "DeliveriesUpdated",
+    "DeliveryAborted",
+    "Event",
+    "LinkAttached",
+    "LinkDetached",
+    "LinkFlow",
+    "LinkRequested",
+    "SessionBegun",
+    "SessionEnded",
+    "SessionRequested",
+]
+
+
+@dataclass(slots=True)
+class ConnectionOpened:
+    """The peer's open arrived: the connection can be used within the limits it states."""
+
+    open: Open
+
+
+@dataclass(slots=True)
+class ConnectionClosed:
+    """The peer's close arrived. ``error`` is what it carried; None for an orderly close."""
+
+    error: AMQPError | None
+    by_peer: bool
+    """True when the peer closed first, False when this is its answer to our close."""
+
+
+@dataclass(slots=True)
+class ConnectionFailed:
+    """The connection cannot go on: the peer broke the protocol, went silent, or its byte stream ended."""
+
+    error: AMQPError
+
+
+@dataclass(slots=True)
+class SessionBegun:
+    """The peer's begin for a session that was begun here."""
+
+    session: Session
+
+
+@dataclass(slots=True)
+class SessionRequested:
+    """The peer begins a session; answer with ``session.accept()`` or ``session.end(error)``."""
+
+    session: Session
+
+
+@dataclass(slots=True)
+class SessionEnded:
+    """A session is over, with everything on it."""
+
+    session: Session
+    error: AMQPError | None
+    by_peer: bool
+
+
+@dataclass(slots=True)
+class LinkAttached:
+    """The peer's attach for a link that was attached here: the link can be used."""
+
+    link: LinkEndpoint
+
+
+@dataclass(slots=True)
+class LinkRequested:
+    """The peer attaches a link; answer with ``link.accept()`` or ``link.refuse(error)``."""
+
+    link: LinkEndpoint
+    attach: Attach
+
+
+@dataclass(slots=True)
+class LinkDetached:
+    """A link is over. ``refused`` tells a link that never came to be from one that ended."""
+
+    link: LinkEndpoint
+    error: AMQPError | None
+    by_peer: bool
+    closed: bool
+    refused: bool = False
+
+
+@dataclass(slots=True)
+class LinkFlow:
+    """The peer sent flow state for a link: credit, drain or available may have changed."""
+
+    link: LinkEndpoint
+
+
+@dataclass(slots=True)
+class DeliveriesUpdated:
+    """The receiver of outgoing deliveries reported a state for them, and perhaps settled them."""
+
+    session: Session
+    deliveries: list[OutgoingDelivery]
+    state: DeliveryState | None
+    settled: bool
+
+
+@dataclass(slots=True)
+class DeliveryAborted:
+    """The sender gave up a delivery of which parts had arrived; they are discarded."""
+
+    delivery: IncomingDelivery
+
+
+Event: TypeAlias = (
+    "ConnectionOpened | ConnectionClosed | ConnectionFailed | SessionBegun | SessionRequested | SessionEnded"
+    " | LinkAttached | LinkRequested | LinkDetached | LinkFlow | DeliveriesUpdated | DeliveryAborted | IncomingDelivery"
+)

@@ -1,0 +1,71 @@
+"""How the engine stops at a broken rule: exceptions that name the scope the specification wants ended.
+
+They never leave the engine: ``Connection.receive_data`` answers with the close, end or detach that carries the condition
+and reports the event. They are raised only when a peer misbehaves, never on the way of a good frame.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amqp10.errors import MalformedFrameError, ProtocolError, RemoteError
+
+if TYPE_CHECKING:
+    from amqp10.engine.link import LinkEndpoint
+    from amqp10.engine.session import Session
+    from amqp10.errors import AMQPError
+    from amqp10.wire.performatives import Error
+
+__all__ = ["ConnectionFault", "LinkFault", "SessionFault", "remote_error"]
+
+
+class ConnectionFault(Exception):
+    """The connection must be closed with this error."""
+
+    def __init__(self, error: AMQPError) -> None:
+        super().__init__(error)
+        self.error = error
+
+    @classmethod
+    def broken_rule(cls, condition: str, message: str) -> ConnectionFault:
+        """A fault of code 600: the peer broke the rule that the message names."""
+        return cls(ProtocolError(message, condition=condition))
+
+    @classmethod
+    def malformed(cls, message: str) -> ConnectionFault:
+        """A fault of code 601: the bytes do not form a frame."""
+        return cls(MalformedFrameError(message))
+
+
+class SessionFault(Exception):
+    """The session must be ended with this error (transport, "session errors")."""
+
+    def __init__(self, session: Session, condition: str, message: str) -> None:
+        super().__init__(message)
+        self.session = session
+        self.error = ProtocolError(message, condition=condition)
+
+
+class LinkFault(Exception):
+    """The link must be detached with this error (transport, "link errors")."""
+
+    def __init__(self, link: LinkEndpoint, condition: str, message: str) -> None:
+        super().__init__(message)
+        self.link = link
+        self.error = ProtocolError(message, condition=condition)
+
+
+def remote_error(error: Error | None, what: str) -> RemoteError | None:
+    """The exception for an error that the peer reported; None when it reported none.
+
+    Args:
+        error: the error field of a close, end or detach.
+        what: what the peer did, as the start of the message: "the peer closed the connection".
+    """
+    if error is None:
+        return None
+    condition = str(error.condition)
+    text = f"{what}: {condition}"
+    if error.description:
+        text += f": {error.description}"
+    return RemoteError(text, condition=condition)

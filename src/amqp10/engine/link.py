@@ -1,0 +1,563 @@
+"""Link endpoints: attach and detach, credit, drain, and the transfer of messages (transport, "links").
+
+A sender's hot path is :meth:`SenderLink.send`: a message that fits one frame is written from a template in which only the
+size and the delivery id change. A receiver's is ``Session.receive_transfer``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from amqp10.codec import Symbol
+from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
+from amqp10.engine.events import LinkDetached
+from amqp10.engine.faults import LinkFault, remote_error
+from amqp10.engine.states import LINK_TRANSITIONS, LinkState, Trigger
+from amqp10.errors import AMQPError, ProtocolError
+from amqp10.wire.performatives import Attach, Detach, Error, Flow, ReceiverSettleMode, SenderSettleMode, Transfer
+
+if TYPE_CHECKING:
+    from amqp10.engine.session import Session
+    from amqp10.wire.messaging import Coordinator, DeliveryState, Source, Target
+
+__all__ = ["LinkEndpoint", "ReceiverLink", "SenderLink"]
+
+_MASK = 0xFFFFFFFF
+_SIGN = 0x80000000
+
+
+def serial_difference(a: int, b: int) -> int:
+    """``a - b`` of two 32-bit serial numbers (RFC 1982): negative when a comes before b."""
+    return ((a - b + _SIGN) & _MASK) - _SIGN
+
+
+class LinkEndpoint:
+    """What both kinds of link have in common.
+
+    Attributes:
+        session: the session it belongs to.
+        name: its name, unique per direction between two containers.
+        handle: the number this side uses for it.
+        remote_handle: the number the peer uses; None while the peer's attach has not arrived.
+        state: where it is between attach and detach.
+        source, target: the termini as the peer stated them, once attached; before that, as requested.
+        snd_settle_mode, rcv_settle_mode: as negotiated, once attached.
+        credit: how many more deliveries the sender may start.
+        delivery_count: the sender's delivery count as last known.
+        available: how many messages the sender says it has.
+        drain: whether the receiver asked the sender to use up or give back its credit.
+        remote_max_message_size: the largest message the peer takes, in octets; 0 when it states no limit.
+        context: whatever the user of the engine wants to find again.
+    """
+
+    __slots__ = (
+        "_attach",
+        "_refusal",
+        "available",
+        "context",
+        "credit",
+        "delivery_count",
+        "drain",
+        "error",
+        "handle",
+        "local_request",
+        "max_message_size",
+        "name",
+        "rcv_settle_mode",
+        "remote_attach",
+        "remote_handle",
+        "remote_max_message_size",
+        "session",
+        "snd_settle_mode",
+        "source",
+        "state",
+        "target",
+    )
+
+    is_receiver: bool
+
+    def __init__(
+        self,
+        session: Session,
+        name: str,
+        handle: int,
+        *,
+        source: Source | None,
+        target: Target | Coordinator | None,
+        snd_settle_mode: SenderSettleMode,
+        rcv_settle_mode: ReceiverSettleMode,
+        max_message_size: int,
+    ) -> None:
+        self.session = session
+        self.name = name
+        self.handle = handle
+        self.remote_handle: int | None = None
+        self.state = LinkState.DETACHED
+        self.source = source
+        self.target = target
+        self.snd_settle_mode = snd_settle_mode
+        self.rcv_settle_mode = rcv_settle_mode
+        self.max_message_size = max_message_size
+        self.remote_max_message_size = 0
+        self.credit = 0
+        self.delivery_count = 0
+        self.available = 0
+        self.drain = False
+        self.error: AMQPError | None = None
+        self.local_request = True
+        self.remote_attach: Attach | None = None
+        self.context: Any = None
+        self._refusal = False
+        self._attach: Attach | None = None
+
+    # -- attach and detach -----------------------------------------------------------------------------------------
+
+    @property
+    def attached(self) -> bool:
+        """Whether both attaches have been exchanged and neither detach."""
+        return self.state is LinkState.ATTACHED
+
+    def _advance(self, trigger: Trigger) -> None:
+        state = LINK_TRANSITIONS.get((self.state, trigger))
+        if state is None:
+            raise ProtocolError(
+                f"link {self.name!r}: {trigger.name} is not possible in state {self.state.name}",
+                condition="amqp:illegal-state",
+            )
+        self.state = state
+
+    def send_attach(
+        self,
+        *,
+        properties: Mapping[Symbol, Any] | None = None,
+        offered_capabilities: Sequence[str] = (),
+        desired_capabilities: Sequence[str] = (),
+    ) -> None:
+        """Queue this side's attach."""
+        attach = Attach(
+            name=self.name,
+            handle=self.handle,
+            role=self.is_receiver,
+            snd_settle_mode=self.snd_settle_mode,
+            rcv_settle_mode=self.rcv_settle_mode,
+            source=self.source,
+            target=self.target,
+            initial_delivery_count=None if self.is_receiver else self.delivery_count,
+            max_message_size=self.max_message_size or None,
+            offered_capabilities=tuple(Symbol(name) for name in offered_capabilities),
+            desired_capabilities=tuple(Symbol(name) for name in desired_capabilities),
+            properties=dict(properties) if properties else None,
+        )
+        self.session.send(attach)
+        self._advance(Trigger.S_ATTACH)
+
+    def on_attach(self, attach: Attach) -> bool:
+        """Take the peer's attach. Returns whether the link is usable; False when the peer is about to refuse it."""
+        self._advance(Trigger.R_ATTACH)
+        self.remote_attach = attach
+        self.remote_handle = int(attach.handle)
+        self.remote_max_message_size = int(attach.max_message_size or 0)
+        if self.is_receiver:
+            if attach.initial_delivery_count is not None:
+                self.delivery_count = int(attach.initial_delivery_count)
+            self._resolve_limit()
+        if not self.local_request:
+            return True
+        # The sender decides about the source, the receiver about the target (transport, "establishing or resuming a link").
+        if self.is_receiver:
+            self._refusal = attach.source is None and self.source is not None
+            if attach.source is not None:
+                self.source = attach.source
+        else:
+            self._refusal = attach.target is None and self.target is not None
+            if attach.target is not None:
+                self.target = attach.target
+        self.snd_settle_mode = SenderSettleMode(attach.snd_settle_mode)
+        self.rcv_settle_mode = ReceiverSettleMode(attach.rcv_settle_mode)
+        return not self._refusal
+
+    def accept(
+        self,
+        *,
+        source: Source | None = None,
+        target: Target | Coordinator | None = None,
+        snd_settle_mode: SenderSettleMode | None = None,
+        rcv_settle_mode: ReceiverSettleMode | None = None,
+        max_message_size: int = 0,
+        properties: Mapping[Symbol, Any] | None = None,
+        offered_capabilities: Sequence[str] = (),
+    ) -> None:
+        """Answer the attach that the peer started.
+
+        Args:
+            source: the source actually in place; by default what the peer asked for.
+            target: the target actually in place; by default what the peer asked for.
+            snd_settle_mode: by default what the peer asked for.
+            rcv_settle_mode: by default what the peer asked for.
+            max_message_size: the largest message accepted, in octets; 0 for no limit.
+            properties: link properties to state.
+            offered_capabilities: capabilities to offer.
+        """
+        if source is not None:
+            self.source = source
+        if target is not None:
+            self.target = target
+        if snd_settle_mode is not None:
+            self.snd_settle_mode = snd_settle_mode
+        if rcv_settle_mode is not None:
+            self.rcv_settle_mode = rcv_settle_mode
+        self.max_message_size = max_message_size
+        self.send_attach(properties=properties, offered_capabilities=offered_capabilities)
+
+    def refuse(self, error: AMQPError) -> None:
+        """Refuse the attach that the peer started: an attach without a terminus, then a detach with the error."""
+        if self.is_receiver:
+            self.target = None
+        else:
+            self.source = None
+        self.send_attach()
+        self.detach(error=error)
+
+    def detach(self, *, closed: bool = True, error: AMQPError | None = None) -> None:
+        """Queue a detach. Does nothing when one has been sent already.
+
+        Args:
+            closed: whether the link endpoint is destroyed too (transport, "closing a link").
+            error: why, when it is not an orderly end.
+        """
+        if self.state in (LinkState.DETACHED, LinkState.DETACH_SENT, LinkState.DETACH_PIPE):
+            return
+        if self.session.can_send:
+            self.session.flush_dispositions()
+            self.session.send(Detach(handle=self.handle, closed=closed, error=wire_error(error)))
+        self._advance(Trigger.S_DETACH)
+        self.credit = 0
+        if self.state is LinkState.DETACHED:
+            self.session.release_link(self)
+
+    def on_detach(self, detach: Detach) -> LinkDetached:
+        """Take the peer's detach, answer it, and say what it means."""
+        ours = self.state is LinkState.DETACH_SENT
+        refused = self._refusal
+        error: AMQPError | None = remote_error(
+            detach.error, "the peer refused the link" if refused else "the peer detached the link"
+        )
+        if refused and error is None:
+            error = ProtocolError("the peer refused the link and gave no reason", condition="amqp:not-found")
+        if self.error is None:
+            self.error = error
+        self._advance(Trigger.R_DETACH)
+        self.credit = 0
+        if ours:
+            self.session.release_link(self)
+        else:
+            self.detach(closed=bool(detach.closed))
+        return LinkDetached(self, error, by_peer=not ours, closed=bool(detach.closed), refused=refused)
+
+    def _resolve_limit(self) -> None:
+        """Called when a receiver learns the sender's delivery count."""
+
+    def on_flow(self, flow: Flow) -> None:
+        """Take flow state that the peer sent for this link."""
+        raise NotImplementedError
+
+    def send_flow(self, *, echo: bool = False) -> None:
+        """Tell the peer this link's flow state, and the session's with it."""
+        self.session.send_flow(self, echo=echo)
+
+    def __repr__(self) -> str:
+        kind = "ReceiverLink" if self.is_receiver else "SenderLink"
+        return f"<{kind} {self.name!r} {self.state.name} credit={self.credit}>"
+
+
+def wire_error(error: AMQPError | None) -> Error | None:
+    """The wire form of an error to report to the peer."""
+    if error is None:
+        return None
+    return Error(condition=Symbol(error.condition or "amqp:internal-error"), description=error.message)
+
+
+class SenderLink(LinkEndpoint):
+    """The sending end of a link."""
+
+    __slots__ = ("_drain_pending", "_head", "_head_size", "_pack", "_settled_head", "pending")
+
+    is_receiver = False
+
+    def __init__(self, session: Session, name: str, handle: int, **kwargs: Any) -> None:
+        super().__init__(session, name, handle, **kwargs)
+        self.pending: deque[OutgoingDelivery] = deque()
+        """Deliveries that took credit but wait for the session window, in order."""
+        self._drain_pending = False
+        self._make_template()
+
+    def _make_template(self) -> None:
+        """Precompute the frame of a one-frame transfer: all but size and delivery id is the same for every message.
+
+        The performative is a list8 of handle, delivery-id (uint), delivery-tag (the four octets of the delivery id),
+        message-format 0 and, for settled ones, settled=true (transport, "transfer").
+        """
+        handle = self.handle
+        if handle == 0:
+            handle_code = b"\x43"
+        elif handle < 256:
+            handle_code = bytes((0x52, handle))
+        else:
+            handle_code = b"\x70" + struct.pack(">I", handle)
+        fixed = struct.pack(">BBH", 2, 0, self.session.channel) + b"\x00\x53\x14\xc0"
+        fields = len(handle_code) + 5 + 6 + 1
+        head = fixed + bytes((fields + 1, 4)) + handle_code + b"\x70"
+        settled_head = fixed + bytes((fields + 2, 5)) + handle_code + b"\x70"
+        self._head = head
+        self._settled_head = settled_head
+        self._pack = struct.Struct(f">I{len(head)}sI2sI1s").pack
+        self._head_size = 4 + len(head) + 4 + 2 + 4 + 1
+
+    def send(
+        self, payload: bytes, *, settled: bool = False, message_format: int = 0, context: Any = None
+    ) -> OutgoingDelivery:
+        """Send one message (transport, "transferring a message").
+
+        What the session window does not let out now is kept and goes out as soon as it does.
+
+        Args:
+            payload: the encoded message.
+            settled: True to forget it at once (at most once delivery).
+            message_format: the message format code; 0 is the format of part 3, messaging.
+            context: kept on the delivery.
+
+        Raises:
+            ProtocolError: the link is not attached, has no credit, or the settle mode forbids ``settled``; or the
+                message is larger than the peer's max-message-size. Nothing is sent in these cases.
+        """
+        session = self.session
+        if self.credit <= 0 or self.state is not LinkState.ATTACHED:
+            self._refuse_send()
+        size = len(payload)
+        if size > self.remote_max_message_size > 0:
+            raise ProtocolError(
+                f"the message has {size} octets; the peer accepts at most {self.remote_max_message_size} on this link",
+                condition="amqp:link:message-size-exceeded",
+            )
+        self.credit -= 1
+        self.delivery_count = (self.delivery_count + 1) & _MASK
+        connection = session.connection
+        frame_size = self._head_size + size
+        if (
+            session.remote_incoming_window > 0
+            and frame_size < connection.remote_max_frame_size
+            and not session.backlog
+            and message_format == 0
+            and connection.trace is None
+        ):
+            delivery_id = session.next_delivery_id
+            session.next_delivery_id = (delivery_id + 1) & _MASK
+            session.remote_incoming_window -= 1
+            session.next_outgoing_id = (session.next_outgoing_id + 1) & _MASK
+            delivery = OutgoingDelivery(self, delivery_id, payload, settled)
+            delivery.sent = size
+            delivery.context = context
+            output = connection.output
+            if settled:
+                output.append(
+                    self._pack(frame_size + 1, self._settled_head, delivery_id, b"\xa0\x04", delivery_id, b"\x43") + b"\x41"
+                )
+            else:
+                session.outgoing_unsettled[delivery_id] = delivery
+                output.append(self._pack(frame_size, self._head, delivery_id, b"\xa0\x04", delivery_id, b"\x43"))
+            output.append(payload)
+            return delivery
+        # The delivery id is given when the first frame goes out: ids must appear on the wire in sequence.
+        delivery = OutgoingDelivery(self, -1, payload, settled)
+        delivery.message_format = message_format
+        delivery.context = context
+        if not self.pending:
+            session.backlog.append(self)
+        self.pending.append(delivery)
+        session.pump_backlog()
+        return delivery
+
+    def _refuse_send(self) -> None:
+        if self.state is not LinkState.ATTACHED:
+            raise ProtocolError(f"link {self.name!r} is not attached", condition="amqp:illegal-state")
+        raise ProtocolError(
+            f"link {self.name!r} has no credit: the receiver has not asked for more messages",
+            condition="amqp:link:transfer-limit-exceeded",
+        )
+
+    def send_frames(self, limit: int) -> bool:
+        """Frame up to ``limit`` transfers of the first pending delivery. Returns whether it is wholly framed now."""
+        delivery = self.pending[0]
+        session = self.session
+        if delivery.aborted:
+            transfer = Transfer(handle=self.handle, aborted=True)
+            session.send_transfer(transfer, transfer.encode(), b"")
+            self.pending.popleft()
+            return True
+        if delivery.delivery_id < 0:
+            delivery.delivery_id = session.next_delivery_id
+            session.next_delivery_id = (delivery.delivery_id + 1) & _MASK
+            if not delivery.settled:
+                session.outgoing_unsettled[delivery.delivery_id] = delivery
+        view = memoryview(delivery.payload)
+        total = len(view)
+        budget = session.connection.remote_max_frame_size - 8
+        while limit > 0:
+            start = delivery.sent
+            first = start == 0
+            transfer = Transfer(
+                handle=self.handle,
+                delivery_id=delivery.delivery_id if first else None,
+                delivery_tag=delivery.tag if first else None,
+                message_format=delivery.message_format if first else None,
+                settled=True if delivery.settled and not delivery.remote_settled else None,
+                more=True,
+            )
+            head = transfer.encode()
+            room = budget - len(head)
+            more = total - start > room
+            if not more:
+                transfer.more = False
+                head = transfer.encode()
+                room = total - start
+            part = view[start : start + room]
+            session.send_transfer(transfer, head, part)
+            delivery.sent = start + len(part)
+            limit -= 1
+            if not more:
+                self.pending.popleft()
+                return True
+        return False
+
+    def abort(self, delivery: OutgoingDelivery) -> None:
+        """Give up a pending delivery (transport, "transferring large messages"). See ``OutgoingDelivery.abort``."""
+        delivery.aborted = True
+        delivery.settled = True
+        session = self.session
+        if delivery.delivery_id >= 0:
+            # An abort is a transfer too: it waits for the session window like any other.
+            session.outgoing_unsettled.pop(delivery.delivery_id, None)
+            session.pump_backlog()
+            return
+        # Not one octet went out: as far as the receiver can tell the credit was never used.
+        self.pending.remove(delivery)
+        self.credit += 1
+        self.delivery_count = (self.delivery_count - 1) & _MASK
+        if not self.pending:
+            session.backlog.remove(self)
+            self.pending_done()
+
+    def on_flow(self, flow: Flow) -> None:
+        """Recompute the credit from the receiver's view (transport, "flow control")."""
+        count = flow.delivery_count
+        base = int(count) if count is not None else self._initial_delivery_count()
+        limit = (base + int(flow.link_credit or 0)) & _MASK
+        self.credit = max(0, serial_difference(limit, self.delivery_count))
+        self.drain = bool(flow.drain)
+
+    def _initial_delivery_count(self) -> int:
+        return self.session.initial_delivery_count
+
+    def drained(self) -> None:
+        """Nothing more to send for a draining receiver: give the rest of the credit back (transport, "flow control").
+
+        With deliveries still waiting for the session window, the answer follows the last of them.
+        """
+        if not self.drain:
+            return
+        if self.pending:
+            self._drain_pending = True
+            return
+        self._drain_pending = False
+        self.delivery_count = (self.delivery_count + self.credit) & _MASK
+        self.credit = 0
+        self.send_flow()
+
+    def pending_done(self) -> None:
+        """The session calls this when the last pending delivery has been framed."""
+        if self._drain_pending:
+            self.drained()
+
+
+class ReceiverLink(LinkEndpoint):
+    """The receiving end of a link."""
+
+    __slots__ = ("_granted", "_limit_known", "partial")
+
+    is_receiver = True
+
+    def __init__(self, session: Session, name: str, handle: int, **kwargs: Any) -> None:
+        super().__init__(session, name, handle, **kwargs)
+        self.partial: IncomingDelivery | None = None
+        """The delivery of which more is to come."""
+        self._granted = 0
+        self._limit_known = False
+
+    def _resolve_limit(self) -> None:
+        # Credit given before the sender's count was known counts from the count that its attach states.
+        self._granted = (self.delivery_count + self.credit) & _MASK
+        self._limit_known = True
+
+    def flow(self, credit: int, *, drain: bool = False, echo: bool = False) -> None:
+        """Set the link's credit and tell the sender (transport, "flow control").
+
+        Args:
+            credit: how many more deliveries the sender may start, from 0 to 2**32 - 1.
+            drain: ask the sender to send what it has and give the rest back.
+            echo: ask for the sender's state in return.
+        """
+        if not 0 <= credit <= _MASK:
+            raise ProtocolError(f"link credit must be between 0 and {_MASK}, not {credit}")
+        self.credit = credit
+        self.drain = drain
+        if self._limit_known:
+            limit = (self.delivery_count + credit) & _MASK
+            # Messages sent before the sender learns of a reduced credit are still legal.
+            if serial_difference(limit, self._granted) > 0:
+                self._granted = limit
+        self.send_flow(echo=echo)
+
+    def take_delivery(self) -> None:
+        """Count one more delivery that the sender started.
+
+        Raises:
+            LinkFault: it had no credit left for it.
+        """
+        count = self.delivery_count
+        if self.credit > 0:
+            self.credit -= 1
+        elif serial_difference(self._granted, count) <= 0:
+            raise LinkFault(
+                self,
+                "amqp:link:transfer-limit-exceeded",
+                f"the peer sent a message on link {self.name!r} without credit",
+            )
+        self.delivery_count = (count + 1) & _MASK
+        if self.available > 0:
+            self.available -= 1
+
+    def on_flow(self, flow: Flow) -> None:
+        """Take the sender's view: it alone decides about delivery-count and available."""
+        if flow.delivery_count is not None:
+            limit = self.delivery_count + self.credit
+            self.delivery_count = int(flow.delivery_count)
+            self.credit = max(0, serial_difference(limit & _MASK, self.delivery_count))
+        if flow.available is not None:
+            self.available = int(flow.available)
+        if self.drain and self.credit == 0:
+            self.drain = False
+            self._granted = self.delivery_count
+
+    def check_size(self, delivery: IncomingDelivery, extra: int) -> None:
+        """Refuse a message that grows beyond what this side said it accepts."""
+        if 0 < self.max_message_size < delivery.size + extra:
+            raise LinkFault(
+                self,
+                "amqp:link:message-size-exceeded",
+                f"a message on link {self.name!r} is larger than the {self.max_message_size} octets accepted",
+            )
+
+

@@ -1,0 +1,806 @@
+"""Sessions: channels, windows, handles, and the way of every frame between a connection and its links.
+
+Transport, "sessions". The hot path is :meth:`Session.receive_transfer`, which reads the common shapes of a transfer
+in place; every other shape goes through the general decoder, with the same result.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from heapq import heappop, heappush
+from struct import Struct
+from typing import TYPE_CHECKING, Any
+
+from amqp10.codec import Symbol
+from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
+from amqp10.engine.events import (
+    DeliveriesUpdated,
+    DeliveryAborted,
+    Event,
+    LinkAttached,
+    LinkDetached,
+    LinkFlow,
+    LinkRequested,
+    SessionBegun,
+    SessionEnded,
+    SessionRequested,
+)
+from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault, remote_error
+from amqp10.engine.link import LinkEndpoint, ReceiverLink, SenderLink, wire_error
+from amqp10.engine.states import SESSION_TRANSITIONS, LinkState, SessionState, Trigger
+from amqp10.errors import AMQPError, LimitError, ProtocolError
+from amqp10.wire.performatives import (
+    Attach,
+    Begin,
+    Detach,
+    Disposition,
+    End,
+    Flow,
+    ReceiverSettleMode,
+    SenderSettleMode,
+    Transfer,
+)
+
+if TYPE_CHECKING:
+    from amqp10.engine.connection import Connection
+    from amqp10.wire.messaging import Coordinator, DeliveryState, Source, Target
+
+__all__ = ["Session"]
+
+_MASK = 0xFFFFFFFF
+_SIGN = 0x80000000
+_UINT = Struct(">I").unpack_from
+_TWO_UINTS = Struct(">II").unpack_from
+
+
+class Session:
+    """One session of a connection.
+
+    Attributes:
+        connection: the connection it belongs to.
+        channel: the channel number this side sends on.
+        remote_channel: the channel number the peer sends on; None while its begin has not arrived.
+        state: transport, "session states".
+        links: every link of the session by (name, is_receiver).
+        incoming_unsettled: deliveries received here and not settled, by delivery id.
+        outgoing_unsettled: deliveries sent here and not settled, by delivery id, in the order sent.
+        remote_incoming_window: how many transfer frames the peer can take now.
+        next_outgoing_id, next_incoming_id: transfer ids (32-bit serial numbers).
+        context: whatever the user of the engine wants to find again.
+    """
+
+    __slots__ = (
+        "_disposition",
+        "_free_handles",
+        "_incoming_left",
+        "_next_handle",
+        "_remote_handles",
+        "backlog",
+        "channel",
+        "connection",
+        "context",
+        "error",
+        "handle_max",
+        "incoming_unsettled",
+        "incoming_window",
+        "initial_delivery_count",
+        "initial_outgoing_id",
+        "links",
+        "local_request",
+        "next_delivery_id",
+        "next_incoming_id",
+        "next_outgoing_id",
+        "outgoing_unsettled",
+        "outgoing_window",
+        "remote_begin",
+        "remote_channel",
+        "remote_handle_max",
+        "remote_incoming_window",
+        "remote_outgoing_window",
+        "state",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        channel: int,
+        *,
+        incoming_window: int,
+        outgoing_window: int,
+        handle_max: int,
+        initial_outgoing_id: int,
+        initial_delivery_count: int,
+    ) -> None:
+        self.connection = connection
+        self.channel = channel
+        self.remote_channel: int | None = None
+        self.state = SessionState.UNMAPPED
+        self.incoming_window = incoming_window
+        self.outgoing_window = outgoing_window
+        self.handle_max = handle_max
+        self.remote_handle_max = _MASK
+        self.initial_outgoing_id = initial_outgoing_id
+        self.initial_delivery_count = initial_delivery_count
+        self.next_outgoing_id = initial_outgoing_id
+        self.next_delivery_id = initial_outgoing_id
+        self.next_incoming_id: int | None = None
+        self.remote_incoming_window = 0
+        self.remote_outgoing_window = 0
+        self.remote_begin: Begin | None = None
+        self.local_request = True
+        self.links: dict[tuple[str, bool], LinkEndpoint] = {}
+        self.incoming_unsettled: dict[int, IncomingDelivery] = {}
+        self.outgoing_unsettled: dict[int, OutgoingDelivery] = {}
+        self.backlog: deque[SenderLink] = deque()
+        """Sender links with deliveries that wait for the window; served in turn, a frame each."""
+        self.error: AMQPError | None = None
+        self.context: Any = None
+        self._incoming_left = incoming_window
+        self._remote_handles: dict[int, LinkEndpoint] = {}
+        self._next_handle = 0
+        self._free_handles: list[int] = []
+        self._disposition: tuple[bool, int, int, DeliveryState | None, bool] | None = None
+
+    # -- life cycle ------------------------------------------------------------------------------------------------
+
+    @property
+    def mapped(self) -> bool:
+        """Whether both begins have been exchanged and neither end."""
+        return self.state is SessionState.MAPPED
+
+    @property
+    def can_send(self) -> bool:
+        """Whether frames may be sent on this session now (transport, "session states")."""
+        return self.connection.can_send and self.state in (
+            SessionState.MAPPED,
+            SessionState.BEGIN_SENT,
+            SessionState.END_RCVD,
+        )
+
+    def _advance(self, trigger: Trigger) -> None:
+        state = SESSION_TRANSITIONS.get((self.state, trigger))
+        if state is None:
+            raise ProtocolError(
+                f"session on channel {self.channel}: {trigger.name} is not possible in state {self.state.name}",
+                condition="amqp:illegal-state",
+            )
+        self.state = state
+
+    def send_begin(self) -> None:
+        """Queue this side's begin."""
+        self.connection.send(
+            self.channel,
+            Begin(
+                remote_channel=self.remote_channel,
+                next_outgoing_id=self.next_outgoing_id,
+                incoming_window=self.incoming_window,
+                outgoing_window=self.outgoing_window,
+                handle_max=self.handle_max,
+            ),
+        )
+        self._advance(Trigger.S_BEGIN)
+
+    def accept(self) -> None:
+        """Answer the begin that the peer started."""
+        self.send_begin()
+
+    def on_begin(self, begin: Begin, remote_channel: int) -> Event:
+        """Take the peer's begin."""
+        self._advance(Trigger.R_BEGIN)
+        self.remote_channel = remote_channel
+        self.remote_begin = begin
+        self.next_incoming_id = int(begin.next_outgoing_id)
+        self.remote_incoming_window = int(begin.incoming_window)
+        self.remote_outgoing_window = int(begin.outgoing_window)
+        self.remote_handle_max = int(begin.handle_max)
+        return SessionBegun(self) if self.local_request else SessionRequested(self)
+
+    def end(self, error: AMQPError | None = None) -> None:
+        """Queue an end. Does nothing when one has been sent already; a session that the peer began is answered first."""
+        if self.state is SessionState.BEGIN_RCVD:
+            self.send_begin()
+        if self.state not in (SessionState.MAPPED, SessionState.END_RCVD):
+            if self.state is SessionState.BEGIN_SENT:
+                raise ProtocolError("a session cannot be ended before the peer's begin has arrived")
+            return
+        if self.connection.can_send:
+            self.flush_dispositions()
+            self.connection.send(self.channel, End(error=wire_error(error)))
+        self._advance(Trigger.S_END if error is None else Trigger.S_END_ERROR)
+        if self.error is None:
+            self.error = error
+        self._forget_links()
+        if self.state is SessionState.UNMAPPED:
+            self.connection.release_session(self)
+
+    def on_end(self, end: End) -> SessionEnded:
+        """Take the peer's end, answer it, and say what it means."""
+        ours = self.state in (SessionState.END_SENT, SessionState.DISCARDING)
+        error = remote_error(end.error, "the peer ended the session")
+        if self.error is None:
+            self.error = error
+        self._advance(Trigger.R_END)
+        if ours:
+            self.connection.release_session(self)
+        else:
+            self.end()
+        return SessionEnded(self, error, by_peer=not ours)
+
+    def _forget_links(self) -> None:
+        for link in self.links.values():
+            link.state = LinkState.DETACHED
+            link.credit = 0
+        self.links.clear()
+        self._remote_handles.clear()
+        self.backlog.clear()
+
+    # -- links -----------------------------------------------------------------------------------------------------
+
+    def attach_sender(
+        self,
+        name: str,
+        *,
+        source: Source | None,
+        target: Target | Coordinator | None,
+        snd_settle_mode: SenderSettleMode = SenderSettleMode.MIXED,
+        rcv_settle_mode: ReceiverSettleMode = ReceiverSettleMode.FIRST,
+        max_message_size: int = 0,
+        properties: Mapping[Symbol, Any] | None = None,
+        desired_capabilities: tuple[str, ...] = (),
+    ) -> SenderLink:
+        """Attach a link on which messages are sent from here (transport, "establishing or resuming a link").
+
+        Args:
+            name: unique among the sender links between the two containers.
+            source, target: the termini asked for.
+            snd_settle_mode: how this side will settle.
+            rcv_settle_mode: how the peer is asked to settle.
+            max_message_size: stated to the peer, in octets; 0 for no limit.
+            properties: link properties.
+            desired_capabilities: capabilities asked for.
+
+        Raises:
+            ProtocolError: the name is in use.
+            LimitError: no handle is left.
+        """
+        link = SenderLink(
+            self,
+            self._free_name(name, receiver=False),
+            self._take_handle(),
+            source=source,
+            target=target,
+            snd_settle_mode=snd_settle_mode,
+            rcv_settle_mode=rcv_settle_mode,
+            max_message_size=max_message_size,
+        )
+        link.delivery_count = self.initial_delivery_count
+        self.links[name, False] = link
+        link.send_attach(properties=properties, desired_capabilities=desired_capabilities)
+        return link
+
+    def attach_receiver(
+        self,
+        name: str,
+        *,
+        source: Source | None,
+        target: Target | None,
+        snd_settle_mode: SenderSettleMode = SenderSettleMode.MIXED,
+        rcv_settle_mode: ReceiverSettleMode = ReceiverSettleMode.FIRST,
+        max_message_size: int = 0,
+        properties: Mapping[Symbol, Any] | None = None,
+        desired_capabilities: tuple[str, ...] = (),
+    ) -> ReceiverLink:
+        """Attach a link on which messages are received here. Arguments and errors as for :meth:`attach_sender`.
+
+        ``max_message_size`` is enforced: a larger message ends the link with *message-size-exceeded*.
+        """
+        link = ReceiverLink(
+            self,
+            self._free_name(name, receiver=True),
+            self._take_handle(),
+            source=source,
+            target=target,
+            snd_settle_mode=snd_settle_mode,
+            rcv_settle_mode=rcv_settle_mode,
+            max_message_size=max_message_size,
+        )
+        self.links[name, True] = link
+        link.send_attach(properties=properties, desired_capabilities=desired_capabilities)
+        return link
+
+    def _free_name(self, name: str, *, receiver: bool) -> str:
+        if (name, receiver) in self.links:
+            raise ProtocolError(f"a link named {name!r} exists already on this session")
+        return name
+
+    def _take_handle(self) -> int:
+        if not self.can_send:
+            raise ProtocolError("the session cannot carry links now", condition="amqp:illegal-state")
+        if self._free_handles:
+            return heappop(self._free_handles)
+        handle = self._next_handle
+        if handle > self.handle_max or handle > self.remote_handle_max:
+            limit = min(self.handle_max, self.remote_handle_max) + 1
+            raise LimitError(f"the session carries {limit} links already, which is its limit")
+        self._next_handle = handle + 1
+        return handle
+
+    def release_link(self, link: LinkEndpoint) -> None:
+        """Forget a link whose detaches have both been exchanged; its handles are free again."""
+        if self.links.get((link.name, link.is_receiver)) is link:
+            del self.links[link.name, link.is_receiver]
+        if link.remote_handle is not None and self._remote_handles.get(link.remote_handle) is link:
+            del self._remote_handles[link.remote_handle]
+        heappush(self._free_handles, link.handle)
+        if isinstance(link, SenderLink) and link in self.backlog:
+            self.backlog.remove(link)
+
+    def on_attach(self, attach: Attach, events: list[Event]) -> None:
+        """Take an attach: the answer to one of ours, or a link that the peer wants."""
+        handle = int(attach.handle)
+        if handle > self.handle_max:
+            raise ConnectionFault.broken_rule(
+                "amqp:connection:framing-error",
+                f"the peer attached a link with handle {handle}, beyond the agreed maximum of {self.handle_max}",
+            )
+        if handle in self._remote_handles:
+            raise SessionFault(
+                self, "amqp:session:handle-in-use", f"the peer attached a link with handle {handle}, which is in use"
+            )
+        receiver = not attach.role  # the peer's role is the opposite of ours
+        link = self.links.get((attach.name, receiver))
+        if link is not None and link.remote_attach is None:
+            self._remote_handles[handle] = link
+            if link.on_attach(attach):
+                events.append(LinkAttached(link))
+            return
+        if link is not None:
+            raise SessionFault(
+                self, "amqp:not-allowed", f"the peer attached link {attach.name!r} a second time on the same session"
+            )
+        if attach.role is False and attach.initial_delivery_count is None:
+            raise SessionFault(
+                self, "amqp:invalid-field", f"the peer's attach of sender {attach.name!r} lacks initial-delivery-count"
+            )
+        kind = ReceiverLink if receiver else SenderLink
+        link = kind(
+            self,
+            attach.name,
+            self._take_handle(),
+            source=attach.source,
+            target=attach.target,
+            snd_settle_mode=SenderSettleMode(attach.snd_settle_mode),
+            rcv_settle_mode=ReceiverSettleMode(attach.rcv_settle_mode),
+            max_message_size=0,
+        )
+        link.local_request = False
+        if not receiver:
+            link.delivery_count = self.initial_delivery_count
+        self.links[link.name, receiver] = link
+        self._remote_handles[handle] = link
+        link.on_attach(attach)
+        events.append(LinkRequested(link, attach))
+
+    def _link_of(self, handle: int, what: str) -> LinkEndpoint:
+        link = self._remote_handles.get(handle)
+        if link is None:
+            raise SessionFault(
+                self,
+                "amqp:session:unattached-handle",
+                f"the peer sent a {what} for handle {handle}, which no link has",
+            )
+        return link
+
+    def on_detach(self, detach: Detach, events: list[Event]) -> None:
+        """Take a detach."""
+        link = self._link_of(int(detach.handle), "detach")
+        if isinstance(link, ReceiverLink):
+            link.partial = None
+        del self._remote_handles[int(detach.handle)]
+        events.append(link.on_detach(detach))
+
+    def fail_link(self, fault: LinkFault, events: list[Event]) -> None:
+        """End a link on which the peer broke a rule (transport, "link errors")."""
+        link = fault.link
+        link.error = fault.error
+        if isinstance(link, ReceiverLink):
+            link.partial = None
+        link.detach(error=fault.error)
+        events.append(LinkDetached(link, fault.error, by_peer=False, closed=True))
+
+    # -- sending ---------------------------------------------------------------------------------------------------
+
+    def send(self, performative: Attach | Detach | Flow | Disposition) -> None:
+        """Queue a frame on this session's channel."""
+        if not self.can_send:
+            raise ProtocolError("the session has ended", condition="amqp:illegal-state")
+        self.connection.send(self.channel, performative)
+
+    def send_transfer(self, transfer: Transfer, head: bytes, payload: bytes | memoryview) -> None:
+        """Queue one transfer frame; the caller has checked the window."""
+        self.connection.send_encoded(self.channel, transfer, head, payload)
+        self.remote_incoming_window -= 1
+        self.next_outgoing_id = (self.next_outgoing_id + 1) & _MASK
+
+    def pump_backlog(self) -> None:
+        """Send what waits for the session window, as far as it is open: a frame of each waiting link in turn."""
+        backlog = self.backlog
+        while backlog and self.remote_incoming_window > 0 and self.can_send:
+            link = backlog[0]
+            # A lone link needs no turns; several take one frame each, so that a large message does not hold up the rest.
+            link.send_frames(self.remote_incoming_window if len(backlog) == 1 else 1)
+            if not link.pending:
+                backlog.popleft()
+                link.pending_done()
+            elif len(backlog) > 1:
+                backlog.rotate(-1)
+
+    def send_flow(self, link: LinkEndpoint | None = None, *, echo: bool = False) -> None:
+        """Tell the peer the session's flow state, and a link's with it (transport, "session flow control")."""
+        self._incoming_left = self.incoming_window
+        flow = Flow(
+            next_incoming_id=self.next_incoming_id,
+            incoming_window=self.incoming_window,
+            next_outgoing_id=self.next_outgoing_id,
+            outgoing_window=self.outgoing_window,
+            echo=echo,
+        )
+        if link is not None:
+            flow.handle = link.handle
+            flow.link_credit = link.credit
+            flow.drain = link.drain
+            if not link.is_receiver:
+                flow.available = link.available
+                flow.delivery_count = link.delivery_count
+            elif link.remote_handle is not None:
+                flow.delivery_count = link.delivery_count
+        self.send(flow)
+
+    def queue_disposition(self, receiver: bool, delivery_id: int, state: DeliveryState | None, settled: bool) -> None:
+        """Report a state for a delivery. Neighbours that share a state travel in one range (transport, "disposition")."""
+        pending = self._disposition
+        if pending is not None:
+            if (
+                pending[2] == ((delivery_id - 1) & _MASK)
+                and pending[3] is state
+                and pending[0] is receiver
+                and pending[4] is settled
+            ):
+                self._disposition = (receiver, pending[1], delivery_id, state, settled)
+                return
+            self.flush_dispositions()
+        else:
+            self.connection.mark_dirty(self)
+        self._disposition = (receiver, delivery_id, delivery_id, state, settled)
+
+    def flush_dispositions(self) -> None:
+        """Queue the disposition that is being collected."""
+        pending = self._disposition
+        if pending is None:
+            return
+        self._disposition = None
+        if self.can_send:
+            receiver, first, last, state, settled = pending
+            self.send(
+                Disposition(
+                    role=receiver, first=first, last=None if first == last else last, settled=settled, state=state
+                )
+            )
+
+    def flush(self) -> None:
+        """Called before bytes are handed out: dispositions, and the incoming window when half of it is used."""
+        self.flush_dispositions()
+        if self._incoming_left <= self.incoming_window >> 1 and self.mapped and self.can_send:
+            self.send_flow()
+
+    # -- receiving -------------------------------------------------------------------------------------------------
+
+    def on_flow(self, flow: Flow, events: list[Event]) -> None:
+        """Take flow state (transport, "session flow control" and "flow control")."""
+        next_incoming = flow.next_incoming_id
+        base = self.initial_outgoing_id if next_incoming is None else int(next_incoming)
+        ahead = ((self.next_outgoing_id - base + _SIGN) & _MASK) - _SIGN
+        if ahead < 0:
+            raise SessionFault(
+                self,
+                "amqp:session:window-violation",
+                f"the peer expects transfer {base}, but only {self.next_outgoing_id} has been reached",
+            )
+        self.remote_incoming_window = max(0, int(flow.incoming_window) - ahead)
+        self.next_incoming_id = int(flow.next_outgoing_id)
+        self.remote_outgoing_window = int(flow.outgoing_window)
+        handle = flow.handle
+        if handle is not None:
+            link = self._link_of(int(handle), "flow")
+            if link.state is LinkState.ATTACHED:
+                link.on_flow(flow)
+                events.append(LinkFlow(link))
+                if flow.echo:
+                    link.send_flow()
+        elif flow.echo:
+            self.send_flow()
+        if self.backlog:
+            self.pump_backlog()
+
+    def receive_transfer(self, buf: bytes, pos: int, stop: int, events: list[Event]) -> None:
+        """Take a transfer frame; ``pos`` is just behind the descriptor, ``stop`` at the frame's end.
+
+        Shapes that common peers send are read here, field by field in place. Whatever else is legal goes through
+        :meth:`_receive_general`, with the same result.
+        """
+        code = buf[pos]
+        if code == 0xC0:
+            count = buf[pos + 2]
+            body = pos + 2 + buf[pos + 1]
+            p = pos + 3
+        elif code == 0xD0:
+            size, count = _TWO_UINTS(buf, pos + 1)
+            body = pos + 5 + size
+            p = pos + 9
+        else:
+            self._receive_general(buf, pos, stop, events)
+            return
+        if not 3 <= count <= 6 or body > stop:
+            self._receive_general(buf, pos, stop, events)
+            return
+        # handle
+        code = buf[p]
+        if code == 0x43:
+            handle = 0
+            p += 1
+        elif code == 0x52:
+            handle = buf[p + 1]
+            p += 2
+        elif code == 0x70:
+            (handle,) = _UINT(buf, p + 1)
+            p += 5
+        else:
+            self._receive_general(buf, pos, stop, events)
+            return
+        link = self._remote_handles.get(handle)
+        if link is None or not link.is_receiver or link.partial is not None:  # type: ignore[attr-defined]
+            self._receive_general(buf, pos, stop, events)
+            return
+        # delivery-id
+        code = buf[p]
+        if code == 0x52:
+            delivery_id = buf[p + 1]
+            p += 2
+        elif code == 0x70:
+            (delivery_id,) = _UINT(buf, p + 1)
+            p += 5
+        elif code == 0x43:
+            delivery_id = 0
+            p += 1
+        else:
+            self._receive_general(buf, pos, stop, events)
+            return
+        # delivery-tag
+        if buf[p] != 0xA0:
+            self._receive_general(buf, pos, stop, events)
+            return
+        start = p + 2
+        p = start + buf[p + 1]
+        tag = buf[start:p]
+        # message-format, settled, more, rcv-settle-mode: only their usual values are read here
+        settled = False
+        plain = True
+        if count >= 4:
+            code = buf[p]
+            if code == 0x43:
+                p += 1
+            elif code == 0x52 and buf[p + 1] == 0:
+                p += 2
+            elif code == 0x70 and buf[p + 1 : p + 5] == b"\0\0\0\0":
+                p += 5
+            else:
+                plain = False
+            if plain and count >= 5:
+                code = buf[p]
+                p += 1
+                if code == 0x41:
+                    settled = True
+                elif code == 0x56:
+                    settled = buf[p] == 1
+                    p += 1
+                elif code != 0x42 and code != 0x40:
+                    plain = False
+                if plain and count == 6:
+                    code = buf[p]
+                    p += 1
+                    plain = code == 0x42 or code == 0x40
+        else:
+            plain = False
+        if not plain or p != body or len(tag) > 32 or link.state is not LinkState.ATTACHED:
+            self._receive_general(buf, pos, stop, events)
+            return
+        self._take_transfer()
+        link.take_delivery()  # type: ignore[attr-defined]
+        if stop - p > link.max_message_size > 0:
+            raise self._too_large(link)
+        delivery = IncomingDelivery(link, delivery_id, tag, buf[p:stop], settled)  # type: ignore[arg-type]
+        if not settled:
+            if delivery_id in self.incoming_unsettled:
+                raise self._delivery_id_in_use(delivery_id)
+            self.incoming_unsettled[delivery_id] = delivery
+        events.append(delivery)
+
+    def _take_transfer(self) -> None:
+        """Count one transfer frame against the incoming window (transport, "session flow control")."""
+        left = self._incoming_left - 1
+        if left < 0:
+            raise SessionFault(
+                self,
+                "amqp:session:window-violation",
+                f"the peer sent more than the {self.incoming_window} transfers that the session window allows",
+            )
+        self._incoming_left = left
+        if left <= self.incoming_window >> 1:
+            self.connection.mark_dirty(self)
+        self.next_incoming_id = ((self.next_incoming_id or 0) + 1) & _MASK
+
+    def _too_large(self, link: LinkEndpoint) -> LinkFault:
+        return LinkFault(
+            link,
+            "amqp:link:message-size-exceeded",
+            f"a message on link {link.name!r} is larger than the {link.max_message_size} octets accepted",
+        )
+
+    def _delivery_id_in_use(self, delivery_id: int) -> SessionFault:
+        return SessionFault(
+            self, "amqp:invalid-field", f"the peer started delivery {delivery_id}, which is still unsettled"
+        )
+
+    def _receive_general(self, buf: bytes, pos: int, stop: int, events: list[Event]) -> None:
+        transfer, body = self.connection.decode_body(buf, pos - 3, stop)
+        if not isinstance(transfer, Transfer):
+            raise ConnectionFault.malformed(f"a transfer was expected, not {type(transfer).__name__}")
+        self.on_transfer(transfer, buf[body:stop], events)
+
+    def on_transfer(self, transfer: Transfer, payload: bytes, events: list[Event]) -> None:
+        """Take a transfer of any shape (transport, "transferring a message")."""
+        self._take_transfer()
+        link = self._link_of(int(transfer.handle), "transfer")
+        if not isinstance(link, ReceiverLink):
+            raise SessionFault(
+                self, "amqp:not-allowed", f"the peer sent a message on link {link.name!r}, on which it is the receiver"
+            )
+        if link.state is not LinkState.ATTACHED:
+            return  # sent before the peer saw our detach
+        delivery = link.partial
+        if delivery is None:
+            delivery = self._start_delivery(link, transfer, payload)
+            if transfer.more and not transfer.aborted:
+                delivery.start_parts()
+                link.partial = delivery
+        else:
+            self._continue_delivery(link, delivery, transfer, payload)
+        if transfer.state is not None:
+            delivery.remote_state = transfer.state
+        if transfer.aborted:
+            link.partial = None
+            delivery.partial = False
+            delivery.settled = delivery.remote_settled = True
+            self.incoming_unsettled.pop(delivery.delivery_id, None)
+            events.append(DeliveryAborted(delivery))
+        elif not transfer.more:
+            link.partial = None
+            delivery.partial = False
+            if not delivery.settled:
+                self.incoming_unsettled[delivery.delivery_id] = delivery
+            events.append(delivery)
+
+    def _start_delivery(self, link: ReceiverLink, transfer: Transfer, payload: bytes) -> IncomingDelivery:
+        delivery_id, tag = transfer.delivery_id, transfer.delivery_tag
+        if delivery_id is None or tag is None:
+            missing = "delivery-id" if delivery_id is None else "delivery-tag"
+            raise SessionFault(self, "amqp:invalid-field", f"the first transfer of a delivery lacks its {missing}")
+        if len(tag) > 32:
+            raise SessionFault(self, "amqp:invalid-field", f"a delivery tag has {len(tag)} octets; 32 are the limit")
+        if int(delivery_id) in self.incoming_unsettled:
+            raise self._delivery_id_in_use(int(delivery_id))
+        link.take_delivery()
+        if len(payload) > link.max_message_size > 0:
+            raise self._too_large(link)
+        delivery = IncomingDelivery(link, int(delivery_id), bytes(tag), payload, bool(transfer.settled))
+        delivery.message_format = int(transfer.message_format or 0)
+        if not delivery.settled:
+            self.incoming_unsettled[delivery.delivery_id] = delivery
+        return delivery
+
+    def _continue_delivery(
+        self, link: ReceiverLink, delivery: IncomingDelivery, transfer: Transfer, payload: bytes
+    ) -> None:
+        if transfer.delivery_id is not None and int(transfer.delivery_id) != delivery.delivery_id:
+            raise SessionFault(
+                self,
+                "amqp:not-allowed",
+                f"delivery {int(transfer.delivery_id)} starts on link {link.name!r} before delivery"
+                f" {delivery.delivery_id} is complete",
+            )
+        if transfer.delivery_tag is not None and bytes(transfer.delivery_tag) != delivery.tag:
+            raise SessionFault(
+                self, "amqp:not-allowed", f"the delivery tag of delivery {delivery.delivery_id} changes on its way"
+            )
+        if transfer.aborted:
+            return
+        if transfer.settled and not delivery.settled:
+            delivery.settled = delivery.remote_settled = True
+            self.incoming_unsettled.pop(delivery.delivery_id, None)
+        link.check_size(delivery, len(payload))
+        delivery.add_part(payload)
+
+    def on_disposition(self, disposition: Disposition, events: list[Event]) -> None:
+        """Take a disposition: states of deliveries sent from here, or of ones received here."""
+        first = int(disposition.first)
+        last = first if disposition.last is None else int(disposition.last)
+        self.take_disposition(
+            bool(disposition.role), first, last, bool(disposition.settled), disposition.state, events
+        )
+
+    def take_disposition(
+        self, receiver: bool, first: int, last: int, settled: bool, state: DeliveryState | None, events: list[Event]
+    ) -> None:
+        """Apply a range of delivery ids. Ids that are not known (any more) are passed over: they are settled."""
+        count = ((last - first) & _MASK) + 1
+        if count > _SIGN:
+            raise SessionFault(
+                self, "amqp:invalid-field", f"a disposition names the deliveries {first} to {last}, which is no range"
+            )
+        if receiver:
+            deliveries = self._sent_range(first, count, settled)
+            if deliveries:
+                for delivery in deliveries:
+                    if state is not None:
+                        delivery.remote_state = state
+                    if settled:
+                        delivery.remote_settled = True
+                events.append(DeliveriesUpdated(self, deliveries, state, settled))
+        else:
+            self._update_received(first, count, settled, state)
+
+    def _sent_range(self, first: int, count: int, settled: bool) -> list[OutgoingDelivery]:
+        unsettled = self.outgoing_unsettled
+        if count == 1:
+            one = unsettled.pop(first, None) if settled else unsettled.get(first)
+            return [one] if one is not None else []
+        # A range costs no more than what it names or what is in flight, whichever is less.
+        if count <= len(unsettled):
+            ids = [i & _MASK for i in range(first, first + count)]
+        else:
+            ids = [i for i in unsettled if (i - first) & _MASK < count]
+        if settled:
+            pop = unsettled.pop
+            return [d for i in ids if (d := pop(i, None)) is not None]
+        return [unsettled[i] for i in ids if i in unsettled]
+
+    def _update_received(self, first: int, count: int, settled: bool, state: DeliveryState | None) -> None:
+        unsettled = self.incoming_unsettled
+        if count <= len(unsettled):
+            ids = [i & _MASK for i in range(first, first + count)]
+        else:
+            ids = [i for i in unsettled if (i - first) & _MASK < count]
+        for i in ids:
+            delivery = unsettled.get(i)
+            if delivery is None:
+                continue
+            if state is not None:
+                delivery.remote_state = state
+            if settled:
+                # The sender forgot it: nothing that is said about it from here on reaches anybody.
+                delivery.remote_settled = True
+                if delivery.state is not None:
+                    delivery.settled = True
+                    del unsettled[i]
+
+    def partial_deliveries(self) -> list[IncomingDelivery]:
+        """Deliveries of which parts have arrived, in no particular order."""
+        return [
+            link.partial for link in self.links.values() if isinstance(link, ReceiverLink) and link.partial is not None
+        ]
+
+    def __repr__(self) -> str:
+        return f"<Session channel={self.channel} {self.state.name} links={len(self.links)}>"
+
+
