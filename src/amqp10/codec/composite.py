@@ -1,0 +1,526 @@
+"""Composite types: declared once, with encoder and decoder compiled from the declaration (types, "composite types").
+
+A declaration reads like the specification's::
+
+    @composite("amqp:detach:list", 0x16)
+    class Detach(Composite):
+        handle: int = field("handle", mandatory=True)
+        closed: bool = field("boolean", default=False)
+        error: Error | None = field("error")
+
+From it come a keyword-only ``__init__``, ``__eq__``, a ``__repr__`` that shows what is set, :meth:`Composite.encode` and
+:meth:`Composite.from_list`. The code for these is generated when the class is made, so nothing is interpreted per call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from struct import error as struct_error
+from typing import Any, ClassVar, Final, Self, TypeVar, dataclass_transform
+
+from amqp10.codec.decode import DECODE_FAULTS, decode_elements, decode_value, translate
+from amqp10.codec.encode import (
+    encode_binary,
+    encode_boolean,
+    encode_string,
+    encode_symbol,
+    encode_timestamp,
+    encode_ubyte,
+    encode_uint,
+    encode_ulong,
+    encode_ushort,
+    encode_value,
+)
+from amqp10.codec.types import Array, Described, Map, Symbol
+from amqp10.errors import DecodeError, EncodeError
+
+__all__ = [
+    "RESTRICTED",
+    "Composite",
+    "FieldSpec",
+    "InvalidFieldError",
+    "composite",
+    "decode_composite",
+    "field",
+    "lookup",
+    "resolve",
+]
+
+C = TypeVar("C", bound="Composite")
+
+RESTRICTED: Final[Mapping[str, str]] = {
+    "address-string": "string",
+    "annotations": "map",
+    "delivery-number": "uint",
+    "delivery-tag": "binary",
+    "fields": "map",
+    "filter-set": "map",
+    "handle": "uint",
+    "ietf-language-tag": "symbol",
+    "message-format": "uint",
+    "milliseconds": "uint",
+    "node-properties": "map",
+    "receiver-settle-mode": "ubyte",
+    "role": "boolean",
+    "sasl-code": "ubyte",
+    "seconds": "uint",
+    "sender-settle-mode": "ubyte",
+    "sequence-no": "uint",
+    "terminus-durability": "uint",
+    "terminus-expiry-policy": "symbol",
+    "transaction-id": "binary",
+    "transfer-number": "uint",
+}
+"""The restricted types that fields have, and the primitive type each is one of. A test compares them with the specification."""
+
+
+class InvalidFieldError(DecodeError):
+    """A composite value whose fields do not fit its declaration: too many, of a wrong type, or a mandatory one missing."""
+
+    __slots__ = ()
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.condition = "amqp:invalid-field"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSpec:
+    """One declared field, in the specification's terms."""
+
+    name: str
+    type: str
+    mandatory: bool
+    default: Any
+    multiple: bool
+    requires: str | None
+    secret: bool
+
+    @property
+    def attribute(self) -> str:
+        """The Python name of the field."""
+        return self.name.replace("-", "_")
+
+
+@dataclass(frozen=True, slots=True)
+class _Declaration:
+    type: str
+    mandatory: bool
+    default: Any
+    multiple: bool
+    requires: str | None
+    secret: bool
+
+
+def field(
+    type: str,
+    *,
+    mandatory: bool = False,
+    default: Any = None,
+    multiple: bool = False,
+    requires: str | None = None,
+    secret: bool = False,
+) -> Any:
+    """Declare a field of a composite.
+
+    Args:
+        type: the specification's name of its type: primitive, restricted, the name of a composite, or ``*``.
+        mandatory: whether it must be there.
+        default: its value when absent.
+        multiple: whether it holds any number of values: a tuple here, an array on the wire.
+        requires: the archetype that a value of type ``*`` must provide.
+        secret: whether ``repr`` must not show it.
+    """
+    return _Declaration(type, mandatory, default, multiple, requires, secret)
+
+
+class Composite:
+    """Base of all composite types."""
+
+    __slots__ = ()
+
+    NAME: ClassVar[str]
+    DESCRIPTOR_NAME: ClassVar[str]
+    DESCRIPTOR_CODE: ClassVar[int]
+    FIELDS: ClassVar[tuple[FieldSpec, ...]]
+
+    def encode(self) -> bytes:
+        """The described list, descriptor included.
+
+        Raises:
+            EncodeError: a mandatory field is missing, or a value is not of its field's type.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def from_list(cls, values: list[Any]) -> Self:
+        """The object for decoded field values; absent ones take their defaults.
+
+        Raises:
+            InvalidFieldError: a mandatory field is missing, a value is of a wrong type, or there are too many.
+        """
+        raise NotImplementedError
+
+    def __amqp_encode__(self) -> bytes:
+        return self.encode()
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return all(getattr(self, spec.attribute) == getattr(other, spec.attribute) for spec in self.FIELDS)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        shown = []
+        for spec in self.FIELDS:
+            value = getattr(self, spec.attribute)
+            if value is None or value == () or (value == spec.default and not spec.mandatory):
+                continue
+            shown.append(f"{spec.name}={'***' if spec.secret else _show(value)}")
+        return f"{self.NAME}({', '.join(shown)})"
+
+
+def _show(value: Any) -> str:
+    # Numbers and texts as such: in a line about a frame their Python types are noise.
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if isinstance(value, str):
+        return str.__repr__(value)
+    if isinstance(value, bytes):
+        return value.hex() if len(value) <= 32 else f"<{len(value)} octets>"
+    if isinstance(value, tuple):
+        return f"[{', '.join(_show(item) for item in value)}]"
+    return repr(value)
+
+
+_BY_CODE: Final[dict[int, type[Composite]]] = {}
+_BY_NAME: Final[dict[str, type[Composite]]] = {}
+_PROVIDES: Final[dict[str, set[type[Composite]]]] = {}
+
+
+@dataclass_transform(kw_only_default=True, eq_default=True, field_specifiers=(field,))
+def composite(descriptor_name: str, code: int, *, provides: Sequence[str] = ()) -> Callable[[type[C]], type[C]]:
+    """Class decorator that makes a composite of a declaration and registers its descriptors.
+
+    Args:
+        descriptor_name: the symbolic descriptor, such as ``amqp:open:list``.
+        code: the numeric descriptor; the domain, its upper half, is 0 for the whole specification.
+        provides: the archetypes it provides, such as ``delivery-state``.
+    """
+
+    def decorate(cls: type[C]) -> type[C]:
+        specs = []
+        for attribute in cls.__annotations__:
+            declared = cls.__dict__[attribute]
+            specs.append(
+                FieldSpec(
+                    attribute.replace("_", "-"),
+                    declared.type,
+                    declared.mandatory,
+                    declared.default,
+                    declared.multiple,
+                    declared.requires,
+                    declared.secret,
+                )
+            )
+        namespace = {
+            name: value
+            for name, value in cls.__dict__.items()
+            if name not in cls.__annotations__ and name not in ("__dict__", "__weakref__")
+        }
+        namespace["__slots__"] = tuple(spec.attribute for spec in specs)
+        namespace["FIELDS"] = tuple(specs)
+        namespace["NAME"] = descriptor_name.split(":")[1]
+        namespace["DESCRIPTOR_NAME"] = descriptor_name
+        namespace["DESCRIPTOR_CODE"] = code
+        made = type(cls)(cls.__name__, cls.__bases__, namespace)
+        _compile(made, tuple(specs), code)
+        _BY_CODE[code] = made
+        _BY_NAME[descriptor_name] = made
+        for archetype in provides:
+            _PROVIDES.setdefault(archetype, set()).add(made)
+        return made
+
+    return decorate
+
+
+# -- compilation -----------------------------------------------------------------------------------------------------
+
+
+def _primitive(type_name: str) -> str:
+    return RESTRICTED.get(type_name, type_name)
+
+
+_ENCODERS: Final[dict[str, str]] = {
+    "boolean": "encode_boolean",
+    "ubyte": "encode_ubyte",
+    "ushort": "encode_ushort",
+    "uint": "encode_uint",
+    "ulong": "encode_ulong",
+    "timestamp": "encode_timestamp",
+    "binary": "encode_binary",
+    "string": "encode_string",
+    "symbol": "encode_symbol",
+}
+_RANGES: Final[dict[str, tuple[int, int]]] = {
+    "ubyte": (0, 0xFF),
+    "ushort": (0, 0xFFFF),
+    "uint": (0, 0xFFFFFFFF),
+    "ulong": (0, 0xFFFFFFFFFFFFFFFF),
+    "timestamp": (-(2**63), 2**63 - 1),
+}
+
+
+def _compile(cls: type[Composite], specs: tuple[FieldSpec, ...], code: int) -> None:
+    """Generate ``__init__``, ``encode`` and ``from_list`` as one piece of source, and attach them."""
+    context: dict[str, Any] = {
+        "cls": cls,
+        "specs": specs,
+        "new": cls.__new__,
+        "head": b"\x00\x53" + bytes((code,)),
+        "encode_value": encode_value,
+        "encode_multiple": _encode_multiple,
+        "wrap": _wrap,
+        "missing_to_send": _missing_to_send,
+        "bad_value": _bad_value,
+        "missing": _missing,
+        "too_many": _too_many,
+        "wrong": _wrong,
+        "multiple": _multiple,
+        "resolve_field": _resolve_field,
+        "struct_error": struct_error,
+        "Mapping": (dict, Map),
+        **{name: globals()[name] for name in _ENCODERS.values()},
+    }
+    names = [spec.attribute for spec in specs]
+    lines = ["def __init__(self, *" + "".join(_parameter(spec) for spec in specs) + "):"]
+    if not specs:
+        lines = ["def __init__(self):"]
+    lines += [f"    self.{name} = {name}" for name in names] or ["    pass"]
+    for i, spec in enumerate(specs):
+        context[f"default{i}"] = () if spec.multiple and spec.default is None else spec.default
+    lines += ["def encode(self):", "    parts = []", "    pending = 0", "    try:"]
+    for i, spec in enumerate(specs):
+        lines += ["        " + line for line in _encode_lines(i, spec)]
+    lines += [
+        "        pass",
+        "    except (TypeError, AttributeError, IndexError, struct_error, UnicodeError, ValueError) as error:",
+        "        raise bad_value(self, error) from error",
+        "    return wrap(head, parts)",
+    ]
+    lines += [
+        "def from_list(cls, values):",
+        "    count = len(values)",
+        f"    if count < {len(specs)}:",
+        f"        values = values + [None] * ({len(specs)} - count)",
+        f"    elif count > {len(specs)}:",
+        "        raise too_many(cls, count)",
+        "    self = new(cls)",
+    ]
+    if specs:
+        lines.append("    " + ", ".join(names) + ("," if len(names) == 1 else "") + " = values")
+    for i, spec in enumerate(specs):
+        lines += ["    " + line for line in _decode_lines(i, spec)]
+    lines.append("    return self")
+    exec("\n".join(lines), context)
+    cls.__init__ = context["__init__"]  # type: ignore[method-assign]
+    cls.encode = context["encode"]  # type: ignore[method-assign]
+    cls.from_list = classmethod(context["from_list"])  # type: ignore[assignment]
+
+
+def _parameter(spec: FieldSpec) -> str:
+    return f", {spec.attribute}" if spec.mandatory else f", {spec.attribute}={_default_text(spec)}"
+
+
+def _default_text(spec: FieldSpec) -> str:
+    """The default as source. Enumerations become the plain number or text that they are."""
+    if spec.multiple:
+        return "()"
+    default = spec.default
+    if isinstance(default, int) and not isinstance(default, bool):
+        return repr(int(default))
+    return repr(str(default) if isinstance(default, str) else default)
+
+
+def _encode_lines(index: int, spec: FieldSpec) -> list[str]:
+    """Source that appends one field; nulls are held back until something follows them, so trailing ones fall away."""
+    name = spec.attribute
+    primitive = _primitive(spec.type)
+    lines = [f"v = self.{name}"]
+    if spec.mandatory and not spec.multiple:
+        lines += ["if v is None:", f"    raise missing_to_send(cls, {spec.name!r})"]
+        condition = None
+    elif spec.multiple:
+        condition = "v" if not spec.mandatory else None
+    elif spec.default is not None:
+        condition = f"v is not None and v != {_default_text(spec)}"
+    else:
+        condition = "v is not None"
+    if spec.multiple:
+        encoded = f"encode_multiple(v, {primitive!r})"
+    elif primitive in _ENCODERS:
+        encoded = f"{_ENCODERS[primitive]}(v)"
+    else:
+        encoded = "encode_value(v, 1)"
+    body = []
+    if primitive in _RANGES and not spec.multiple:
+        low, high = _RANGES[primitive]
+        body += [f"if not {low} <= v <= {high}:", f"    raise ValueError({spec.name!r})"]
+    body += ["if pending:", "    parts.extend((b'\\x40',) * pending)", "    pending = 0", f"parts.append({encoded})"]
+    if condition is None:
+        return lines + body
+    return [*lines, f"if {condition}:", *("    " + line for line in body), "else:", "    pending += 1"]
+
+
+def _decode_lines(index: int, spec: FieldSpec) -> list[str]:
+    """Source that checks one decoded field and assigns it."""
+    name = spec.attribute
+    primitive = _primitive(spec.type)
+    target = f"self.{name}"
+    if spec.multiple:
+        empty = [f"    raise missing(cls, {spec.name!r})"] if spec.mandatory else [f"    {target} = ()"]
+        return [f"if {name} is None:", *empty, "else:", f"    {target} = multiple(cls, specs[{index}], {name})"]
+    if spec.mandatory:
+        lines = [f"if {name} is None:", f"    raise missing(cls, {spec.name!r})"]
+    else:
+        lines = [f"if {name} is None:", f"    {target} = default{index}"]
+    if primitive == "boolean":
+        check = f"{name} is True or {name} is False"
+    elif primitive in _RANGES:
+        low, high = _RANGES[primitive]
+        check = f"isinstance({name}, int) and {name} is not True and {name} is not False and {low} <= {name} <= {high}"
+    elif primitive in ("string", "symbol"):
+        check = f"isinstance({name}, str)"
+    elif primitive == "binary":
+        check = f"isinstance({name}, bytes)"
+    elif primitive == "map":
+        check = f"isinstance({name}, Mapping)"
+    else:
+        return [*lines, "else:", f"    {target} = resolve_field(cls, specs[{index}], {name})"]
+    return [*lines, f"elif {check}:", f"    {target} = {name}", "else:", f"    raise wrong(cls, specs[{index}], {name})"]
+
+
+def _wrap(head: bytes, parts: list[bytes]) -> bytes:
+    if not parts:
+        return head + b"\x45"
+    body = b"".join(parts)
+    size = len(body) + 1
+    if size < 256 and len(parts) < 256:
+        return head + bytes((0xC0, size, len(parts))) + body
+    return head + b"\xd0" + (size + 3).to_bytes(4, "big") + len(parts).to_bytes(4, "big") + body
+
+
+def _encode_multiple(values: Any, primitive: str) -> bytes:
+    if isinstance(values, (str, bytes)):
+        raise TypeError("a field with multiple values takes a sequence of them")
+    if not values:
+        return b"\xe0\x02\x00\xa3" if primitive == "symbol" else b"\x45"
+    if primitive == "symbol":
+        return encode_value(Array(Symbol(value) for value in values), 1)
+    return encode_value(Array(values), 1)
+
+
+def _missing_to_send(cls: type[Composite], name: str) -> EncodeError:
+    return EncodeError(f"{cls.NAME} cannot be sent without its mandatory field {name}")
+
+
+def _bad_value(obj: Composite, error: Exception) -> EncodeError:
+    return EncodeError(f"{obj.NAME} has a field whose value does not fit: {type(error).__name__}: {error}")
+
+
+def _missing(cls: type[Composite], name: str) -> InvalidFieldError:
+    return InvalidFieldError(f"{cls.NAME} lacks its mandatory field {name}")
+
+
+def _too_many(cls: type[Composite], count: int) -> InvalidFieldError:
+    return InvalidFieldError(f"{cls.NAME} has {len(cls.FIELDS)} fields, not {count}")
+
+
+def _wrong(cls: type[Composite], spec: FieldSpec, value: Any) -> InvalidFieldError:
+    return InvalidFieldError(f"{cls.NAME} has a {type(value).__name__} in its field {spec.name}, which is {spec.type}")
+
+
+def _multiple(cls: type[Composite], spec: FieldSpec, value: Any) -> tuple[Any, ...]:
+    """A field with multiple values: an array, or a single value for one."""
+    values = tuple(value) if isinstance(value, Array) else (value,)
+    if _primitive(spec.type) == "symbol":
+        for item in values:
+            if not isinstance(item, str):
+                raise _wrong(cls, spec, item)
+    return values
+
+
+def _resolve_field(cls: type[Composite], spec: FieldSpec, value: Any) -> Any:
+    """A field of type ``*`` or of a composite type: described lists become the composite they describe."""
+    resolved = resolve(value)
+    if spec.type != "*":
+        if not isinstance(resolved, Composite) or resolved.NAME != spec.type:
+            raise _wrong(cls, spec, value)
+        return resolved
+    if isinstance(resolved, Composite) and spec.requires is not None:
+        allowed = _PROVIDES.get(spec.requires)
+        if allowed is not None and type(resolved) not in allowed:
+            raise InvalidFieldError(f"{cls.NAME} has {resolved.NAME} in its field {spec.name}, which requires {spec.requires}")
+    return resolved
+
+
+# -- from the wire ---------------------------------------------------------------------------------------------------
+
+
+def lookup(descriptor: Any) -> type[Composite] | None:
+    """The composite of a descriptor: a number in any width, or a symbol."""
+    if isinstance(descriptor, str):
+        return _BY_NAME.get(descriptor)
+    if isinstance(descriptor, int) and not isinstance(descriptor, bool):
+        return _BY_CODE.get(descriptor)
+    return None
+
+
+def resolve(value: Any) -> Any:
+    """A described list as the composite it describes, when that is known; any other value as it is."""
+    if isinstance(value, Described) and isinstance(value.value, list):
+        cls = lookup(value.descriptor)
+        if cls is not None:
+            return cls.from_list(value.value)
+    return value
+
+
+def decode_composite(buf: bytes, pos: int) -> tuple[Composite, int]:
+    """Decode the composite at ``pos``.
+
+    Returns:
+        The object, and the position behind it.
+
+    Raises:
+        DecodeError: it is malformed, its descriptor is not known, or its fields do not fit.
+    """
+    try:
+        if buf[pos] != 0:
+            raise DecodeError(f"a described list was expected at offset {pos}")
+        if buf[pos + 1] == 0x53:
+            descriptor: Any = buf[pos + 2]
+            p = pos + 3
+        else:
+            descriptor, p = decode_value(buf, pos + 1)
+        cls = lookup(descriptor)
+        if cls is None:
+            shown = f"0x{descriptor:X}" if isinstance(descriptor, int) else repr(descriptor)[:60]
+            raise DecodeError(f"no composite has the descriptor {shown}, at offset {pos}")
+        code = buf[p]
+        if code == 0xC0:
+            end = p + 2 + buf[p + 1]
+            count = buf[p + 2]
+            start = p + 3
+            if end > len(buf) or end < start:
+                raise DecodeError(f"{cls.NAME} at offset {pos} reaches behind the data")
+            return cls.from_list(decode_elements(buf, start, count, end, 1)), end
+        values, end = decode_value(buf, p)
+        if not isinstance(values, list):
+            raise DecodeError(f"{cls.NAME} at offset {pos} is not a list")
+        return cls.from_list(values), end
+    except DECODE_FAULTS as error:
+        raise translate(error) from None

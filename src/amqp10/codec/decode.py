@@ -1,0 +1,523 @@
+"""AMQP bytes to Python values (types, "type encodings").
+
+One cursor, one table of 256 functions, and the commonest encodings inline in the loop over list and map elements.
+
+How bounds are kept without a check per value: a list or map checks its size and count against the buffer before it starts,
+and that it ends exactly where it said when it is done, so an element that runs over is found out at the latest there. Reads
+behind the end of the buffer raise IndexError or struct.error; variable-width values check their own end, because slices do
+not. Only the public entry points turn these into :class:`DecodeError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import Struct
+from struct import error as struct_error
+from typing import Any, Final
+from uuid import UUID
+
+from amqp10.codec.types import (
+    MAX_DEPTH,
+    MAX_ZERO_WIDTH,
+    Array,
+    Byte,
+    Char,
+    Decimal32,
+    Decimal64,
+    Decimal128,
+    Described,
+    Float,
+    Int,
+    Map,
+    Short,
+    Symbol,
+    Timestamp,
+    UByte,
+    UInt,
+    ULong,
+    UShort,
+)
+from amqp10.errors import DecodeError, EncodeError
+
+__all__ = ["decode", "decode_elements", "decode_value", "skip_value", "translate"]
+
+_U16 = Struct(">H").unpack_from
+_U32 = Struct(">I").unpack_from
+_U64 = Struct(">Q").unpack_from
+_I8 = Struct(">b").unpack_from
+_I16 = Struct(">h").unpack_from
+_I32 = Struct(">i").unpack_from
+_I64 = Struct(">q").unpack_from
+_F32 = Struct(">f").unpack_from
+_F64 = Struct(">d").unpack_from
+_TWO_U32 = Struct(">II").unpack_from
+
+# The numbers come from fixed-width fields, so the range check of the constructors would be repeated for nothing.
+_new = int.__new__
+
+Decoder = Callable[[bytes, int, int], tuple[Any, int]]
+"""(buffer, position behind the format code, depth) -> (value, position behind the value)"""
+
+
+def _null(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return None, pos
+
+
+def _true(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return True, pos
+
+
+def _false(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return False, pos
+
+
+def _boolean(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    octet = buf[pos]
+    if octet > 1:
+        raise DecodeError(f"a boolean octet is 0 or 1, not {octet}, at offset {pos}")
+    return octet == 1, pos + 1
+
+
+def _ubyte(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return _new(UByte, buf[pos]), pos + 1
+
+
+def _ushort(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return _new(UShort, _U16(buf, pos)[0]), pos + 2
+
+
+def _uint(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return _new(UInt, _U32(buf, pos)[0]), pos + 4
+
+
+def _smalluint(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return _new(UInt, buf[pos]), pos + 1
+
+
+def _uint0(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return _UINT0, pos
+
+
+def _ulong(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return _new(ULong, _U64(buf, pos)[0]), pos + 8
+
+
+def _smallulong(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return _new(ULong, buf[pos]), pos + 1
+
+
+def _ulong0(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return _ULONG0, pos
+
+
+def _byte(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return _new(Byte, _I8(buf, pos)[0]), pos + 1
+
+
+def _short(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return _new(Short, _I16(buf, pos)[0]), pos + 2
+
+
+def _int(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return _new(Int, _I32(buf, pos)[0]), pos + 4
+
+
+def _smallint(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return _new(Int, _I8(buf, pos)[0]), pos + 1
+
+
+def _long(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return _I64(buf, pos)[0], pos + 8
+
+
+def _smalllong(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return _I8(buf, pos)[0], pos + 1
+
+
+def _float(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return float.__new__(Float, _F32(buf, pos)[0]), pos + 4
+
+
+def _double(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return _F64(buf, pos)[0], pos + 8
+
+
+def _decimal32(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return Decimal32(_octets(buf, pos, 4)), pos + 4
+
+
+def _decimal64(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return Decimal64(_octets(buf, pos, 8)), pos + 8
+
+
+def _decimal128(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return Decimal128(_octets(buf, pos, 16)), pos + 16
+
+
+def _char(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    (point,) = _U32(buf, pos)
+    if point > 0x10FFFF or 0xD800 <= point <= 0xDFFF:
+        raise DecodeError(f"0x{point:X} is no Unicode character, at offset {pos}")
+    return str.__new__(Char, chr(point)), pos + 4
+
+
+def _timestamp(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return _new(Timestamp, _I64(buf, pos)[0]), pos + 8
+
+
+def _uuid(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return UUID(bytes=_octets(buf, pos, 16)), pos + 16
+
+
+def _octets(buf: bytes, pos: int, size: int) -> bytes:
+    end = pos + size
+    if end > len(buf):
+        raise _truncated(pos, size, len(buf))
+    return buf[pos:end]
+
+
+def _truncated(pos: int, size: int, have: int) -> DecodeError:
+    return DecodeError(f"{size} octets are announced at offset {pos}, where only {max(0, have - pos)} are left")
+
+
+def _vbin8(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    size = buf[pos]
+    return _octets(buf, pos + 1, size), pos + 1 + size
+
+
+def _vbin32(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    (size,) = _U32(buf, pos)
+    return _octets(buf, pos + 4, size), pos + 4 + size
+
+
+def _str8(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    size = buf[pos]
+    return _octets(buf, pos + 1, size).decode(), pos + 1 + size
+
+
+def _str32(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    (size,) = _U32(buf, pos)
+    return _octets(buf, pos + 4, size).decode(), pos + 4 + size
+
+
+_SYMBOLS: Final[dict[bytes, Symbol]] = {}
+_SYMBOLS_KEPT: Final = 1024
+"""Symbols are names, few and repeated: this many are kept, so that each is made and checked once."""
+
+
+def _symbol(data: bytes) -> Symbol:
+    symbol = _SYMBOLS.get(data)
+    if symbol is None:
+        symbol = str.__new__(Symbol, data.decode("ascii"))
+        if len(_SYMBOLS) < _SYMBOLS_KEPT and len(data) <= 64:
+            _SYMBOLS[data] = symbol
+    return symbol
+
+
+def _sym8(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    size = buf[pos]
+    return _symbol(_octets(buf, pos + 1, size)), pos + 1 + size
+
+
+def _sym32(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    (size,) = _U32(buf, pos)
+    return _symbol(_octets(buf, pos + 4, size)), pos + 4 + size
+
+
+# -- compounds -------------------------------------------------------------------------------------------------------
+
+
+def _head8(buf: bytes, pos: int, what: str) -> tuple[int, int, int]:
+    """Position of the first element, count, and end of a compound with octet-wide size and count."""
+    size = buf[pos]
+    count = buf[pos + 1]
+    end = pos + 1 + size
+    if size < 1 or end > len(buf):
+        raise _truncated(pos, max(1, size), len(buf))
+    return pos + 2, count, end
+
+
+def _head32(buf: bytes, pos: int, what: str) -> tuple[int, int, int]:
+    size, count = _TWO_U32(buf, pos)
+    end = pos + 4 + size
+    if size < 4 or end > len(buf):
+        raise _truncated(pos, max(4, size), len(buf))
+    return pos + 8, count, end
+
+
+def decode_elements(buf: bytes, pos: int, count: int, end: int, depth: int) -> list[Any]:
+    """The elements of a list or map: ``count`` values that reach from ``pos`` to exactly ``end``."""
+    if count > end - pos:
+        # Every element takes an octet at least.
+        raise DecodeError(f"{count} elements cannot stand in {end - pos} octets, at offset {pos}")
+    if depth > MAX_DEPTH:
+        raise DecodeError(f"values nest more than {MAX_DEPTH} levels deep, at offset {pos}")
+    start = pos
+    items: list[Any] = []
+    append = items.append
+    table = _TABLE
+    for _ in range(count):
+        code = buf[pos]
+        if code == 0x40:
+            append(None)
+            pos += 1
+        elif code == 0xA1:
+            stop = pos + 2 + buf[pos + 1]
+            append(buf[pos + 2 : stop].decode())
+            pos = stop
+        elif code == 0xA3:
+            stop = pos + 2 + buf[pos + 1]
+            append(_symbol(buf[pos + 2 : stop]))
+            pos = stop
+        elif code == 0x41:
+            append(True)
+            pos += 1
+        elif code == 0x42:
+            append(False)
+            pos += 1
+        elif code == 0x52:
+            append(_new(UInt, buf[pos + 1]))
+            pos += 2
+        elif code == 0x43:
+            append(_UINT0)
+            pos += 1
+        elif code == 0x70:
+            append(_new(UInt, _U32(buf, pos + 1)[0]))
+            pos += 5
+        else:
+            value, pos = table[code](buf, pos + 1, depth)
+            append(value)
+        if pos > end:
+            break
+    if pos != end or len(items) != count:
+        raise DecodeError(f"a compound value at offset {start} does not end where its size says")
+    return items
+
+
+def _list0(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    return [], pos
+
+
+def _list8(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    start, count, end = _head8(buf, pos, "list")
+    return decode_elements(buf, start, count, end, depth + 1), end
+
+
+def _list32(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    start, count, end = _head32(buf, pos, "list")
+    return decode_elements(buf, start, count, end, depth + 1), end
+
+
+def _map8(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    start, count, end = _head8(buf, pos, "map")
+    return _build_map(decode_elements(buf, start, count, end, depth + 1), pos), end
+
+
+def _map32(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    start, count, end = _head32(buf, pos, "map")
+    return _build_map(decode_elements(buf, start, count, end, depth + 1), pos), end
+
+
+def _build_map(items: list[Any], pos: int) -> dict[Any, Any] | Map:
+    """A dict where it can hold the map without loss, otherwise a Map."""
+    if len(items) & 1:
+        raise DecodeError(f"a map has an odd number of elements, at offset {pos}")
+    keys = items[::2]
+    try:
+        result = dict(zip(keys, items[1::2], strict=True))
+    except TypeError:
+        pass  # a key that cannot be hashed
+    else:
+        if len(result) == len(keys):
+            return result
+    try:
+        return Map(zip(keys, items[1::2], strict=True))
+    except EncodeError as error:
+        raise DecodeError(f"{error.message}, at offset {pos}") from None
+
+
+def _described(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    depth += 1
+    if depth > MAX_DEPTH:
+        raise DecodeError(f"values nest more than {MAX_DEPTH} levels deep, at offset {pos}")
+    descriptor, pos = _TABLE[buf[pos]](buf, pos + 1, depth)
+    value, pos = _TABLE[buf[pos]](buf, pos + 1, depth)
+    return Described(descriptor, value), pos
+
+
+def _array8(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    start, count, end = _head8(buf, pos, "array")
+    return _array_elements(buf, start, count, end, depth + 1), end
+
+
+def _array32(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    start, count, end = _head32(buf, pos, "array")
+    return _array_elements(buf, start, count, end, depth + 1), end
+
+
+def _array_elements(buf: bytes, pos: int, count: int, end: int, depth: int) -> Array:
+    if depth > MAX_DEPTH:
+        raise DecodeError(f"values nest more than {MAX_DEPTH} levels deep, at offset {pos}")
+    start = pos
+    descriptors = []
+    while buf[pos] == 0x00:
+        descriptor, pos = _TABLE[buf[pos + 1]](buf, pos + 2, depth)
+        descriptors.append(descriptor)
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise DecodeError(f"values nest more than {MAX_DEPTH} levels deep, at offset {pos}")
+    code = buf[pos]
+    decoder = _TABLE[code]
+    pos += 1
+    if pos > end:
+        raise DecodeError(f"an array at offset {start} does not end where its size says")
+    if count == 0:
+        if decoder is _unknown:
+            _unknown(buf, pos, depth)
+        if pos != end:
+            raise DecodeError(f"an array at offset {start} does not end where its size says")
+        return Array((), buf[start:pos])
+    if code & 0xF0 == 0x40:
+        if count > MAX_ZERO_WIDTH:
+            raise DecodeError(f"an array of {count} elements without octets, at offset {start}")
+    elif count > end - pos:
+        raise DecodeError(f"{count} elements cannot stand in {end - pos} octets, at offset {pos}")
+    items = []
+    for _ in range(count):
+        value, pos = decoder(buf, pos, depth)
+        if pos > end:
+            break
+        for descriptor in reversed(descriptors):
+            value = Described(descriptor, value)
+        items.append(value)
+    if pos != end:
+        raise DecodeError(f"an array at offset {start} does not end where its size says")
+    return Array(items)
+
+
+def _unknown(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    raise DecodeError(f"0x{buf[pos - 1]:02X} is no known format code, at offset {pos - 1}")
+
+
+_UINT0: Final = UInt(0)
+_ULONG0: Final = ULong(0)
+
+_TABLE: Final[list[Decoder]] = [_unknown] * 256
+for _code, _decoder in {
+    0x00: _described,
+    0x40: _null,
+    0x41: _true,
+    0x42: _false,
+    0x43: _uint0,
+    0x44: _ulong0,
+    0x45: _list0,
+    0x50: _ubyte,
+    0x51: _byte,
+    0x52: _smalluint,
+    0x53: _smallulong,
+    0x54: _smallint,
+    0x55: _smalllong,
+    0x56: _boolean,
+    0x60: _ushort,
+    0x61: _short,
+    0x70: _uint,
+    0x71: _int,
+    0x72: _float,
+    0x73: _char,
+    0x74: _decimal32,
+    0x80: _ulong,
+    0x81: _long,
+    0x82: _double,
+    0x83: _timestamp,
+    0x84: _decimal64,
+    0x94: _decimal128,
+    0x98: _uuid,
+    0xA0: _vbin8,
+    0xA1: _str8,
+    0xA3: _sym8,
+    0xB0: _vbin32,
+    0xB1: _str32,
+    0xB3: _sym32,
+    0xC0: _list8,
+    0xC1: _map8,
+    0xD0: _list32,
+    0xD1: _map32,
+    0xE0: _array8,
+    0xF0: _array32,
+}.items():
+    _TABLE[_code] = _decoder
+
+
+def decode_value(buf: bytes, pos: int, depth: int = 0) -> tuple[Any, int]:
+    """Decode the value at ``pos``. Reads behind the buffer raise IndexError or struct.error; see :func:`translate`."""
+    return _TABLE[buf[pos]](buf, pos + 1, depth)
+
+
+def skip_value(buf: bytes, pos: int) -> int:
+    """The position behind the value at ``pos``, found from its format code and size alone; nothing is built.
+
+    Raises DecodeError where the value reaches behind the buffer; IndexError or struct.error as :func:`decode_value`.
+    """
+    described = 0
+    while buf[pos] == 0x00:
+        described += 1
+        if described > MAX_DEPTH:
+            raise DecodeError(f"values nest more than {MAX_DEPTH} levels deep, at offset {pos}")
+        pos = skip_value(buf, pos + 1)
+    code = buf[pos]
+    if _TABLE[code] is _unknown:
+        _unknown(buf, pos + 1, 0)
+    category = code >> 4
+    if category in (0xA, 0xC, 0xE):
+        end = pos + 2 + buf[pos + 1]
+    elif category in (0xB, 0xD, 0xF):
+        end = pos + 5 + _U32(buf, pos + 1)[0]
+    else:
+        end = pos + 1 + _WIDTHS[category]
+    if end > len(buf):
+        raise _truncated(pos, end - pos, len(buf))
+    return end
+
+
+_WIDTHS: Final = {4: 0, 5: 1, 6: 2, 7: 4, 8: 8, 9: 16}
+
+
+def translate(error: Exception) -> DecodeError:
+    """The DecodeError for what went wrong below a public entry point."""
+    if isinstance(error, DecodeError):
+        return error
+    if isinstance(error, UnicodeDecodeError):
+        what = "a symbol that is not ASCII" if error.encoding == "ascii" else "a string that is not UTF-8"
+        return DecodeError(f"{what}: {error.reason}")
+    if isinstance(error, RecursionError):
+        return DecodeError("values nest too deep")
+    return DecodeError("the data end in the middle of a value")
+
+
+DECODE_FAULTS: Final = (IndexError, struct_error, UnicodeDecodeError, RecursionError)
+"""What decoding raises for bad data besides DecodeError, below the public entry points."""
+
+
+def decode(data: bytes | bytearray | memoryview, offset: int = 0) -> tuple[Any, int]:
+    """Decode one value.
+
+    Args:
+        data: encoded AMQP data.
+        offset: where the value's constructor stands.
+
+    Returns:
+        The value, and the offset just behind it.
+
+    Raises:
+        DecodeError: the data are malformed, truncated, or nest deeper than ``MAX_DEPTH``.
+    """
+    buf = data if isinstance(data, bytes) else bytes(data)
+    if not 0 <= offset <= len(buf):
+        raise DecodeError(f"offset {offset} is outside the {len(buf)} octets")
+    try:
+        value, pos = decode_value(buf, offset)
+    except DECODE_FAULTS as error:
+        raise translate(error) from None
+    if pos > len(buf):
+        raise DecodeError("the data end in the middle of a value")
+    return value, pos

@@ -1,0 +1,430 @@
+"""Python values to AMQP bytes, in the smallest form of each type (types, "type encodings").
+
+Dispatch is on the exact type of a value: one dictionary for scalars, one for compounds, which count their depth. A subclass
+that is in neither finds its encoder through its bases, once.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from amqp10.codec.types import (
+    MAX_DEPTH,
+    MAX_ZERO_WIDTH,
+    Array,
+    Byte,
+    Char,
+    Decimal32,
+    Decimal64,
+    Decimal128,
+    Described,
+    Float,
+    Int,
+    Map,
+    Short,
+    Symbol,
+    Timestamp,
+    UByte,
+    UInt,
+    ULong,
+    UShort,
+)
+from amqp10.errors import EncodeError
+
+__all__ = [
+    "encode",
+    "encode_binary",
+    "encode_boolean",
+    "encode_list",
+    "encode_string",
+    "encode_symbol",
+    "encode_timestamp",
+    "encode_ubyte",
+    "encode_uint",
+    "encode_ulong",
+    "encode_ushort",
+    "encode_value",
+]
+
+_U16 = struct.Struct(">H").pack
+_U32 = struct.Struct(">I").pack
+_U64 = struct.Struct(">Q").pack
+_I8 = struct.Struct(">b").pack
+_I16 = struct.Struct(">h").pack
+_I32 = struct.Struct(">i").pack
+_I64 = struct.Struct(">q").pack
+_F32 = struct.Struct(">f").pack
+_F64 = struct.Struct(">d").pack
+_TWO_U32 = struct.Struct(">II").pack
+
+
+def _table(code: int) -> list[bytes]:
+    """The two octets of a small form for each value of the second."""
+    return [bytes((code, n)) for n in range(256)]
+
+
+_BIN8: Final = _table(0xA0)
+_STR8: Final = _table(0xA1)
+_SYM8: Final = _table(0xA3)
+_UBYTE: Final = _table(0x50)
+_UINT8: Final = [b"\x43", *_table(0x52)[1:]]
+_ULONG8: Final = [b"\x44", *_table(0x53)[1:]]
+_LIST8: Final = _table(0xC0)
+_MAP8: Final = _table(0xC1)
+_LIMIT: Final = 0xFFFFFFFF
+
+
+def _too_long(what: str) -> EncodeError:
+    return EncodeError(f"a {what} of more than {_LIMIT} octets has no encoding")
+
+
+def encode_boolean(value: bool) -> bytes:
+    """boolean, in the form without a data octet."""
+    return b"\x41" if value else b"\x42"
+
+
+def encode_ubyte(value: int) -> bytes:
+    """ubyte."""
+    return _UBYTE[value]
+
+
+def encode_ushort(value: int) -> bytes:
+    """ushort."""
+    return b"\x60" + _U16(value)
+
+
+def encode_uint(value: int) -> bytes:
+    """uint: uint0, smalluint or uint."""
+    return _UINT8[value] if value < 256 else b"\x70" + _U32(value)
+
+
+def encode_ulong(value: int) -> bytes:
+    """ulong: ulong0, smallulong or ulong."""
+    return _ULONG8[value] if value < 256 else b"\x80" + _U64(value)
+
+
+def _encode_byte(value: int) -> bytes:
+    return b"\x51" + _I8(value)
+
+
+def _encode_short(value: int) -> bytes:
+    return b"\x61" + _I16(value)
+
+
+def _encode_int(value: int) -> bytes:
+    return b"\x54" + _I8(value) if -128 <= value <= 127 else b"\x71" + _I32(value)
+
+
+def _encode_long(value: int) -> bytes:
+    if -128 <= value <= 127:
+        return b"\x55" + _I8(value)
+    try:
+        return b"\x81" + _I64(value)
+    except struct.error:
+        raise EncodeError("an int outside -2**63 to 2**63 - 1 has no AMQP type; use ULong up to 2**64 - 1") from None
+
+
+def _encode_float(value: float) -> bytes:
+    return b"\x72" + _F32(value)
+
+
+def _encode_double(value: float) -> bytes:
+    return b"\x82" + _F64(value)
+
+
+def _encode_char(value: str) -> bytes:
+    return b"\x73" + _U32(ord(value))
+
+
+def encode_timestamp(value: int) -> bytes:
+    """timestamp."""
+    return b"\x83" + _I64(value)
+
+
+def _encode_uuid(value: UUID) -> bytes:
+    return b"\x98" + value.bytes
+
+
+def encode_binary(value: bytes) -> bytes:
+    """binary: vbin8 or vbin32."""
+    size = len(value)
+    if size < 256:
+        return _BIN8[size] + value
+    if size > _LIMIT:
+        raise _too_long("binary")
+    return b"\xb0" + _U32(size) + value
+
+
+def encode_string(value: str) -> bytes:
+    """string: str8-utf8 or str32-utf8. Raises UnicodeEncodeError for a lone surrogate."""
+    data = value.encode()
+    size = len(data)
+    if size < 256:
+        return _STR8[size] + data
+    if size > _LIMIT:
+        raise _too_long("string")
+    return b"\xb1" + _U32(size) + data
+
+
+def encode_symbol(value: str) -> bytes:
+    """symbol: sym8 or sym32. Raises UnicodeEncodeError for what is not ASCII."""
+    data = value.encode("ascii")
+    size = len(data)
+    if size < 256:
+        return _SYM8[size] + data
+    if size > _LIMIT:
+        raise _too_long("symbol")
+    return b"\xb3" + _U32(size) + data
+
+
+def _encode_null(value: None) -> bytes:
+    return b"\x40"
+
+
+_SCALARS: Final[dict[type, Callable[[Any], bytes]]] = {
+    type(None): _encode_null,
+    bool: encode_boolean,
+    str: encode_string,
+    Symbol: encode_symbol,
+    bytes: encode_binary,
+    int: _encode_long,
+    float: _encode_double,
+    UByte: encode_ubyte,
+    UShort: encode_ushort,
+    UInt: encode_uint,
+    ULong: encode_ulong,
+    Byte: _encode_byte,
+    Short: _encode_short,
+    Int: _encode_int,
+    Float: _encode_float,
+    Char: _encode_char,
+    Timestamp: encode_timestamp,
+    UUID: _encode_uuid,
+    Decimal32: lambda value: b"\x74" + value,
+    Decimal64: lambda value: b"\x84" + value,
+    Decimal128: lambda value: b"\x94" + value,
+    bytearray: lambda value: encode_binary(bytes(value)),
+    memoryview: lambda value: encode_binary(bytes(value)),
+}
+
+
+def encode_value(value: Any, depth: int = 0) -> bytes:
+    """Encode any value. The errors of a broken text or number are those of Python; :func:`encode` translates them."""
+    kind = type(value)
+    scalar = _SCALARS.get(kind)
+    if scalar is not None:
+        return scalar(value)
+    compound = _COMPOUNDS.get(kind)
+    if compound is None:
+        return _encode_other(value, depth)
+    if depth >= MAX_DEPTH:
+        raise EncodeError(f"values nest more than {MAX_DEPTH} levels deep")
+    return compound(value, depth + 1)
+
+
+def _encode_other(value: Any, depth: int) -> bytes:
+    """A type that is in no table: use the encoder of its nearest base, and remember that."""
+    encoded = getattr(value, "__amqp_encode__", None)
+    if encoded is not None:
+        return bytes(encoded())
+    for base in type(value).__mro__[1:]:
+        if base in _SCALARS:
+            _SCALARS[type(value)] = _SCALARS[base]
+            return _SCALARS[base](value)
+        if base in _COMPOUNDS:
+            _COMPOUNDS[type(value)] = _COMPOUNDS[base]
+            return encode_value(value, depth)
+    if isinstance(value, Mapping):
+        return _encode_pairs(list(value.items()), depth + 1)
+    raise EncodeError(f"a value of type {type(value).__name__} has no AMQP type")
+
+
+def _wrap(small: list[bytes], large: bytes, count: int, body: bytes) -> bytes:
+    """Size and count in front of the elements of a list or map: one octet each where both fit."""
+    size = len(body) + 1
+    if size < 256 and count < 256:
+        return small[size] + bytes((count,)) + body
+    if size + 3 > _LIMIT:
+        raise _too_long("compound value")
+    return large + _TWO_U32(size + 3, count) + body
+
+
+def encode_list(items: list[Any] | tuple[Any, ...], depth: int = 1) -> bytes:
+    """list: list0, list8 or list32."""
+    if not items:
+        return b"\x45"
+    scalars = _SCALARS
+    parts = []
+    for item in items:
+        scalar = scalars.get(type(item))
+        parts.append(scalar(item) if scalar is not None else encode_value(item, depth))
+    return _wrap(_LIST8, b"\xd0", len(parts), b"".join(parts))
+
+
+def _encode_dict(value: dict[Any, Any], depth: int) -> bytes:
+    scalars = _SCALARS
+    parts = []
+    for pair in value.items():
+        for item in pair:
+            scalar = scalars.get(type(item))
+            parts.append(scalar(item) if scalar is not None else encode_value(item, depth))
+    return _wrap(_MAP8, b"\xd1", len(parts), b"".join(parts))
+
+
+def _encode_pairs(pairs: list[tuple[Any, Any]], depth: int) -> bytes:
+    parts = [encode_value(item, depth) for pair in pairs for item in pair]
+    return _wrap(_MAP8, b"\xd1", len(parts), b"".join(parts))
+
+
+def _encode_map(value: Map, depth: int) -> bytes:
+    return _encode_pairs(value.pairs(), depth)
+
+
+def _encode_described(value: Described, depth: int) -> bytes:
+    return b"\x00" + encode_value(value.descriptor, depth) + encode_value(value.value, depth)
+
+
+# Array elements: the constructor stands once, in front, so all elements take the same form (types, "array"). Which form
+# holds them all depends on the widest.
+
+
+def _element_form(items: list[Any], depth: int) -> tuple[bytes, list[bytes]]:
+    """The constructor for these elements, and the elements without it."""
+    first = items[0]
+    kind = type(first)
+    if isinstance(first, Described):
+        descriptor = encode_value(first.descriptor, depth)
+        for item in items:
+            if not isinstance(item, Described) or encode_value(item.descriptor, depth) != descriptor:
+                raise EncodeError("the elements of an array of described values must share one descriptor")
+        constructor, bodies = _element_form([item.value for item in items], depth)
+        return b"\x00" + descriptor + constructor, bodies
+    # An element that is a subclass of an AMQP type is one of that type.
+    kind = _array_kind(kind)
+    for item in items:
+        if _array_kind(type(item)) is not kind:
+            raise EncodeError(
+                f"the elements of an array must be of one type, not {kind.__name__} and {type(item).__name__}"
+            )
+    fixed = _FIXED.get(kind)
+    if fixed is not None:
+        code, pack = fixed
+        try:
+            return code, [pack(item) for item in items]
+        except struct.error:
+            raise EncodeError("an int outside -2**63 to 2**63 - 1 has no AMQP type") from None
+    if kind in (str, Symbol, bytes):
+        return _variable_form(kind, items)
+    if kind is list:
+        return b"\xd0", [_wide(encode_list(item, depth + 1)) for item in items]
+    if kind is dict or kind is Map:
+        return b"\xd1", [_wide(encode_value(item, depth)) for item in items]
+    if kind is Array:
+        return b"\xf0", [_wide(encode_value(item, depth)) for item in items]
+    raise EncodeError(f"a value of type {kind.__name__} has no AMQP type")
+
+
+def _array_kind(kind: type) -> type:
+    if kind in _ARRAY_KINDS:
+        return dict if kind is Map else kind
+    for base in kind.__mro__:
+        if base in _ARRAY_KINDS:
+            return dict if base is Map else base
+    raise EncodeError(f"a value of type {kind.__name__} cannot be an array element")
+
+
+def _variable_form(kind: type, items: list[Any]) -> tuple[bytes, list[bytes]]:
+    small, large = {str: (0xA1, 0xB1), Symbol: (0xA3, 0xB3), bytes: (0xA0, 0xB0)}[kind]
+    if kind is bytes:
+        data = [bytes(item) for item in items]
+    else:
+        encoding = "utf-8" if kind is str else "ascii"
+        data = [item.encode(encoding) for item in items]
+    widest = max(len(item) for item in data)
+    if widest < 256:
+        return bytes((small,)), [bytes((len(item),)) + item for item in data]
+    if widest > _LIMIT:
+        raise _too_long("value")
+    return bytes((large,)), [_U32(len(item)) + item for item in data]
+
+
+def _wide(encoded: bytes) -> bytes:
+    """The body of a list, map or array in its wide form, whatever form ``encoded`` has."""
+    code = encoded[0]
+    if code == 0x45:
+        return _TWO_U32(4, 0)
+    if code & 0xF0 in (0xD0, 0xF0):
+        return encoded[1:]
+    return _TWO_U32(encoded[1] + 3, encoded[2]) + encoded[3:]
+
+
+_FIXED: Final[dict[type, tuple[bytes, Callable[[Any], bytes]]]] = {
+    type(None): (b"\x40", lambda value: b""),
+    bool: (b"\x56", lambda value: b"\x01" if value else b"\x00"),
+    UByte: (b"\x50", lambda value: bytes((value,))),
+    UShort: (b"\x60", _U16),
+    UInt: (b"\x70", _U32),
+    ULong: (b"\x80", _U64),
+    Byte: (b"\x51", _I8),
+    Short: (b"\x61", _I16),
+    Int: (b"\x71", _I32),
+    int: (b"\x81", _I64),
+    Float: (b"\x72", _F32),
+    float: (b"\x82", _F64),
+    Char: (b"\x73", lambda value: _U32(ord(value))),
+    Timestamp: (b"\x83", _I64),
+    UUID: (b"\x98", lambda value: value.bytes),
+    Decimal32: (b"\x74", bytes),
+    Decimal64: (b"\x84", bytes),
+    Decimal128: (b"\x94", bytes),
+}
+
+_ARRAY_KINDS: Final = frozenset({*_FIXED, str, Symbol, bytes, list, dict, Map, Array, Described})
+
+
+def _encode_array(value: Array, depth: int) -> bytes:
+    items = value.items
+    if items:
+        if items[0] is None and len(items) > MAX_ZERO_WIDTH:
+            raise EncodeError(f"an array of null may have {MAX_ZERO_WIDTH} elements at most")
+        constructor, bodies = _element_form(items, depth)
+        body = constructor + b"".join(bodies)
+    else:
+        body = value.constructor
+    size = len(body) + 1
+    if size < 256 and len(items) < 256:
+        return bytes((0xE0, size, len(items))) + body
+    if size + 3 > _LIMIT:
+        raise _too_long("array")
+    return b"\xf0" + _TWO_U32(size + 3, len(items)) + body
+
+
+_COMPOUNDS: Final[dict[type, Callable[[Any, int], bytes]]] = {
+    list: encode_list,
+    tuple: encode_list,
+    dict: _encode_dict,
+    Map: _encode_map,
+    Array: _encode_array,
+    Described: _encode_described,
+}
+
+
+def encode(value: Any) -> bytes:
+    """Encode a value.
+
+    Args:
+        value: a value of the mapping that :mod:`amqp10.codec.types` describes, nested up to ``MAX_DEPTH`` levels.
+
+    Returns:
+        Its smallest encoding, constructor included.
+
+    Raises:
+        EncodeError: it has no AMQP type, is out of the range of its type, or nests too deep.
+    """
+    try:
+        return encode_value(value)
+    except UnicodeEncodeError as error:
+        raise EncodeError(f"text that cannot be encoded as {error.encoding}: {error.reason}") from None
