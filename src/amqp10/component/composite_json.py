@@ -1,0 +1,521 @@
+"""AMQP values of any shape as JSON, and back.
+
+A value is an object ``{"type": NAME, "value": ...}``, with a ``"descriptor"`` in front where it is a described type.
+Null, booleans and strings may stand for themselves; a described one of these may leave out ``"type"``. The ``"value"``
+of an array, a list or a map is a JSON array of such objects; a map's are keys and values by turns, in order. Numbers
+are JSON numbers, read exactly; the floating-point values that JSON lacks are the strings "NaN", "Infinity" and
+"-Infinity". Binary and decimal values are hexadecimal.
+
+Three things have no place in that schema. They are additions, written only where they are needed:
+
+- An empty array has a type. It is kept as ``"constructor"``, the hexadecimal octets of the element constructor; without
+  one an empty array is an array of null.
+- A described value whose value is itself described leaves out ``"type"`` and has the inner object as its ``"value"``.
+- A NaN is one NaN: the bits that tell NaNs apart are lost.
+
+A descriptor that is itself described is refused both ways, as the schema demands.
+Every value but NaNs with a payload is the same on the wire after a round trip. Types, "type system".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, NoReturn
+from uuid import UUID
+
+from amqp10.codec import MAX_DEPTH, decode, encode
+from amqp10.codec.types import (
+    MAX_ZERO_WIDTH,
+    Array,
+    Byte,
+    Char,
+    Decimal32,
+    Decimal64,
+    Decimal128,
+    Described,
+    Float,
+    Int,
+    Map,
+    Short,
+    Symbol,
+    Timestamp,
+    UByte,
+    UInt,
+    ULong,
+    UShort,
+)
+from amqp10.component.scalars import (
+    format_double,
+    format_float,
+    format_hex,
+    parse_char,
+    parse_double,
+    parse_float,
+    parse_hex,
+    parse_int,
+    parse_string,
+    parse_symbol,
+    parse_uuid,
+    show,
+)
+from amqp10.component.values import parse_decimal
+from amqp10.errors import AMQPError, DecodeError, EncodeError
+
+__all__ = ["dumps", "loads"]
+
+_LONG_MIN: Final = -(2**63)
+_LONG_MAX: Final = 2**63 - 1
+_NOT_FINITE: Final = ("NaN", "Infinity", "-Infinity")
+
+
+class _DocumentError(Exception):
+    """What is wrong with a document, and where; the path is gathered while the exception passes upwards."""
+
+    def __init__(self, reason: str, *path: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.path = list(path)
+
+    def __str__(self) -> str:
+        return f"${''.join(reversed(self.path))}: {self.reason}"
+
+
+class _Object(list[tuple[str, Any]]):
+    """A JSON object with its members as they stand, so that a repeated one is seen."""
+
+
+class _Integer(str):
+    """A JSON number without fraction and exponent, as it stands."""
+
+    __slots__ = ()
+
+
+class _Decimal(str):
+    """Another JSON number, as it stands."""
+
+    __slots__ = ()
+
+
+# -- JSON to values --------------------------------------------------------------------------------------------------
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON; write it as a string")
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_Object, parse_int=_Integer, parse_float=_Decimal, parse_constant=_constant
+)
+
+
+def loads(text: str, prop: str = "message_value") -> Any:
+    """The AMQP value that a document describes.
+
+    Args:
+        text: the JSON text.
+        prop: what the text is the value of, for errors.
+
+    Raises:
+        AMQPError: 604; the message has the JSON path of the offending element, such as ``$.value[3].value[0]``.
+    """
+    try:
+        return _read(_DECODER.decode(text), 0)
+    except _DocumentError as fault:
+        problem = str(fault)
+    except json.JSONDecodeError as error:
+        problem = f"not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
+    except ValueError as error:
+        problem = f"not JSON: {error}"
+    except RecursionError:
+        problem = f"$: nested more than {MAX_DEPTH} levels deep"
+    raise AMQPError(604, f"{prop} (composite JSON) {problem}")
+
+
+def _read(node: Any, depth: int) -> Any:
+    if node is None or isinstance(node, bool):
+        return node
+    kind = type(node)
+    if kind is str:
+        return _string(node)
+    if kind is _Object:
+        return _read_object(node, depth)
+    if kind is list:
+        raise _DocumentError('a JSON array needs its type, as in {"type": "list", "value": []}')
+    raise _DocumentError('a number needs its type, as in {"type": "int", "value": 1}')
+
+
+def _read_object(node: _Object, depth: int) -> Any:
+    members: dict[str, Any] = {}
+    for name, member in node:
+        if name not in ("descriptor", "type", "value", "constructor"):
+            raise _DocumentError(f"unknown member {show(name)}")
+        if name in members:
+            raise _DocumentError(f'"{name}" stands here twice')
+        members[name] = member
+    if "value" not in members:
+        raise _DocumentError('"value" is missing')
+    if "descriptor" not in members:
+        return _read_value(members, depth)
+    inner = _deeper(depth)
+    try:
+        if isinstance(members["descriptor"], _Object) and any(
+            name == "descriptor" for name, _ in members["descriptor"]
+        ):
+            raise _DocumentError("a descriptor cannot itself be described")
+        descriptor = _read(members["descriptor"], inner)
+    except _DocumentError as fault:
+        fault.path.append(".descriptor")
+        raise
+    return Described(descriptor, _read_described_value(members, inner))
+
+
+def _is_described(node: Any) -> bool:
+    return isinstance(node, _Object) and any(name == "descriptor" for name, _ in node)
+
+
+def _read_described_value(members: dict[str, Any], depth: int) -> Any:
+    if "type" in members:
+        return _read_value(members, depth)
+    value = members["value"]
+    if not (_is_described(value) or value is None or isinstance(value, bool) or type(value) is str):
+        raise _DocumentError('"type" is missing; only null, true, false and a string can do without')
+    try:
+        return _read(value, depth)
+    except _DocumentError as fault:
+        fault.path.append(".value")
+        raise
+
+
+def _read_value(members: dict[str, Any], depth: int) -> Any:
+    try:
+        name = members["type"]
+    except KeyError:
+        raise _DocumentError('"type" is missing') from None
+    reader = _READERS.get(name) if type(name) is str else None
+    if reader is None:
+        raise _DocumentError(_unknown_type(name), ".type")
+    if "constructor" in members:
+        return _read_empty_array(members)
+    try:
+        return reader(members["value"], depth)
+    except _DocumentError as fault:
+        fault.path.append(".value")
+        raise
+    except (ValueError, EncodeError) as error:
+        reason = error.message if isinstance(error, EncodeError) else str(error)
+        raise _DocumentError(f"{name}: {_shown(members['value'])} is {reason}", ".value") from None
+
+
+def _unknown_type(name: Any) -> str:
+    if type(name) is not str:
+        return "the name of a type is a string"
+    if name.lower() in _READERS:
+        return f"{show(name)} is not a type; the names are in lower case"
+    return f"{show(name)} is not a type"
+
+
+def _shown(node: Any) -> str:
+    if isinstance(node, (_Integer, _Decimal)):
+        return show(node)[1:-1] if len(node) < 40 else f"a number of {len(node)} digits"
+    if isinstance(node, str):
+        return show(node)
+    if node is None or isinstance(node, bool):
+        return {None: "null", True: "true", False: "false"}[node]
+    return "a JSON object" if isinstance(node, _Object) else "a JSON array"
+
+
+def _deeper(depth: int) -> int:
+    if depth >= MAX_DEPTH:
+        raise _DocumentError(f"nested more than {MAX_DEPTH} levels deep")
+    return depth + 1
+
+
+def _string(node: Any) -> str:
+    if type(node) is not str:
+        raise ValueError("not a JSON string")
+    if node.isascii():
+        return node
+    try:
+        return parse_string(node)
+    except ValueError as error:
+        raise _DocumentError(f"{_shown(node)}: {error}") from None
+
+
+def _text(parse: Callable[[str], Any], make: Callable[[Any], Any]) -> Callable[[Any, int], Any]:
+    """A reader for values that JSON has no type for and that are written as a string."""
+
+    def read(node: Any, depth: int) -> Any:
+        if type(node) is not str:
+            raise ValueError("not a JSON string")
+        return make(parse(node))
+
+    return read
+
+
+def _integer(make: Callable[[int], Any], low: int, high: int) -> Callable[[Any, int], Any]:
+    def read(node: Any, depth: int) -> Any:
+        if type(node) is not _Integer:
+            raise ValueError("not a JSON number without fraction")
+        return make(parse_int(node, low, high))
+
+    return read
+
+
+def _real(make: Callable[[float], Any], parse: Callable[[str], float]) -> Callable[[Any, int], Any]:
+    def read(node: Any, depth: int) -> Any:
+        if (type(node) is str and node in _NOT_FINITE) or isinstance(node, (_Integer, _Decimal)):
+            return make(parse(node))
+        raise ValueError('not a JSON number, "NaN", "Infinity" or "-Infinity"')
+
+    return read
+
+
+def _read_null(node: Any, depth: int) -> None:
+    if node is not None:
+        raise ValueError("not null")
+
+
+def _read_boolean(node: Any, depth: int) -> bool:
+    if node is True or node is False:
+        return bool(node)
+    raise ValueError("not true or false")
+
+
+def _read_string(node: Any, depth: int) -> str:
+    return _string(node)
+
+
+def _elements(node: Any, depth: int) -> list[Any]:
+    if type(node) is not list:
+        raise ValueError("not a JSON array")
+    elements: list[Any] = []
+    append = elements.append
+    try:
+        for element in node:
+            append(_read(element, depth))
+    except _DocumentError as fault:
+        fault.path.append(f"[{len(elements)}]")
+        raise
+    return elements
+
+
+def _read_list(node: Any, depth: int) -> list[Any]:
+    return _elements(node, _deeper(depth))
+
+
+def _read_map(node: Any, depth: int) -> Map:
+    elements = _elements(node, _deeper(depth))
+    if len(elements) % 2:
+        raise _DocumentError(f"a map needs a value for each key, but has {len(elements)} elements")
+    try:
+        return Map(zip(elements[::2], elements[1::2], strict=True))
+    except EncodeError:
+        seen = set()
+        for index in range(0, len(elements), 2):
+            identity = encode(elements[index])
+            if identity in seen:
+                raise _DocumentError("this key stands in the map twice", f"[{index}]") from None
+            seen.add(identity)
+        raise
+
+
+def _read_array(node: Any, depth: int) -> Array:
+    elements = _elements(node, _deeper(depth))
+    if elements:
+        first = _signature(elements[0])
+        for index, element in enumerate(elements):
+            if _signature(element) != first:
+                raise _DocumentError(_mixed(elements[0], element), f"[{index}]")
+        if first[-1] is type(None) and len(elements) > MAX_ZERO_WIDTH:
+            raise _DocumentError(f"an array of null may have {MAX_ZERO_WIDTH} elements at most")
+    return Array(elements)
+
+
+def _signature(value: Any) -> tuple[Any, ...]:
+    """What all the elements of an array must have in common."""
+    if isinstance(value, Described):
+        return (encode(value.descriptor), *_signature(value.value))
+    return (type(value),)
+
+
+def _mixed(first: Any, other: Any) -> str:
+    one, two = _type_name(first), _type_name(other)
+    if one == two:
+        return "all elements of an array must have the same descriptor"
+    return f"all elements of an array must be of one type, but here {two} follows {one}"
+
+
+def _read_empty_array(members: dict[str, Any]) -> Array:
+    text, value = members["constructor"], members["value"]
+    if members["type"] != "array" or type(value) is not list or value:
+        raise _DocumentError('"constructor" belongs to an empty array only')
+    try:
+        octets = parse_hex(text) if type(text) is str else b""
+        # As the empty array itself, so that the codec decides what a constructor is.
+        decode(b"\xf0" + (len(octets) + 4).to_bytes(4, "big") + bytes(4) + octets)
+    except (ValueError, DecodeError):
+        raise _DocumentError(
+            f"{_shown(text)} is not the hexadecimal form of an element constructor", ".constructor"
+        ) from None
+    return Array((), octets)
+
+
+_READERS: Final[dict[str, Callable[[Any, int], Any]]] = {
+    "null": _read_null,
+    "boolean": _read_boolean,
+    "ubyte": _integer(UByte, 0, 2**8 - 1),
+    "ushort": _integer(UShort, 0, 2**16 - 1),
+    "uint": _integer(UInt, 0, 2**32 - 1),
+    "ulong": _integer(ULong, 0, 2**64 - 1),
+    "byte": _integer(Byte, -(2**7), 2**7 - 1),
+    "short": _integer(Short, -(2**15), 2**15 - 1),
+    "int": _integer(Int, -(2**31), 2**31 - 1),
+    "long": _integer(int, _LONG_MIN, _LONG_MAX),
+    "float": _real(Float, parse_float),
+    "double": _real(float, parse_double),
+    "decimal": _text(parse_decimal, lambda value: value),
+    "char": _text(parse_char, Char),
+    "timestamp": _integer(Timestamp, _LONG_MIN, _LONG_MAX),
+    "uuid": _text(parse_uuid, lambda value: value),
+    "binary": _text(parse_hex, bytes),
+    "string": _read_string,
+    "symbol": _text(parse_symbol, Symbol),
+    "array": _read_array,
+    "list": _read_list,
+    "map": _read_map,
+}
+
+
+# -- values to JSON --------------------------------------------------------------------------------------------------
+
+_quote: Final[Callable[[str], str]] = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def dumps(value: Any, simplified: bool = True) -> str:
+    """The JSON document that describes an AMQP value.
+
+    Args:
+        value: any value that the codec can encode.
+        simplified: whether to use the abbreviated syntax where the schema allows it.
+
+    Raises:
+        AMQPError: 604; the value has no AMQP type, nests too deep, or has a described descriptor.
+    """
+    try:
+        return _write(value, 0, simplified)
+    except _DocumentError as fault:
+        raise AMQPError(604, f"the value cannot be written as composite JSON: {fault}") from None
+    except RecursionError:
+        raise AMQPError(604, f"the value nests more than {MAX_DEPTH} levels deep") from None
+
+
+def _write(value: Any, depth: int, simplified: bool) -> str:
+    if isinstance(value, Described):
+        return _write_described(value, depth, simplified)
+    name, text = _body(value, depth, simplified)
+    if simplified and name in _ABBREVIATED:
+        return text
+    return f'{{"type": "{name}", "value": {text}}}'
+
+
+def _write_described(value: Described, depth: int, simplified: bool) -> str:
+    if isinstance(value.descriptor, Described):
+        raise _DocumentError("a descriptor that is itself described has no place in the schema")
+    inner = _deeper(depth)
+    descriptor = _write(value.descriptor, inner, simplified)
+    if isinstance(value.value, Described):
+        return f'{{"descriptor": {descriptor}, "value": {_write(value.value, inner, simplified)}}}'
+    name, text = _body(value.value, inner, simplified)
+    if simplified and name in _ABBREVIATED:
+        return f'{{"descriptor": {descriptor}, "value": {text}}}'
+    return f'{{"descriptor": {descriptor}, "type": "{name}", "value": {text}}}'
+
+
+def _body(value: Any, depth: int, simplified: bool) -> tuple[str, str]:
+    """The name of a value's type, and its "value" member; for an empty array the "constructor" follows that."""
+    kind = type(value)
+    writer = _WRITERS.get(kind) or _inherited_writer(value)
+    if writer is not None:
+        return writer[0], writer[1](value)
+    if isinstance(value, Array):
+        if value:
+            return "array", _sequence(value.items, depth, simplified)
+        if value.constructor == b"\x40":
+            return "array", "[]"
+        return "array", f'[], "constructor": "{format_hex(value.constructor)}"'
+    if isinstance(value, (list, tuple)):
+        return "list", _sequence(value, depth, simplified)
+    if isinstance(value, Map):
+        return "map", _sequence([item for pair in value.pairs() for item in pair], depth, simplified)
+    if isinstance(value, Mapping):
+        return "map", _sequence([item for pair in value.items() for item in pair], depth, simplified)
+    raise _DocumentError(f"a value of type {kind.__name__} has no AMQP type")
+
+
+def _sequence(items: Iterable[Any], depth: int, simplified: bool) -> str:
+    depth = _deeper(depth)
+    return f"[{', '.join([_write(item, depth, simplified) for item in items])}]"
+
+
+def _inherited_writer(value: Any) -> tuple[str, Callable[[Any], str]] | None:
+    for base in type(value).__mro__[1:]:
+        writer = _WRITERS.get(base)
+        if writer is not None:
+            return writer
+    return None
+
+
+def _type_name(value: Any) -> str:
+    if isinstance(value, Described):
+        return "a described type"
+    writer = _WRITERS.get(type(value))
+    if writer is not None:
+        return writer[0]
+    return "array" if isinstance(value, Array) else "map" if isinstance(value, Map) else "list"
+
+
+def _quoted_hex(value: bytes) -> str:
+    return f'"{format_hex(value)}"'
+
+
+def _real_text(form: Callable[[float], str]) -> Callable[[float], str]:
+    def write(value: float) -> str:
+        text = form(value)
+        return f'"{text}"' if text in _NOT_FINITE else text
+
+    return write
+
+
+def _long(value: int) -> str:
+    if not _LONG_MIN <= value <= _LONG_MAX:
+        raise _DocumentError("an int outside -2**63 to 2**63 - 1 has no AMQP type")
+    return int.__repr__(value)
+
+
+_ABBREVIATED: Final = frozenset(("null", "boolean", "string"))
+_WRITERS: Final[dict[type, tuple[str, Callable[[Any], str]]]] = {
+    type(None): ("null", lambda value: "null"),
+    bool: ("boolean", lambda value: "true" if value else "false"),
+    UByte: ("ubyte", int.__repr__),
+    UShort: ("ushort", int.__repr__),
+    UInt: ("uint", int.__repr__),
+    ULong: ("ulong", int.__repr__),
+    Byte: ("byte", int.__repr__),
+    Short: ("short", int.__repr__),
+    Int: ("int", int.__repr__),
+    int: ("long", _long),
+    Float: ("float", _real_text(format_float)),
+    float: ("double", _real_text(format_double)),
+    Decimal32: ("decimal", _quoted_hex),
+    Decimal64: ("decimal", _quoted_hex),
+    Decimal128: ("decimal", _quoted_hex),
+    Char: ("char", _quote),
+    Timestamp: ("timestamp", int.__repr__),
+    UUID: ("uuid", lambda value: f'"{value}"'),
+    bytes: ("binary", _quoted_hex),
+    bytearray: ("binary", _quoted_hex),
+    memoryview: ("binary", _quoted_hex),
+    str: ("string", _quote),
+    Symbol: ("symbol", _quote),
+}

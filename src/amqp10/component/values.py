@@ -1,0 +1,204 @@
+"""The value of a message: text and type on the program's side, an AMQP value on the wire.
+
+Text is parsed strictly: what is malformed or out of range is refused with an error that names the property, the type
+and the offending text (cut when it is long). What is written reads back as the same value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from amqp10.codec.types import (
+    Byte,
+    Char,
+    Decimal32,
+    Decimal64,
+    Decimal128,
+    Float,
+    Int,
+    Short,
+    Symbol,
+    Timestamp,
+    UByte,
+    UInt,
+    ULong,
+    UShort,
+)
+from amqp10.component.enums import ValueType
+from amqp10.component.scalars import (
+    format_double,
+    format_float,
+    format_hex,
+    parse_char,
+    parse_double,
+    parse_float,
+    parse_hex,
+    parse_int,
+    parse_string,
+    parse_symbol,
+    parse_uuid,
+    show,
+)
+from amqp10.errors import AMQPError
+
+if TYPE_CHECKING:
+    from amqp10.wire.message import Message
+
+__all__ = ["body_text", "from_amqp", "from_json", "parse_decimal", "to_amqp", "to_json"]
+
+
+def to_amqp(value_type: ValueType | int, text: str, prop: str = "message_value") -> Any:
+    """The AMQP value that a text stands for.
+
+    Args:
+        value_type: the type to read the text as. For ``mvtNull`` the text is ignored.
+        text: decimal digits for numbers ("NaN", "Infinity" and "-Infinity" for the floating-point ones); "True" or
+            "False" in any case; hexadecimal digits for binary, decimal (4, 8 or 16 octets) and UUID (hyphens optional);
+            milliseconds since 1970 UTC for timestamps; one character for char; ASCII for symbol; composite JSON.
+        prop: the property that the text comes from, for errors.
+
+    Returns:
+        The value as the codec takes it. ``mvtBinary`` gives bytes; that they travel as a data section is the caller's
+        business.
+
+    Raises:
+        AMQPError: 604; the text is malformed, or out of the range of the type.
+    """
+    reader = _READERS.get(value_type)
+    if reader is None:
+        if value_type == ValueType.mvtJson:
+            return from_json(text, prop)
+        raise AMQPError(604, f"{prop}: there is no value type {int(value_type)}")
+    try:
+        return reader(text)
+    except ValueError as error:
+        name = ValueType(value_type).name
+        raise AMQPError(604, f"{prop} ({name}): {show(text)} is {error}") from None
+
+
+def from_json(text: str, prop: str = "message_value") -> Any:
+    """The AMQP value that a composite JSON document describes; see :mod:`amqp10.component.composite_json`.
+
+    Raises:
+        AMQPError: 604; with the JSON path of the offending element.
+    """
+    from amqp10.component import composite_json  # most programs never need it
+
+    return composite_json.loads(text, prop)
+
+
+def to_json(value: Any, simplified: bool = True) -> str:
+    """The composite JSON document of an AMQP value, in the abbreviated syntax if ``simplified``.
+
+    Raises:
+        AMQPError: 604; the value has no place in the schema.
+    """
+    from amqp10.component import composite_json
+
+    return composite_json.dumps(value, simplified)
+
+
+def from_amqp(value: Any, simplified: bool = True) -> tuple[ValueType, str]:
+    """The type and the text of an AMQP value.
+
+    Whatever is not a scalar (lists, maps, arrays, described values) is ``mvtJson``.
+
+    Raises:
+        AMQPError: 604; the value has no AMQP type.
+    """
+    writer = _WRITERS.get(type(value))
+    if writer is not None:
+        return writer[0], writer[1](value)
+    return ValueType.mvtJson, to_json(value, simplified)
+
+
+def body_text(message: Message, simplified: bool = True) -> tuple[ValueType, str]:
+    """The type and the text of a message's body (messaging, "message format").
+
+    Data sections, joined, are ``mvtBinary``; sequence sections, joined, a list in JSON; a missing body is ``mvtNull``.
+
+    Raises:
+        AMQPError: 604; the body cannot be decoded, or its value has no place in the JSON schema.
+    """
+    data = message.data
+    if data is not None:
+        return ValueType.mvtBinary, format_hex(data)
+    sequences = message.sequence
+    if sequences is not None:
+        return ValueType.mvtJson, to_json([item for sequence in sequences for item in sequence], simplified)
+    return from_amqp(message.value, simplified)
+
+
+def _boolean(text: str) -> bool:
+    word = text.lower() if len(text) <= 5 else ""
+    if word == "true":
+        return True
+    if word == "false":
+        return False
+    raise ValueError("neither True nor False")
+
+
+def parse_decimal(text: str) -> Decimal32 | Decimal64 | Decimal128:
+    """A decimal number as the hexadecimal digits of its 4, 8 or 16 octets. Raises ``ValueError`` for anything else."""
+    data = parse_hex(text)
+    kind = _DECIMALS.get(len(data))
+    if kind is None:
+        raise ValueError("not 4, 8 or 16 octets")
+    return kind(data)
+
+
+def _integer(make: Callable[[int], Any], low: int, high: int) -> Callable[[str], Any]:
+    return lambda text: make(parse_int(text, low, high))
+
+
+_DECIMALS: Final[dict[int, type[Decimal32 | Decimal64 | Decimal128]]] = {4: Decimal32, 8: Decimal64, 16: Decimal128}
+
+_READERS: Final[dict[int, Callable[[str], Any]]] = {
+    ValueType.mvtNull: lambda text: None,
+    ValueType.mvtBoolean: _boolean,
+    ValueType.mvtUbyte: _integer(UByte, 0, 2**8 - 1),
+    ValueType.mvtUshort: _integer(UShort, 0, 2**16 - 1),
+    ValueType.mvtUint: _integer(UInt, 0, 2**32 - 1),
+    ValueType.mvtUlong: _integer(ULong, 0, 2**64 - 1),
+    ValueType.mvtByte: _integer(Byte, -(2**7), 2**7 - 1),
+    ValueType.mvtShort: _integer(Short, -(2**15), 2**15 - 1),
+    ValueType.mvtInt: _integer(Int, -(2**31), 2**31 - 1),
+    ValueType.mvtLong: _integer(int, -(2**63), 2**63 - 1),
+    ValueType.mvtFloat: lambda text: Float(parse_float(text)),
+    ValueType.mvtDouble: parse_double,
+    ValueType.mvtDecimal: parse_decimal,
+    ValueType.mvtChar: lambda text: Char(parse_char(text)),
+    ValueType.mvtTimestamp: _integer(Timestamp, -(2**63), 2**63 - 1),
+    ValueType.mvtUuid: parse_uuid,
+    ValueType.mvtBinary: parse_hex,
+    ValueType.mvtString: parse_string,
+    ValueType.mvtSymbol: lambda text: Symbol(parse_symbol(text)),
+}
+
+_WRITERS: Final[dict[type, tuple[ValueType, Callable[[Any], str]]]] = {
+    type(None): (ValueType.mvtNull, lambda value: ""),
+    bool: (ValueType.mvtBoolean, str),
+    UByte: (ValueType.mvtUbyte, int.__repr__),
+    UShort: (ValueType.mvtUshort, int.__repr__),
+    UInt: (ValueType.mvtUint, int.__repr__),
+    ULong: (ValueType.mvtUlong, int.__repr__),
+    Byte: (ValueType.mvtByte, int.__repr__),
+    Short: (ValueType.mvtShort, int.__repr__),
+    Int: (ValueType.mvtInt, int.__repr__),
+    int: (ValueType.mvtLong, int.__repr__),
+    Float: (ValueType.mvtFloat, format_float),
+    float: (ValueType.mvtDouble, format_double),
+    Decimal32: (ValueType.mvtDecimal, format_hex),
+    Decimal64: (ValueType.mvtDecimal, format_hex),
+    Decimal128: (ValueType.mvtDecimal, format_hex),
+    Char: (ValueType.mvtChar, str.__str__),
+    Timestamp: (ValueType.mvtTimestamp, int.__repr__),
+    UUID: (ValueType.mvtUuid, str),
+    bytes: (ValueType.mvtBinary, format_hex),
+    bytearray: (ValueType.mvtBinary, format_hex),
+    memoryview: (ValueType.mvtBinary, format_hex),
+    str: (ValueType.mvtString, str.__str__),
+    Symbol: (ValueType.mvtSymbol, str.__str__),
+}
