@@ -1,0 +1,181 @@
+"""Name resolution, bounded by a time-out and interruptible.
+
+``getaddrinfo`` blocks for as long as the system's resolver is configured to try, often half a minute, and nothing ends
+it. So it runs in a daemon thread. When the time is up, or on an interruption, the caller goes on and the thread is left
+to finish by itself; it holds one descriptor until then and does nothing with its result. IP addresses need no thread.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from amqp10.errors import AMQPError, AMQPTimeoutError, code_from_gaierror
+
+if TYPE_CHECKING:
+    from amqp10.net.waiting import Deadline, Waiter
+
+__all__ = ["Endpoint", "Lookup", "clean_host", "format_address", "is_ip_address", "resolve", "system_lookup"]
+
+Lookup = Callable[[str, int, int], list[tuple[Any, ...]]]
+"""Host, port and address family to what ``socket.getaddrinfo`` returns. Blocks; is called in another thread."""
+
+_FAMILIES: Final[dict[int, tuple[int, str]]] = {
+    0: (socket.AF_INET, "IPv4"),
+    1: (socket.AF_INET6, "IPv6"),
+    2: (socket.AF_UNSPEC, "IP"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address that a socket can connect or bind to."""
+
+    family: int
+    address: tuple[Any, ...]
+
+    @property
+    def host(self) -> str:
+        """The IP address as text."""
+        return str(self.address[0])
+
+    def __str__(self) -> str:
+        return format_address(self.address)
+
+
+def format_address(address: tuple[Any, ...]) -> str:
+    """``"192.0.2.1:5672"``, ``"[2001:db8::1]:5672"``, ``"example.com:5672"``."""
+    host = f"[{address[0]}]" if ":" in str(address[0]) else address[0]
+    return f"{host}:{address[1]}"
+
+
+def is_ip_address(host: str) -> bool:
+    """Whether a host is given as an IPv4 or IPv6 address rather than as a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def clean_host(host: str, setting: str) -> str:
+    """Check a host name or address as a program gave it; take the brackets off an IPv6 address.
+
+    Raises:
+        AMQPError: 102 when it is empty, 11001 when it cannot be a host name.
+    """
+    if not host:
+        raise AMQPError(102, f"{setting} is empty: set it to a host name or an IP address")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    if "/" in host:
+        raise AMQPError(11001, f"{setting} is {host!r}: give only a host name or an IP address, not a URL")
+    # Names go into requests to proxies too: nothing that could end a line or a field may pass.
+    if any(char <= " " or char == "\x7f" for char in host):
+        raise AMQPError(11001, f"{setting} is {host!r}: a host name has no spaces or control characters")
+    return host
+
+
+def system_lookup(host: str, port: int, family: int) -> list[tuple[Any, ...]]:
+    """The system's own resolver."""
+    return list(socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM))
+
+
+def resolve(
+    host: str,
+    port: int,
+    use_ipv6: int,
+    deadline: Deadline,
+    waiter: Waiter,
+    *,
+    setting: str = "remote_host",
+    lookup: Lookup = system_lookup,
+) -> list[Endpoint]:
+    """The addresses of a host, in the order to try them.
+
+    Args:
+        host: a name or an IP address, as :func:`clean_host` returns it.
+        port: the port to put into the addresses.
+        use_ipv6: 0 for IPv4 only, 1 for IPv6 only, 2 for IPv6 addresses first and IPv4 addresses after them.
+        deadline: when to give up.
+        waiter: waits for the answer.
+        setting: the name of the property or setting that holds the host, for messages.
+        lookup: replaces the system's resolver.
+
+    Returns:
+        At least one address.
+
+    Raises:
+        AMQPTimeoutError: 201; there was no answer in time.
+        InterruptedCallError: 10004; the call was interrupted.
+        AMQPError: 11001 to 11004, the name has no address; 10047, the address is not of the family asked for.
+    """
+    if use_ipv6 not in _FAMILIES:
+        raise AMQPError(604, f"UseIPv6 is {use_ipv6!r}: it can be 0 (IPv4), 1 (IPv6) or 2 (both)")
+    family, kind = _FAMILIES[use_ipv6]
+    if is_ip_address(host):
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        except socket.gaierror as error:  # for example fe80::1%eth7 where there is no eth7
+            raise AMQPError(
+                code_from_gaierror(error.errno), f"{setting} {host!r} cannot be used: {error.strerror}"
+            ) from error
+        if family not in (socket.AF_UNSPEC, found[0][0]):
+            raise AMQPError(10047, f"{setting} is {host}, but UseIPv6 is {use_ipv6}, which means {kind} only")
+        return [Endpoint(found[0][0], found[0][4])]
+    try:
+        # Names with other letters than ASCII would go through the same codec inside getaddrinfo.
+        host.encode("idna")
+    except UnicodeError as error:
+        raise AMQPError(11001, f"{setting} is {host!r}, which cannot be a host name: {error}") from None
+    answer = _look_up_in_thread(lookup, host, port, family, deadline, waiter, setting)
+    if isinstance(answer, socket.gaierror):
+        code = code_from_gaierror(answer.errno)
+        hint = f" (UseIPv6 is {use_ipv6}, so only {kind} addresses count)" if family != socket.AF_UNSPEC else ""
+        raise AMQPError(code, f"{setting} {host!r} could not be resolved: {answer.strerror}{hint}") from answer
+    if isinstance(answer, BaseException):
+        raise AMQPError(11003, f"{setting} {host!r} could not be resolved: {answer}") from answer
+    endpoints = list(
+        dict.fromkeys(
+            Endpoint(entry[0], entry[4])
+            for entry in answer
+            if entry[0] in (socket.AF_INET, socket.AF_INET6) and family in (socket.AF_UNSPEC, entry[0])
+        )
+    )
+    if not endpoints:
+        raise AMQPError(11004, f"{setting} {host!r} has no {kind} address")
+    # Stable: within a family the system's order stays, which follows its preferences (RFC 6724).
+    endpoints.sort(key=lambda endpoint: endpoint.family != socket.AF_INET6)
+    return endpoints
+
+
+def _look_up_in_thread(
+    lookup: Lookup, host: str, port: int, family: int, deadline: Deadline, waiter: Waiter, setting: str
+) -> list[tuple[Any, ...]] | BaseException:
+    answers: list[list[tuple[Any, ...]] | BaseException] = []
+    done, signal = socket.socketpair()
+
+    def work() -> None:
+        # The thread owns its end of the pair: closing it is the message that an answer is there.
+        with signal:
+            try:
+                answers.append(lookup(host, port, family))
+            except BaseException as error:  # noqa: BLE001  (handed to the caller, who raises it)
+                answers.append(error)
+
+    with done:
+        try:
+            threading.Thread(target=work, name=f"amqp10 resolving {host}", daemon=True).start()
+        except RuntimeError as error:
+            signal.close()
+            raise AMQPError(10055, f"no thread could be started to resolve {host!r}: {error}") from error
+        while not answers:
+            remaining = deadline.remaining()
+            if remaining == 0:
+                raise AMQPTimeoutError(f"{setting} {host!r} could not be resolved in {deadline.in_words()}")
+            waiter.wait(done.fileno(), read=True, timeout=remaining)
+    return answers[0]

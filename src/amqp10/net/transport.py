@@ -1,0 +1,66 @@
+"""What the layers above need of a connection, whatever it is made of."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+__all__ = ["RECEIVE_SIZE", "Transport"]
+
+RECEIVE_SIZE: Final = 262144
+"""How much is read at once: large enough for a thousand small messages, small enough to stay in a cache."""
+
+
+class Transport(Protocol):
+    """A stream of bytes in both directions. No method waits; :class:`~amqp10.net.waiting.Waiter` does that.
+
+    The addresses are IP address (or, where a proxy resolved it, host name) and port.
+    """
+
+    @property
+    def local_address(self) -> tuple[str, int]:
+        """This end."""
+        ...
+
+    @property
+    def remote_address(self) -> tuple[str, int]:
+        """The server; not the proxy, when there is one."""
+        ...
+
+    def recv(self, max_bytes: int = RECEIVE_SIZE) -> bytes | None:
+        """Bytes that have arrived: ``None`` when there are none yet, empty when the peer has ended the stream.
+
+        Raises:
+            ConnectionDroppedError: 1120; the connection broke.
+        """
+        ...
+
+    def send(self, buffers: list[bytes | memoryview]) -> int:
+        """Take as many bytes as fit now, from the first buffer on, and return how many: 0 when none fit.
+
+        Memoryviews are one-dimensional views of bytes. Buffers are not used any more after the call returns.
+
+        Raises:
+            ConnectionDroppedError: 1120; the connection broke.
+        """
+        ...
+
+    def next_send_time(self) -> float | None:
+        """When the last ``send`` took less than everything because of a rate limit: the time to try again.
+
+        By the clock that the transport was made with. ``None`` when only the socket decides: wait until it can be
+        written to.
+        """
+        ...
+
+    def fileno(self) -> int:
+        """The descriptor of the socket to wait for; -1 once closed."""
+        ...
+
+    def close(self, graceful: bool = True) -> None:
+        """Close the connection without waiting. May be called twice.
+
+        Args:
+            graceful: whether unsent bytes are still delivered, as far as the options say so; otherwise they are
+                discarded and the connection is reset.
+        """
+        ...
