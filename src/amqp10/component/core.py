@@ -38,8 +38,10 @@ from amqp10.engine.events import (
     ConnectionOpened,
     DeliveriesUpdated,
     Event,
+    LinkAttached,
     LinkDetached,
     LinkFlow,
+    SessionBegun,
     SessionEnded,
 )
 from amqp10.errors import AMQPError, AMQPTimeoutError, ProtocolError
@@ -273,8 +275,15 @@ class Core:
     def _apply(self, event: Event) -> None:
         if isinstance(event, LinkFlow):
             self._on_flow(event)
+        elif isinstance(event, LinkAttached):
+            # Before anything fires: a handler that hears of the link's credit must find the link.
+            link: LinkRecord = event.link.context
+            self._links.add(link)
+            link.session.links[link.name] = link
         elif isinstance(event, LinkDetached):
             self._on_detached(event)
+        elif isinstance(event, SessionBegun):
+            self._sessions.add(event.session.context)
         elif isinstance(event, SessionEnded):
             self._on_session_ended(event)
         elif isinstance(event, ConnectionOpened):

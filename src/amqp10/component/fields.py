@@ -2,7 +2,7 @@
 
 A property is one line in the class body: IDEs, ``help()`` and type checkers see a real attribute with its type, and
 assignment is checked where it happens. The values live in slots of the instance, so that a misspelt attribute name is
-an ``AttributeError``. Reading a wrong Python type is a ``TypeError``; a value that is out of range or malformed, an
+an ``AttributeError``. Assigning a wrong Python type is a ``TypeError``; a value that is out of range or malformed, an
 :class:`~amqp10.errors.AMQPError`.
 """
 
@@ -67,6 +67,14 @@ def check_text(name: str, value: object) -> str:
     return value
 
 
+def check_host(name: str, value: object) -> str:
+    """``value`` as a host name or address: no blanks and no control characters in it."""
+    text = check_text(name, value)
+    if any(char <= " " or char == "\x7f" for char in text):
+        raise AMQPError(604, f"{name} must not contain blanks or control characters")
+    return text
+
+
 def check_bool(name: str, value: object) -> bool:
     """``value`` as a bool; 0 and 1 are not taken for one, because they are usually a slip."""
     if not isinstance(value, bool):
@@ -82,7 +90,6 @@ class Property(Generic[T]):
         locked: the error code for a change while connected; 0 when the property may change at any time.
     """
 
-    __slots__ = ("__doc__", "_locked", "_slot", "name")
 
     def __init__(self, doc: str, *, locked: int = 0) -> None:
         self.__doc__ = doc
@@ -117,7 +124,6 @@ class Property(Generic[T]):
 class TextProperty(Property[str]):
     """A str. ``secret`` ones never show in an error."""
 
-    __slots__ = ()
 
     def __set__(self, obj: _Owner, value: str) -> None:
         self._store(obj, value)
@@ -132,7 +138,6 @@ class TextProperty(Property[str]):
 class IntProperty(Property[int]):
     """An int within bounds, both included."""
 
-    __slots__ = ("_maximum", "_minimum")
 
     def __init__(self, doc: str, *, minimum: int = 0, maximum: int = INT32[1], locked: int = 0) -> None:
         super().__init__(doc, locked=locked)
@@ -149,7 +154,6 @@ class IntProperty(Property[int]):
 class BoolProperty(Property[bool]):
     """A bool."""
 
-    __slots__ = ()
 
     def __set__(self, obj: _Owner, value: bool) -> None:
         self._store(obj, value)
@@ -161,7 +165,6 @@ class BoolProperty(Property[bool]):
 class EnumProperty(Property[E]):
     """A member of an enumeration; its number is taken as well."""
 
-    __slots__ = ("_enum",)
 
     def __init__(self, enum: type[E], doc: str, *, locked: int = 0) -> None:
         super().__init__(doc, locked=locked)
@@ -191,7 +194,6 @@ def check_enum(name: str, enum: type[E], value: object) -> E:
 
 
 class _DraftField(Generic[T]):
-    __slots__ = ("__doc__", "field", "name")
 
     def __init__(self, doc: str) -> None:
         self.__doc__ = doc
@@ -216,7 +218,6 @@ class _DraftField(Generic[T]):
 class DraftText(_DraftField[str]):
     """A text field of the message to be sent."""
 
-    __slots__ = ("_ascii",)
 
     def __init__(self, doc: str, *, ascii_only: bool = False) -> None:
         super().__init__(doc)
@@ -233,7 +234,6 @@ class DraftText(_DraftField[str]):
 class FastText(_DraftField[str]):
     """A text field that changes with every message: nothing else of the draft goes stale with it."""
 
-    __slots__ = ()
 
     def __set__(self, obj: _Owner, value: str) -> None:
         if type(value) is not str:
@@ -244,7 +244,6 @@ class FastText(_DraftField[str]):
 class ReadOnlyDraftText(_DraftField[str]):
     """A text field of the message to be sent that only the class itself sets."""
 
-    __slots__ = ()
 
     def __set__(self, obj: _Owner, value: Never) -> NoReturn:
         raise AttributeError(f"{self.name} is read-only")
@@ -253,7 +252,6 @@ class ReadOnlyDraftText(_DraftField[str]):
 class DraftInt(_DraftField[int]):
     """A number of the message to be sent, within bounds, both included."""
 
-    __slots__ = ("_maximum", "_minimum")
 
     def __init__(self, doc: str, *, minimum: int, maximum: int) -> None:
         super().__init__(doc)
@@ -267,7 +265,6 @@ class DraftInt(_DraftField[int]):
 class DraftBool(_DraftField[bool]):
     """A flag of the message to be sent."""
 
-    __slots__ = ()
 
     def __set__(self, obj: _Owner, value: bool) -> None:
         obj._draft.set(self.field, check_bool(self.name, value))
@@ -276,7 +273,6 @@ class DraftBool(_DraftField[bool]):
 class DraftEnum(_DraftField[E]):
     """An enumerated field of the message to be sent."""
 
-    __slots__ = ("_enum",)
 
     def __init__(self, enum: type[E], doc: str) -> None:
         super().__init__(doc)
@@ -292,7 +288,6 @@ class DraftEnum(_DraftField[E]):
 class ReceivedField(Generic[T]):
     """A field of the message received last; decoded when it is first looked at."""
 
-    __slots__ = ("__doc__", "field", "name")
 
     def __init__(self, doc: str) -> None:
         self.__doc__ = doc
@@ -325,7 +320,6 @@ P = TypeVar("P")
 class EventHook(Generic[P]):
     """An ``on_...`` property: any callable that takes the event's parameters, or None for no handler."""
 
-    __slots__ = ("__doc__", "_slot", "name")
 
     def __init__(self, params: type[P], doc: str) -> None:
         self.__doc__ = doc

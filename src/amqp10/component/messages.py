@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from amqp10.codec import Symbol, Timestamp, UByte, UInt
+from amqp10.codec import DecodeError, Symbol, Timestamp, UByte, UInt
 from amqp10.codec.encode import encode_binary, encode_string, encode_value
 from amqp10.component import values
 from amqp10.component.enums import ValueType
@@ -22,7 +22,7 @@ from amqp10.wire.messaging import Header, Properties
 if TYPE_CHECKING:
     from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
 
-__all__ = ["EMPTY_VIEW", "MessageDraft", "MessageView"]
+__all__ = ["MessageDraft", "MessageView"]
 
 _PROPERTIES: Final = b"\x00\x53\x73"
 _AMQP_VALUE: Final = b"\x00\x53\x77"
@@ -189,7 +189,7 @@ class MessageView:
     Every attribute raises :class:`AMQPError` 604 when the section it stands in cannot be decoded.
     """
 
-    __slots__ = ("_body", "_message", "_payload", "delivery", "link_name", "settled", "simplified_json")
+    __slots__ = ("_body", "_message", "_payload", "broken", "delivery", "link_name", "settled", "simplified_json")
 
     def __init__(
         self,
@@ -204,6 +204,8 @@ class MessageView:
         self.settled = settled
         self.delivery = delivery
         self.simplified_json = simplified_json
+        self.broken = False
+        """Whether a section turned out to be malformed."""
         self._message: Message | None = None
         self._body: tuple[ValueType, str] | None = None
 
@@ -217,14 +219,22 @@ class MessageView:
 
     @property
     def _properties(self) -> Properties | None:
-        return self.message.properties
+        try:
+            return self.message.properties
+        except DecodeError:
+            self.broken = True
+            raise
 
     @property
     def _header(self) -> Header | None:
-        return self.message.header
+        try:
+            return self.message.header
+        except DecodeError:
+            self.broken = True
+            raise
 
     def _text(self, name: str) -> str:
-        properties = self.message.properties
+        properties = self._properties
         value = getattr(properties, name) if properties is not None else None
         return str(value) if value is not None else ""
 
@@ -320,7 +330,11 @@ class MessageView:
     def _decoded_body(self) -> tuple[ValueType, str]:
         body = self._body
         if body is None:
-            body = self._body = values.body_text(self.message, self.simplified_json)
+            try:
+                body = self._body = values.body_text(self.message, self.simplified_json)
+            except DecodeError:
+                self.broken = True
+                raise
         return body
 
     @property
@@ -332,5 +346,12 @@ class MessageView:
         return self._decoded_body()[0]
 
     def check(self) -> None:
-        """Decode every section once, so that a message that cannot be decoded is found out before it is handed on."""
-        self.message.validate()
+        """Find the sections, so that a message that is no message is found out before it is handed on.
+
+        What stands inside a section is decoded when it is first looked at; ``broken`` tells when that failed.
+        """
+        try:
+            self.message.scan()
+        except DecodeError:
+            self.broken = True
+            raise

@@ -7,41 +7,15 @@ It knows no AMQP and no program: what the engine reports goes to a sink. One cal
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING
+
+from amqp10.net.transport import RECEIVE_SIZE, Transport
 
 if TYPE_CHECKING:
     from amqp10.engine import Connection, Event
-    from amqp10.net.tcp import Waiter
+    from amqp10.net.waiting import Waiter
 
-__all__ = ["Pump", "Transport"]
-
-RECEIVE_SIZE: Final = 262144
-"""How much is read at once: large enough for a thousand small messages, small enough to stay in a cache."""
-
-
-class Transport(Protocol):
-    """What the pump needs of a connection to the peer; plain TCP and TLS both have it."""
-
-    def recv(self, max_bytes: int = RECEIVE_SIZE) -> bytes | None:
-        """Bytes that have arrived; None when there are none yet, empty when the peer has ended the stream."""
-        ...
-
-    def send(self, buffers: list[bytes | memoryview]) -> int:
-        """Take as many octets of the buffers as fit now; return how many."""
-        ...
-
-    def fileno(self) -> int:
-        """The socket to wait on."""
-        ...
-
-    def next_send_time(self) -> float | None:
-        """When sending may go on, where a rate limit holds it back now; None where only the socket decides."""
-        ...
-
-    def close(self, graceful: bool = True) -> None:
-        """Close it."""
-        ...
-
+__all__ = ["Pump"]
 
 class Pump:
     """Joins one engine and one transport.

@@ -121,7 +121,7 @@ R = TypeVar("R", SessionRecord, LinkRecord)
 class Registry(Generic[R]):
     """Records by name, in the order of their creation, and the errors of names that the peer ended."""
 
-    __slots__ = ("_ended", "_index", "_order", "_records", "kind")
+    __slots__ = ("_ended", "_index", "_order", "_records", "_reserved", "kind")
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -129,6 +129,7 @@ class Registry(Generic[R]):
         self._order: list[R] | None = None
         self._index: dict[str, int] | None = None
         self._ended: dict[str, AMQPError] = {}
+        self._reserved: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._records)
@@ -150,6 +151,7 @@ class Registry(Generic[R]):
     def add(self, record: R) -> None:
         """Add a record under its name."""
         self._records[record.name] = record
+        self._reserved.discard(record.name)
         self._ended.pop(record.name, None)
         self._order = self._index = None
 
@@ -166,6 +168,7 @@ class Registry(Generic[R]):
         """Forget everything."""
         self._records.clear()
         self._ended.clear()
+        self._reserved.clear()
         self._order = self._index = None
 
     def find(self, name: str) -> R:
@@ -190,13 +193,22 @@ class Registry(Generic[R]):
         if not isinstance(name, str):
             raise TypeError(f"a {self.kind} name must be a str, not {type(name).__name__}")
 
-    def check_free(self, name: str) -> None:
-        """Raise AMQPError 600 for a name that is taken or empty."""
+    def reserve(self, name: str) -> None:
+        """Take a name for a record that is about to be added, or given up with :meth:`release`.
+
+        Raises:
+            AMQPError: 600; the name is taken, or empty.
+        """
         self.check_name(name)
         if not name:
             raise AMQPError(600, f"a {self.kind} needs a name")
-        if name in self._records:
+        if name in self._records or name in self._reserved:
             raise AMQPError(600, f"a {self.kind} named {name!r} exists already")
+        self._reserved.add(name)
+
+    def release(self, name: str) -> None:
+        """Give a reserved name back."""
+        self._reserved.discard(name)
 
     def index_of(self, name: str) -> int:
         """Where the record stands in order; -1 when it is gone."""

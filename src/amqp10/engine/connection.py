@@ -346,10 +346,18 @@ class Connection:
         if self._dirty:
             self._flush()
         output = self.output
-        if output:
-            self.output = []
-            self._last_sent = now
+        if not output:
+            return []
+        self.output = []
+        self._last_sent = now
         return output
+
+    def send_heartbeat(self, now: float) -> None:
+        """Queue an empty frame if the peer is about to hear nothing for too long; for when nobody calls :meth:`tick`."""
+        if self.remote_idle_timeout > 0 and self.can_send and now - self._last_sent >= self.remote_idle_timeout / 2:
+            if self.trace is not None:
+                self.trace(True, 0, None, 0)
+            self.output.append(EMPTY_FRAME)
 
     # -- time ------------------------------------------------------------------------------------------------------
 
@@ -372,10 +380,7 @@ class Connection:
             error = AMQPTimeoutError(f"nothing arrived from the peer for {self.idle_timeout:g} seconds (idle time-out)")
             error.condition = "amqp:resource-limit-exceeded"
             return self._fail(error)
-        if self.remote_idle_timeout > 0 and self.can_send and now - self._last_sent >= self.remote_idle_timeout / 2:
-            if self.trace is not None:
-                self.trace(True, 0, None, 0)
-            self.output.append(EMPTY_FRAME)
+        self.send_heartbeat(now)
         return []
 
     # -- receiving -------------------------------------------------------------------------------------------------

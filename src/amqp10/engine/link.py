@@ -54,8 +54,6 @@ class LinkEndpoint:
     """
 
     __slots__ = (
-        "_attach",
-        "_refusal",
         "available",
         "context",
         "credit",
@@ -67,6 +65,7 @@ class LinkEndpoint:
         "max_message_size",
         "name",
         "rcv_settle_mode",
+        "refusing",
         "remote_attach",
         "remote_handle",
         "remote_max_message_size",
@@ -110,8 +109,8 @@ class LinkEndpoint:
         self.local_request = True
         self.remote_attach: Attach | None = None
         self.context: Any = None
-        self._refusal = False
-        self._attach: Attach | None = None
+        self.refusing = False
+        """Whether the peer attached without its terminus: a detach with the reason is to follow."""
 
     # -- attach and detach -----------------------------------------------------------------------------------------
 
@@ -168,16 +167,16 @@ class LinkEndpoint:
             return True
         # The sender decides about the source, the receiver about the target (transport, "establishing or resuming a link").
         if self.is_receiver:
-            self._refusal = attach.source is None and self.source is not None
+            self.refusing = attach.source is None and self.source is not None
             if attach.source is not None:
                 self.source = attach.source
         else:
-            self._refusal = attach.target is None and self.target is not None
+            self.refusing = attach.target is None and self.target is not None
             if attach.target is not None:
                 self.target = attach.target
         self.snd_settle_mode = SenderSettleMode(attach.snd_settle_mode)
         self.rcv_settle_mode = ReceiverSettleMode(attach.rcv_settle_mode)
-        return not self._refusal
+        return not self.refusing
 
     def accept(
         self,
@@ -241,7 +240,7 @@ class LinkEndpoint:
     def on_detach(self, detach: Detach) -> LinkDetached:
         """Take the peer's detach, answer it, and say what it means."""
         ours = self.state is LinkState.DETACH_SENT
-        refused = self._refusal
+        refused = self.refusing
         error: AMQPError | None = remote_error(
             detach.error, "the peer refused the link" if refused else "the peer detached the link"
         )

@@ -1,0 +1,456 @@
+"""The class ``AMQP``: the whole public surface in one place, each property one line, each method a few.
+
+What the methods do stands in ``lifecycle.py`` (connections, sessions, links), ``transfer.py`` (messages) and ``core.py``
+(events, threads, time-outs). The ``get_...`` and ``set_...`` methods are generated from the same facts, in ``accessors.py``.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from amqp10.component.accessors import Accessors
+from amqp10.component.configure import configure
+from amqp10.component.enums import AuthScheme, ReceiveMode, ValueType
+from amqp10.component.fields import (
+    DraftBool,
+    DraftEnum,
+    DraftInt,
+    DraftText,
+    EnumProperty,
+    FastText,
+    IntProperty,
+    ReadOnlyDraftText,
+    ReceivedField,
+    TextProperty,
+    check_bool,
+    check_host,
+    check_int,
+)
+from amqp10.component.lifecycle import Lifecycle
+from amqp10.component.registry import LinkRecord, SessionRecord
+from amqp10.errors import AMQPError
+
+__all__ = ["AMQP"]
+
+
+class AMQP(Accessors, Lifecycle):
+    """An AMQP 1.0 client: connects to a broker, sends and receives messages.
+
+    One thread drives an instance; only :meth:`interrupt` may be called from any thread or a signal handler. Events fire on the
+    calling thread, inside methods that work the connection (connecting, creating, sending when it waits, fetching, closing,
+    :meth:`do_events`). Every error is an :class:`~amqp10.errors.AMQPError`, save for values of a wrong Python type, which are
+    ``TypeError``.
+
+    Use it as a context manager to have it disconnected at the end::
+
+        with AMQP() as amqp:
+            amqp.connect_to("localhost", 5672)
+            amqp.create_session("s")
+            amqp.create_sender_link("s", "out", "/queues/orders")
+            amqp.message_value_type = ValueType.mvtString
+            amqp.message_value = "hello"
+            amqp.send_message("out")
+    """
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._set_defaults()
+
+    def _set_defaults(self) -> None:
+        self._auth_scheme = AuthScheme.smSASLPlain
+        self._container_id = ""
+        self._fetch_timeout = 60
+        self._idle_timeout = 0
+        self._local_host = ""
+        self._local_port = 0
+        self._password = ""
+        self._receive_mode = ReceiveMode.rmAutomatic
+        self._remote_host = ""
+        self._remote_port = 5672
+        self._timeout = 60
+        self._user = ""
+
+    # -- connection ------------------------------------------------------------------------------------------------
+
+    auth_scheme: EnumProperty[AuthScheme] = EnumProperty(
+        AuthScheme, 'How to authenticate: none, or a SASL mechanism (security, "sasl").', locked=211
+    )
+    container_id = TextProperty(
+        'The name of this container, stated in open; empty for a generated one (transport, "open").', locked=211
+    )
+    user = TextProperty("The user name for SASL PLAIN.", locked=211)
+    password = TextProperty("The password for SASL PLAIN. It never shows in a log, an error or a ``repr``.", locked=211)
+    idle_timeout = IntProperty(
+        "After how many seconds of silence from the server the connection is given up; 0 for never"
+        ' (transport, "idle time-out of a connection").',
+        maximum=2147483,
+        locked=211,
+    )
+    timeout = IntProperty(
+        "The longest wait in seconds. It counts from the last byte that moved, unless the setting AbsoluteTimeout is on."
+        " With 0, send_message never waits."
+    )
+    fetch_timeout = IntProperty("The longest wait of fetch_message in seconds; 0 waits for ever.")
+    receive_mode: EnumProperty[ReceiveMode] = EnumProperty(
+        ReceiveMode, "Whether new receiver links receive by themselves, or a message at a time by fetch_message."
+    )
+    remote_port = IntProperty("The port of the server, 1 to 65535.", maximum=65535, locked=100)
+
+    @property
+    def remote_host(self) -> str:
+        """The server's name or address; while connected, the address it was resolved to.
+
+        The name as it was assigned goes on serving for TLS verification, the open frame and connecting again.
+        """
+        address = self._remote_address
+        return address[0] if address is not None else self._remote_host
+
+    @remote_host.setter
+    def remote_host(self, value: str) -> None:
+        text = check_host("remote_host", value)
+        self._check_unlocked("remote_host", 101)
+        self._remote_host = text
+
+    @property
+    def local_host(self) -> str:
+        """The local name or address to connect from, empty for any; while connected, the address in use."""
+        address = self._local_address
+        return address[0] if address is not None else self._local_host
+
+    @local_host.setter
+    def local_host(self, value: str) -> None:
+        text = check_host("local_host", value)
+        self._check_unlocked("local_host", 107)
+        self._local_host = text
+
+    @property
+    def local_port(self) -> int:
+        """The local port to connect from, 0 for any free one; while connected, the port in use."""
+        address = self._local_address
+        return address[1] if address is not None else self._local_port
+
+    @local_port.setter
+    def local_port(self, value: int) -> None:
+        port = check_int("local_port", value, 0, 65535)
+        self._check_unlocked("local_port", 106)
+        self._local_port = port
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection is open. Assigning True connects, assigning False disconnects."""
+        return self._opened
+
+    @connected.setter
+    def connected(self, value: bool) -> None:
+        if check_bool("connected", value):
+            if not self._opened:
+                self.connect()
+        else:
+            self.disconnect()
+
+    @property
+    def ready_to_send(self) -> bool:
+        """Whether the socket takes bytes now; False after it was full, until ``on_ready_to_send``."""
+        return self._writable and self._opened
+
+    def _check_unlocked(self, name: str, code: int) -> None:
+        if self._pump is not None:
+            raise AMQPError(code, f"{name} cannot be changed while connected")
+
+    # -- the message to be sent ------------------------------------------------------------------------------------
+
+    message_absolute_expiry_time = DraftInt('When the message expires, in milliseconds since 1970 UTC; 0 or -1 for never (messaging, "properties").', minimum=-1, maximum=9223372036854775807)
+    message_content_encoding = DraftText('How the content is encoded, such as ``gzip``; sent with binary values only (messaging, "properties").', ascii_only=True)
+    message_content_type = DraftText('The media type of the content; sent with binary values only (messaging, "properties").', ascii_only=True)
+    message_correlation_id = DraftText('The id of the message that this one answers (messaging, "properties").')
+    message_creation_time = DraftInt('When the message was made, in milliseconds since 1970 UTC; 0 or -1 for unset (messaging, "properties").', minimum=-1, maximum=9223372036854775807)
+    message_delivery_count = DraftInt('How many earlier deliveries failed, 0 to 2**32 - 1 (messaging, "header").', minimum=0, maximum=4294967295)
+    message_durable = DraftBool('Whether the message must survive a restart of whoever stores it (messaging, "header").')
+    message_first_acquirer = DraftBool('Whether no other link has acquired the message before (messaging, "header").')
+    message_group_id = DraftText('The group that the message belongs to (messaging, "properties").')
+    message_group_sequence = DraftInt('The position in the group, 0 to 2**32 - 1, or -1; sent only with a group id (messaging, "properties").', minimum=-1, maximum=4294967295)
+    message_link_name = ReadOnlyDraftText("The link that the message was sent on last. Read-only.")
+    message_id = FastText('The id of the message (messaging, "properties").')
+    message_priority = DraftInt('How urgent the message is, 0 to 255, higher is more (messaging, "header").', minimum=0, maximum=255)
+    message_reply_to = DraftText('The address that answers go to (messaging, "properties").')
+    message_reply_to_group_id = DraftText('The group that answers belong to (messaging, "properties").')
+    message_settled = DraftBool("Whether to send settled, without an outcome; ignored unless the link's settle mode is mixed.")
+    message_subject = DraftText('What the message is about (messaging, "properties").')
+    message_to = DraftText('The address that the message is meant for (messaging, "properties").')
+    message_ttl = DraftInt('Time to live in milliseconds, 0 to 2**32 - 1; -1 for none (messaging, "header").', minimum=-1, maximum=4294967295)
+    message_user_id = DraftText('Who made the message (messaging, "properties").')
+    message_value = FastText("The value as text, read as ``message_value_type`` says; checked when the message is sent.")
+    message_value_type = DraftEnum(ValueType, 'The AMQP type of the value (types, "type-system").')
+
+    # -- the message received last ---------------------------------------------------------------------------------
+
+    received_message_absolute_expiry_time: ReceivedField[int] = ReceivedField("When it expires, in milliseconds since 1970 UTC; -1 when it says nothing.")
+    received_message_content_encoding: ReceivedField[str] = ReceivedField("How its content is encoded.")
+    received_message_content_type: ReceivedField[str] = ReceivedField("The media type of its content.")
+    received_message_correlation_id: ReceivedField[str] = ReceivedField("The id of the message that it answers.")
+    received_message_creation_time: ReceivedField[int] = ReceivedField("When it was made, in milliseconds since 1970 UTC; -1 when it says nothing.")
+    received_message_delivery_count: ReceivedField[int] = ReceivedField("How many earlier deliveries of it failed.")
+    received_message_durable: ReceivedField[bool] = ReceivedField("Whether it was sent as durable.")
+    received_message_first_acquirer: ReceivedField[bool] = ReceivedField("Whether no other link has acquired it before.")
+    received_message_group_id: ReceivedField[str] = ReceivedField("The group that it belongs to.")
+    received_message_group_sequence: ReceivedField[int] = ReceivedField("Its position in the group; -1 when it says nothing.")
+    received_message_link_name: ReceivedField[str] = ReceivedField("The link that it arrived on.")
+    received_message_id: ReceivedField[str] = ReceivedField("Its id.")
+    received_message_priority: ReceivedField[int] = ReceivedField("How urgent it is; 4 when it says nothing.")
+    received_message_reply_to: ReceivedField[str] = ReceivedField("The address that answers go to.")
+    received_message_reply_to_group_id: ReceivedField[str] = ReceivedField("The group that answers belong to.")
+    received_message_settled: ReceivedField[bool] = ReceivedField("Whether it arrived settled.")
+    received_message_subject: ReceivedField[str] = ReceivedField("What it is about.")
+    received_message_to: ReceivedField[str] = ReceivedField("The address that it was meant for.")
+    received_message_ttl: ReceivedField[int] = ReceivedField("Its time to live in milliseconds; -1 for none.")
+    received_message_user_id: ReceivedField[str] = ReceivedField("Who made it.")
+    received_message_value: ReceivedField[str] = ReceivedField("Its value as text.")
+    received_message_value_type: ReceivedField[ValueType] = ReceivedField("The AMQP type of its value.")
+
+    # -- lists -----------------------------------------------------------------------------------------------------
+
+    @property
+    def session_count(self) -> int:
+        """How many sessions there are: the valid indexes of ``get_session_...`` are 0 up to this."""
+        return len(self._sessions)
+
+    @property
+    def link_count(self) -> int:
+        """How many links there are: the valid indexes of ``get_link_...`` are 0 up to this."""
+        return len(self._links)
+
+    @property
+    def incoming_message_count(self) -> int:
+        """How many messages are partly here or being handled."""
+        return len(self._incoming_messages())
+
+    @property
+    def outgoing_message_count(self) -> int:
+        """How many unsettled messages were sent and have no outcome yet. They stay until the next connect()."""
+        return len(self._outgoing)
+
+    def _get_session(self, index: int) -> SessionRecord:
+        return self._sessions.at(index, "session_index")
+
+    def _get_link(self, index: int) -> LinkRecord:
+        return self._links.at(index, "link_index")
+
+    # -- methods ---------------------------------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Connect to ``remote_host`` and ``remote_port`` and open the AMQP connection.
+
+        Returns when the server's open has arrived; ``on_connected`` fires either way. The time limit is ``timeout`` (60 seconds
+        where that is 0), or the setting ConnectionTimeout.
+
+        Raises:
+            AMQPError: 104 when connected; 102 or 116 without a host or port; 11001 to 11004 when the name does not resolve;
+                10061 and its neighbours when the server cannot be reached; 201 when time is up; 602 when authentication
+                fails; 600 when the server closes the connection or speaks another protocol; 1120 when it hangs up.
+        """
+        self._enter()
+        try:
+            self._connect()
+        finally:
+            self._leave()
+
+    def connect_to(self, host: str, port: int) -> None:
+        """Set ``remote_host`` and ``remote_port``, then :meth:`connect`.
+
+        Args:
+            host: the name or address of the server.
+            port: its port, 1 to 65535.
+        """
+        if self._pump is not None:
+            raise AMQPError(104, "already connected; disconnect() first to connect anew")
+        self.remote_host = host
+        self.remote_port = port
+        self.connect()
+
+    def disconnect(self) -> None:
+        """Close links, sessions and the connection, in order; wait for the server's close, at most for ``timeout``.
+
+        Does nothing when not connected. Unsettled outgoing messages stay readable until the next :meth:`connect`.
+        """
+        self._enter()
+        try:
+            self._disconnect()
+        finally:
+            self._leave()
+
+    def create_session(self, name: str) -> None:
+        """Begin a session (transport, "establishing a session").
+
+        Args:
+            name: a name of the program's choice, unique among its sessions.
+
+        Raises:
+            AMQPError: 600 when the name is taken or the server ends the session; 603 at a limit; 1117 when not connected.
+        """
+        self._enter()
+        try:
+            self._create_session(name)
+        finally:
+            self._leave()
+
+    def close_session(self, name: str) -> None:
+        """End a session and close its links (transport, "ending a session").
+
+        Raises:
+            AMQPError: 600 when there is no such session.
+        """
+        self._enter()
+        try:
+            self._close_session(name)
+        finally:
+            self._leave()
+
+    def create_sender_link(self, session_name: str, name: str, target: str) -> None:
+        """Attach a link to send messages on (transport, "establishing or resuming a link").
+
+        ``on_link_ready_to_send`` fires once the server has given the link credit.
+
+        Args:
+            session_name: the session to carry it.
+            name: unique among all links of this instance.
+            target: the address of the node that receives, such as ``/queues/orders``; empty for none.
+
+        Raises:
+            AMQPError: 600 when a name is unknown or taken, or the server refuses the link; 603 at a limit.
+        """
+        self._enter()
+        try:
+            self._create_sender(session_name, name, target)
+        finally:
+            self._leave()
+
+    def create_receiver_link(self, session_name: str, name: str, source: str) -> None:
+        """Attach a link to receive messages on, in the mode that ``receive_mode`` says.
+
+        Args:
+            session_name: the session to carry it.
+            name: unique among all links of this instance.
+            source: the address of the node that sends; empty for none.
+
+        Raises:
+            AMQPError: 600 when a name is unknown or taken, or the server refuses the link; 603 at a limit.
+        """
+        self._enter()
+        try:
+            self._create_receiver(session_name, name, source)
+        finally:
+            self._leave()
+
+    def close_link(self, name: str) -> None:
+        """Close a link (transport, "closing a link"). Messages that no handler has seen go back to their sender.
+
+        Raises:
+            AMQPError: 600 when there is no such link.
+        """
+        self._enter()
+        try:
+            self._close_link(name)
+        finally:
+            self._leave()
+
+    def send_message(self, link_name: str) -> None:
+        """Send the message that the ``message_...`` properties describe.
+
+        Returns when its bytes have been handed to the operating system. Without credit it works the connection until there is
+        some; with ``timeout`` 0 it raises 135 at once instead. Inside an event handler the bytes of several messages go out
+        together, when the handler has returned.
+
+        Args:
+            link_name: the sender link.
+
+        Raises:
+            AMQPError: 600 for a name that is no sender link, or a message larger than the server takes; 604 when the
+                value is not of its type; 135 or 201 when it cannot be sent now or in time.
+        """
+        self._enter()
+        try:
+            self._send(link_name)
+        finally:
+            self._leave()
+
+    def fetch_message(self, link_name: str) -> None:
+        """Ask a fetch link for one message and wait for it; ``on_message_in`` fires before this returns.
+
+        When ``fetch_timeout`` has passed the credit is drained: a message that still comes is delivered, otherwise this
+        raises (transport, "synchronous get").
+
+        Args:
+            link_name: a receiver link created in fetch mode.
+
+        Raises:
+            AMQPError: 201 when no message came; 600 for a name that is no fetch link.
+        """
+        self._enter()
+        try:
+            self._fetch(link_name)
+        finally:
+            self._leave()
+
+    def do_events(self) -> None:
+        """Handle everything that has arrived; with nothing there, wait up to 20 milliseconds for something.
+
+        Also sends the heartbeat that is due and gives up a server that has been silent for ``idle_timeout``.
+        """
+        self._enter()
+        try:
+            self._do_events()
+        finally:
+            self._leave()
+
+    def interrupt(self) -> None:
+        """Make the blocked call raise 10004 at once. May be called from any thread and from signal handlers.
+
+        The connection stays usable. Without a blocked call it does nothing.
+        """
+        waiter = self._waiter
+        if waiter is not None:
+            waiter.interrupt()
+
+    def config(self, configuration_string: str) -> str:
+        """Set a configuration setting with ``"NAME=VALUE"``, or read one with ``"NAME"``.
+
+        Args:
+            configuration_string: names are case-insensitive; booleans are True, False, Yes, No, 1 or 0.
+
+        Returns:
+            The value as text; booleans as "True" or "False".
+
+        Raises:
+            AMQPError: 606 for an unknown setting (the message names the nearest), one that is read-only, or one that cannot
+                change now; 604 for a malformed value.
+        """
+        return configure(self, configuration_string)
+
+    def reset(self) -> None:
+        """Disconnect, then set every property and setting to its default. Event handlers stay."""
+        self._enter()
+        try:
+            self._disconnect()
+            self._reset()
+            self._set_defaults()
+        finally:
+            self._leave()
+
+    def reset_message(self) -> None:
+        """Set the ``message_...`` properties to their defaults."""
+        self._draft.reset()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.disconnect()
+
+    def __repr__(self) -> str:
+        state = "connected to" if self._opened else "not connected to"
+        return f"<AMQP {state} {self._remote_host or 'any host'}:{self._remote_port}>"

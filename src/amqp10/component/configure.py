@@ -1,0 +1,90 @@
+"""``config()``: finds where a setting lives, and reads or changes it there.
+
+The facts stand in ``settings_table.py``. A setting lives in the ``Settings`` object, in a property of the component, in the
+metadata of the outcome that a handler is deciding, or nowhere: then it is asked of the connection.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amqp10.component.outcomes import OutcomeMetadata
+from amqp10.component.setting_spec import SettingSpec
+from amqp10.component.settings import check_change, convert, format_value, parse
+from amqp10.errors import AMQPError
+
+if TYPE_CHECKING:
+    from amqp10.component.amqp import AMQP
+
+__all__ = ["configure"]
+
+PROTOCOL_VERSION = "1.0"
+
+
+def configure(amqp: AMQP, text: str) -> str:
+    """Change or read a setting; see ``AMQP.config``. A change answers with the empty string."""
+    spec, index, value = parse(text)
+    if value is None:
+        return _read(amqp, spec, index)
+    check_change(spec, connected=amqp._pump is not None)
+    if spec.store == "settings":
+        amqp._settings.set(spec, value)
+        amqp._settings_changed()
+    elif spec.store == "property":
+        setattr(amqp, spec.attribute, convert(spec, value))
+    else:
+        _write_outcome(amqp, spec, value)
+    return ""
+
+
+def _read(amqp: AMQP, spec: SettingSpec, index: str | None) -> str:
+    if spec.store == "settings":
+        return format_value(amqp._settings.get(spec))
+    if spec.store == "property":
+        value = getattr(amqp, spec.attribute)
+        return format_value(value)
+    if spec.store == "outcome":
+        return _read_outcome(amqp, spec)
+    if spec.attribute == "protocol_version":
+        return PROTOCOL_VERSION
+    if index is not None:
+        return str(int(amqp._links.find(index).engine.snd_settle_mode))
+    return format_value(amqp._negotiated(spec.attribute))
+
+
+def _metadata(amqp: AMQP, spec: SettingSpec) -> OutcomeMetadata:
+    metadata = amqp._metadata
+    if metadata is None:
+        raise AMQPError(606, f"{spec.name} is only valid inside on_message_in and on_message_outcome handlers")
+    return metadata
+
+
+def _read_outcome(amqp: AMQP, spec: SettingSpec) -> str:
+    metadata = _metadata(amqp, spec)
+    if spec.name == "ModifiedMessageAnnotations":
+        return metadata.annotations_text(amqp._settings.simplified_json_format)
+    return format_value(
+        {
+            "RejectErrorCondition": metadata.condition,
+            "RejectErrorDescription": metadata.description,
+            "ModifiedDeliveryFailed": metadata.delivery_failed,
+            "ModifiedUndeliverableHere": metadata.undeliverable_here,
+        }[spec.name]
+    )
+
+
+def _write_outcome(amqp: AMQP, spec: SettingSpec, text: str) -> None:
+    metadata = _metadata(amqp, spec)
+    if not amqp._metadata_settable:
+        raise AMQPError(606, f"{spec.name} can only be set inside an on_message_in handler")
+    value = convert(spec, text)
+    if spec.name == "ModifiedMessageAnnotations":
+        metadata.set_annotations(str(value))
+    elif spec.name == "RejectErrorCondition":
+        metadata.set_condition(str(value))
+    elif spec.name == "RejectErrorDescription":
+        metadata.description = str(value)
+    elif spec.name == "ModifiedDeliveryFailed":
+        metadata.delivery_failed = bool(value)
+    else:
+        metadata.undeliverable_here = bool(value)

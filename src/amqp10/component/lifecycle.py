@@ -1,0 +1,465 @@
+"""Connecting and disconnecting, sessions and links: the calls that wait for an answer of the peer."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Any, Final
+
+from amqp10.codec import Symbol
+from amqp10.component.enums import AuthScheme, ReceiveMode
+from amqp10.component.events import (
+    AMQPConnectedEventParams,
+    AMQPConnectionStatusEventParams,
+    AMQPDisconnectedEventParams,
+)
+from amqp10.component.messages import MessageDraft
+from amqp10.component.pump import Pump
+from amqp10.component.registry import LinkRecord, ReceiverRecord, SenderRecord, SessionRecord
+from amqp10.component.settings import Settings
+from amqp10.component.transfer import Transfer
+from amqp10.engine.connection import Connection, Trace
+from amqp10.engine.delivery import IncomingDelivery
+from amqp10.engine.sasl import AnonymousMechanism, ClientMechanism, ExternalMechanism, PlainMechanism, SaslClient
+from amqp10.engine.states import EndpointRole, LinkState, SessionState
+from amqp10.errors import AMQPError, InterruptedCallError, LimitError, ProtocolError
+from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected, Source, Target
+from amqp10.wire.performatives import SenderSettleMode
+
+if TYPE_CHECKING:
+    from amqp10.net.transport import Transport
+    from amqp10.net.waiting import Waiter
+
+__all__ = ["Lifecycle"]
+
+# What the reference names as the stages of a connection; programs compare with these texts.
+_DO_EVENTS_WAIT: Final = 0.02
+
+STATUS_FIREWALL: Final = "Firewall connection complete."
+STATUS_CONNECTED: Final = "Remote host connection complete."
+STATUS_DISCONNECTED: Final = "Remote host disconnected."
+
+_OUTCOMES: Final = tuple(
+    Symbol(kind.DESCRIPTOR_NAME) for kind in (type(ACCEPTED), Rejected, type(RELEASED), Modified)
+)
+
+
+class Lifecycle(Transfer):
+    """The connection, its sessions and its links."""
+
+    __slots__ = (
+        "_auth_scheme",
+        "_container_id",
+        "_idle_timeout",
+        "_local_address",
+        "_local_host",
+        "_local_port",
+        "_password",
+        "_remote_address",
+        "_remote_host",
+        "_remote_port",
+        "_user",
+        "_waiter",
+    )
+
+    _auth_scheme: AuthScheme
+    _container_id: str
+    _idle_timeout: int
+    _local_host: str
+    _local_port: int
+    _password: str
+    _remote_host: str
+    _remote_port: int
+    _user: str
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiter: Waiter | None = None
+        self._remote_address: tuple[str, int] | None = None
+        self._local_address: tuple[str, int] | None = None
+
+    # -- connect ---------------------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        if self._pump is not None:
+            raise AMQPError(104, "already connected; disconnect() first to connect anew")
+        self._failure = None
+        self._outgoing.clear()
+        self._outgoing_cache = None
+        self._sessions.clear()
+        self._links.clear()
+        try:
+            self._open_connection()
+        except AMQPError as error:
+            self._drop_transport(graceful=False)
+            self._log(1, "Info", f"connecting failed: {error}")
+            self._post("_on_connected", AMQPConnectedEventParams(error.code, error.message))
+            self._dispatch()
+            raise
+        except BaseException:
+            self._drop_transport(graceful=False)
+            raise
+        self._writable = True
+        self._log(1, "Info", f"connected to {self._remote_host}:{self._remote_port}")
+        self._post("_on_connected", AMQPConnectedEventParams(0, "OK"))
+        self._dispatch()
+
+    def _open_connection(self) -> None:
+        host = self._remote_host
+        if not host:
+            raise AMQPError(102, "remote_host is empty: set it to the name or address of the server")
+        limit = float(self._settings.connection_timeout or self._limit())
+        waiter = self._get_waiter()
+        waiter.begin()
+        try:
+            transport = self._open_transport(limit)
+        finally:
+            waiter.end()
+        engine = Connection(
+            EndpointRole.CLIENT,
+            container_id=self._container_id or default_container_id(),
+            hostname=self._settings.virtual_host or host.removeprefix("*"),
+            max_frame_size=self._settings.max_frame_size,
+            channel_max=min(self._settings.max_session_count, 65536) - 1,
+            idle_timeout=self._idle_timeout,
+            sasl=self._sasl(),
+            properties={"product": "amqp10", "platform": "Python"},
+        )
+        engine.trace = self._tracer()
+        self._engine = engine
+        pump = self._pump = Pump(engine, transport, waiter, self.clock, self._take)
+        engine.start(self.clock())
+        self._opened = False
+        self._work(lambda: self._opened, limit, "waiting for the server to open the connection")
+
+    def _get_waiter(self) -> Waiter:
+        waiter = self._waiter
+        if waiter is None:
+            from amqp10.net.waiting import Waiter
+
+            waiter = self._waiter = Waiter()
+        return waiter
+
+    def _open_transport(self, limit: float) -> Transport:
+        from amqp10.net.tcp import Deadline, connect_tcp
+
+        deadline = Deadline(limit, clock=self.clock, absolute=self._settings.absolute_timeout)
+        transport = connect_tcp(
+            self._remote_host, self._remote_port, self._transport_options(), deadline, self._get_waiter()
+        )
+        self._remote_address = transport.remote_address
+        self._local_address = transport.local_address
+        self._status(STATUS_CONNECTED)
+        return transport
+
+    def _transport_options(self) -> Any:
+        from amqp10.net.tcp import TransportOptions
+
+        settings = self._settings
+        return TransportOptions(
+            use_ipv6=settings.use_ipv6,
+            local_host=self._local_host,
+            local_port=self._local_port,
+            tcp_no_delay=settings.tcp_no_delay,
+            keep_alive=settings.tcp_keep_alive,
+            keep_alive_time_ms=settings.keep_alive_time,
+            keep_alive_interval_ms=settings.keep_alive_interval,
+            in_buffer_size=settings.in_buffer_size,
+            out_buffer_size=settings.out_buffer_size,
+            linger=settings.linger,
+            linger_time=settings.linger_time,
+            max_transfer_rate=settings.max_transfer_rate,
+        )
+
+    def _sasl(self) -> SaslClient | None:
+        """The SASL exchange that ``auth_scheme``, ``user`` and ``password`` ask for (security, "sasl")."""
+        scheme = self._auth_scheme
+        identity = self._settings.authorization_identity
+        mechanisms: list[ClientMechanism]
+        if scheme is AuthScheme.smNone:
+            return None
+        if scheme is AuthScheme.smSASLAnonymous:
+            mechanisms = [AnonymousMechanism()]
+        elif scheme is AuthScheme.smSASLExternal:
+            mechanisms = [ExternalMechanism(identity)]
+        elif not self._user and not self._password:
+            self._log(1, "Info", "no user and no password are set: SASL ANONYMOUS is used if the server offers it")
+            mechanisms = [AnonymousMechanism(), PlainMechanism("", "", identity)]
+        else:
+            mechanisms = [PlainMechanism(self._user, self._password, identity)]
+        return SaslClient(mechanisms)
+
+    def _tracer(self) -> Trace | None:
+        """What logs each frame, when anybody would see it; None otherwise, which keeps the engine's fast paths."""
+        return self._log_frame if self._logs(3) else None
+
+    def _log_frame(self, outgoing: bool, channel: int, performative: object, payload: int) -> None:
+        self._log(3, "Frame", frame_line(outgoing, channel, performative, payload))
+
+    def _settings_changed(self) -> None:
+        """A setting has changed while the connection may be open: only the log level has an effect at once."""
+        if self._engine is not None:
+            self._engine.trace = self._tracer()
+
+    def _negotiated(self, attribute: str) -> str | int:
+        """What was negotiated for TLS, by the name of a live setting."""
+        raise NotImplementedError(attribute)
+
+    def _status(self, stage: str, error: AMQPError | None = None) -> None:
+        code, text = (0, "OK") if error is None else (error.code, error.message)
+        self._post("_on_connection_status", AMQPConnectionStatusEventParams(stage, code, text))
+
+    # -- disconnect ------------------------------------------------------------------------------------------------
+
+    def _disconnect(self) -> None:
+        pump = self._pump
+        if pump is None:
+            self._failure = None
+            return
+        engine = pump.engine
+        if self._opened and self._failure is None:
+            self._drop_queued(None)
+            try:
+                self._say_goodbye(engine)
+                self._work(
+                    lambda: not self._opened, self._limit(), "waiting for the server to close the connection", absolute=True
+                )
+            except InterruptedCallError:
+                raise
+            except AMQPError as error:
+                # The connection ends either way; that the peer did not answer matters to nobody but the log.
+                self._log(1, "Info", f"the connection did not close in order: {error}")
+        self._failure = None
+        self._tear_down(None)
+        self._dispatch()
+
+    def _say_goodbye(self, engine: Connection) -> None:
+        """Close links, sessions and the connection, in order, without waiting for each."""
+        for session in list(engine.sessions.values()):
+            if session.state is SessionState.MAPPED:
+                for link in list(session.links.values()):
+                    link.detach()
+                session.end()
+        engine.close()
+
+    def _tear_down(self, error: AMQPError | None) -> None:
+        """Drop the transport and all that lived on it; fires ``on_disconnected`` if the connection had been open."""
+        engine = self._engine
+        was_open = engine is not None and engine.remote_open is not None and self._pump is not None
+        self._drop_queued(None)
+        self._drop_transport(graceful=error is None or error.code != 1120)
+        reason = error or AMQPError(600, "the connection was closed")
+        for record in list(self._sessions.values()):
+            self._forget_session(record, reason)
+        if was_open:
+            code, text = (0, "OK") if error is None else (error.code, error.message)
+            self._status(STATUS_DISCONNECTED, error)
+            self._log(1, "Info", "disconnected" if error is None else f"disconnected: {error}")
+            self._post("_on_disconnected", AMQPDisconnectedEventParams(code, text))
+
+    def _drop_transport(self, *, graceful: bool) -> None:
+        pump = self._pump
+        self._opened = False
+        self._writable = False
+        self._replenish.clear()
+        self._remote_address = self._local_address = None
+        if pump is None:
+            return
+        try:
+            pump.flush()
+        except AMQPError as error:
+            self._log(2, "Session", f"the last bytes could not be sent: {error}")
+        finally:
+            self._pump = None
+            self._engine = None
+            pump.close(graceful)
+
+    def _drop_queued(self, link_name: str | None) -> None:
+        """Messages that no handler has seen: their sender gets them back. Settled ones stay, nobody has them but us."""
+        kept = []
+        for event in self._queue:
+            if (
+                isinstance(event, IncomingDelivery)
+                and not event.settled
+                and (link_name is None or event.link.context.name == link_name)
+            ):
+                event.settle(RELEASED)
+            else:
+                kept.append(event)
+        if len(kept) != len(self._queue):
+            self._queue.clear()
+            self._queue.extend(kept)
+
+    def _do_events(self) -> None:
+        self._raise_failure()
+        pump = self._pump
+        if pump is None:
+            self._dispatch()
+            return
+        waiter = pump.waiter
+        waiter.begin()
+        try:
+            # One wait for something to happen, then all that is there already.
+            self._turn(_DO_EVENTS_WAIT if not self._queue else 0)
+            moved = -1
+            while self._pump is pump and pump.moved != moved:
+                moved = pump.moved
+                self._turn(0)
+        finally:
+            waiter.end()
+
+    def _reset(self) -> None:
+        self._settings = Settings()
+        self._draft.reset()
+        self._received = MessageDraft()
+        self._outgoing.clear()
+        self._outgoing_cache = None
+
+    # -- sessions --------------------------------------------------------------------------------------------------
+
+    def _create_session(self, name: str) -> None:
+        pump = self._connected_pump()
+        settings = self._settings
+        if len(self._sessions) >= settings.max_session_count:
+            raise LimitError(f"MaxSessionCount allows {settings.max_session_count} sessions, and there are as many")
+        self._sessions.reserve(name)
+        try:
+            engine = pump.engine.begin(
+                incoming_window=settings.default_incoming_window,
+                outgoing_window=settings.default_outgoing_window,
+                handle_max=settings.max_link_count_per_session - 1,
+            )
+            engine.context = SessionRecord(name, engine, settings.max_link_count_per_session)
+            self._work(
+                lambda: engine.state is not SessionState.BEGIN_SENT,
+                self._limit(),
+                f"waiting for session {name!r} to begin",
+            )
+        finally:
+            self._sessions.release(name)
+        if engine.state is not SessionState.MAPPED:
+            raise engine.error or ProtocolError(f"the peer ended session {name!r} at once and gave no reason")
+        self._log(1, "Session", f"session {name!r} has begun on channel {engine.channel}")
+        self._dispatch()
+
+    def _close_session(self, name: str) -> None:
+        self._connected_pump()
+        record = self._sessions.find(name)
+        for link in list(record.links.values()):
+            self._drop_queued(link.name)
+        engine = record.engine
+        self._forget_session(record, None)
+        for endpoint in list(engine.links.values()):
+            endpoint.detach()
+        engine.end()
+        self._work(
+            lambda: engine.state is SessionState.UNMAPPED, self._limit(), f"waiting for session {name!r} to end"
+        )
+        self._log(1, "Session", f"session {name!r} has ended")
+
+    # -- links -----------------------------------------------------------------------------------------------------
+
+    def _session_for_link(self, session_name: str) -> SessionRecord:
+        self._connected_pump()
+        session = self._sessions.find(session_name)
+        if len(session.links) >= session.link_limit:
+            raise LimitError(f"session {session_name!r} has {session.link_limit} links, which is its limit")
+        return session
+
+    def _create_sender(self, session_name: str, name: str, target: str) -> None:
+        session = self._session_for_link(session_name)
+        check_address("target", target)
+        settings = self._settings
+        self._links.reserve(name)
+        try:
+            engine = session.engine.attach_sender(
+                name,
+                source=Source(address=self._container_id or None, outcomes=_OUTCOMES),
+                target=Target(address=target or None),
+                snd_settle_mode=SenderSettleMode(settings.default_sender_settle_mode),
+                max_message_size=settings.max_message_size,
+            )
+            self._finish_attach(SenderRecord(name, session, engine))
+        finally:
+            self._links.release(name)
+        self._dispatch()
+
+    def _create_receiver(self, session_name: str, name: str, source: str) -> None:
+        session = self._session_for_link(session_name)
+        check_address("source", source)
+        settings = self._settings
+        self._links.reserve(name)
+        try:
+            engine = session.engine.attach_receiver(
+                name,
+                source=Source(
+                    address=source or None, outcomes=_OUTCOMES, default_outcome=Modified(delivery_failed=True)
+                ),
+                target=Target(address=self._container_id or None),
+                snd_settle_mode=SenderSettleMode(settings.default_sender_settle_mode),
+                max_message_size=settings.max_message_size,
+            )
+            record = ReceiverRecord(
+                name, session, engine, self._receive_mode, settings.default_credit, settings.default_credit_threshold
+            )
+            self._finish_attach(record)
+        finally:
+            self._links.release(name)
+        pump = self._pump
+        if record.automatic and record.initial_credit > 0 and pump is not None and engine.attached:
+            engine.flow(record.initial_credit)
+            pump.flush()
+        self._dispatch()
+
+    def _finish_attach(self, record: LinkRecord) -> None:
+        """Wait for the peer's answer; leave no link behind when it is a refusal."""
+        engine = record.engine
+        engine.context = record
+        try:
+            self._work(
+                lambda: (engine.remote_attach is not None and not engine.refusing)
+                or engine.state is LinkState.DETACHED,
+                self._limit(),
+                f"waiting for the peer to attach link {record.name!r}",
+            )
+        except AMQPError:
+            if self._pump is not None:
+                engine.detach()
+            raise
+        if engine.state is not LinkState.ATTACHED:
+            raise (
+                engine.error
+                or engine.session.error
+                or ProtocolError(f"the peer ended link {record.name!r} at once and gave no reason")
+            )
+        self._log(1, "Session", f"link {record.name!r} is attached")
+
+    def _close_link(self, name: str) -> None:
+        self._connected_pump()
+        record = self._links.find(name)
+        self._drop_queued(name)
+        self._forget_link(record, None)
+        engine = record.engine
+        engine.detach()
+        self._work(
+            lambda: engine.state is LinkState.DETACHED, self._limit(), f"waiting for the peer to detach link {name!r}"
+        )
+        self._log(1, "Session", f"link {name!r} is closed")
+
+
+def check_address(what: str, address: object) -> None:
+    """Raise TypeError for a terminus address that is not a str."""
+    if not isinstance(address, str):
+        raise TypeError(f"{what} must be a str, not {type(address).__name__}")
+
+
+def frame_line(outgoing: bool, channel: int, performative: object, payload: int) -> str:
+    """One readable line about a frame: direction, channel, performative with its fields, payload size."""
+    what = "heartbeat" if performative is None else repr(performative)
+    size = f" +{payload} octets" if payload else ""
+    return f"{'->' if outgoing else '<-'} [{channel}] {what}{size}"
+
+
+def default_container_id() -> str:
+    """A container id for programs that set none: unique enough to tell connections apart in a broker's listing."""
+    return f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
