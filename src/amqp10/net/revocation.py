@@ -1,0 +1,360 @@
+"""Whether a certificate was revoked: CRLs fetched over HTTP, and OCSP responses that the server staples.
+
+Nothing that is fetched is believed before its signature was verified with the issuer's key. Addresses are taken from
+certificates, so the caller asks only about chains that lead to a trusted CA: an untrusted server must not be able to
+make this program send requests.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, padding, rsa
+from cryptography.x509 import ocsp
+from cryptography.x509.oid import CRLEntryExtensionOID, ExtendedKeyUsageOID
+
+from amqp10.net.x509names import short_name
+
+__all__ = ["CrlSource", "Revocation", "RevocationResult", "check_crl", "check_ocsp", "fetch_http"]
+
+_CACHE_SIZE: Final = 64
+_WITHOUT_NEXT_UPDATE: Final = timedelta(minutes=10)
+# Clocks differ a little; a CRL signed seconds ago is not from the future.
+_SKEW: Final = timedelta(minutes=5)
+_READ_SIZE: Final = 64 * 1024
+
+
+class Revocation(Enum):
+    """What is known about one certificate."""
+
+    GOOD = "good"
+    REVOKED = "revoked"
+    UNKNOWN = "unknown"
+    NOT_OFFERED = "not offered"
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationResult:
+    """A status with the sentence that explains it."""
+
+    status: Revocation
+    text: str = ""
+
+
+class FetchError(Exception):
+    """A CRL could not be had; the text says why."""
+
+
+def fetch_http(url: str, timeout: float, max_size: int) -> bytes:
+    """Read ``url`` (http or https), at most ``max_size`` bytes, in about ``timeout`` seconds.
+
+    Raises:
+        FetchError: for any reason for which there is no complete answer.
+    """
+    import http.client
+    import urllib.error
+    import urllib.request
+
+    if not url.lower().startswith(("http://", "https://")):
+        raise FetchError("only http and https addresses are read")
+    # Only these handlers: the default ones would follow a redirect to ftp, and open files.
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    deadline = time.monotonic() + timeout
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        with opener.open(url, timeout=timeout) as response:
+            # A server that trickles bytes resets the socket's own time-out with each of them.
+            while chunk := response.read1(_READ_SIZE):
+                size += len(chunk)
+                if size > max_size:
+                    raise FetchError(f"the answer is larger than {max_size} bytes")
+                chunks.append(chunk)
+                if time.monotonic() > deadline:
+                    raise FetchError(f"the answer took longer than {timeout:g} s")
+            length = response.headers.get("Content-Length", "")
+            if length.isdecimal() and int(length) != size:
+                raise FetchError("the answer was cut short")
+    except urllib.error.HTTPError as error:
+        with error:
+            raise FetchError(f"the server answered {error.code}") from error
+    except TimeoutError as error:
+        raise FetchError(f"no answer within {timeout:g} s") from error
+    except urllib.error.URLError as error:
+        raise FetchError(str(error.reason)) from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise FetchError(str(error) or type(error).__name__) from error
+    return b"".join(chunks)
+
+
+class CrlSource:
+    """Fetches CRLs and keeps them until their next update. Safe to share between threads.
+
+    Args:
+        timeout: seconds for one download.
+        max_size: the largest CRL that is read, in bytes.
+        fetch: does the download; replaced in tests.
+        now: the time in UTC; replaced in tests.
+    """
+
+    __slots__ = ("_cache", "_fetch", "_lock", "_max_size", "_timeout", "now")
+
+    def __init__(
+        self,
+        *,
+        timeout: float = 10.0,
+        max_size: int = 16 * 1024 * 1024,
+        fetch: Callable[[str, float, int], bytes] = fetch_http,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._timeout = timeout
+        self._max_size = max_size
+        self._fetch = fetch
+        self.now = now
+        self._lock = threading.Lock()
+        self._cache: OrderedDict[str, tuple[datetime, x509.CertificateRevocationList]] = OrderedDict()
+
+    def get(self, url: str) -> x509.CertificateRevocationList:
+        """The CRL at ``url``, not yet verified.
+
+        Raises:
+            FetchError: if it cannot be had, or is not a CRL.
+        """
+        now = self.now()
+        with self._lock:
+            kept = self._cache.get(url)
+            if kept is not None and kept[0] > now:
+                self._cache.move_to_end(url)
+                return kept[1]
+        data = self._fetch(url, self._timeout, self._max_size)
+        try:
+            crl = x509.load_pem_x509_crl(data) if data.lstrip().startswith(b"-----") else x509.load_der_x509_crl(data)
+        except ValueError as error:
+            raise FetchError("the answer is not a CRL") from error
+        return crl
+
+    def keep(self, url: str, crl: x509.CertificateRevocationList) -> None:
+        """Remember a CRL that was verified. (An unverified one would block the true one until its next update.)"""
+        expires = crl.next_update_utc or self.now() + _WITHOUT_NEXT_UPDATE
+        with self._lock:
+            self._cache[url] = (expires, crl)
+            self._cache.move_to_end(url)
+            while len(self._cache) > _CACHE_SIZE:
+                self._cache.popitem(last=False)
+
+
+def check_crl(certificate: x509.Certificate, issuer: x509.Certificate, source: CrlSource) -> RevocationResult:
+    """Whether ``issuer`` lists ``certificate`` in the CRL that the certificate names (RFC 5280, "CRL distribution
+    points"). Fetches; takes up to the source's time-out for each address."""
+    name = short_name(certificate)
+    try:
+        urls = _crl_urls(certificate)
+    except ValueError:
+        return RevocationResult(Revocation.UNKNOWN, f"the CRL addresses in the certificate {name} are malformed")
+    if not urls:
+        return RevocationResult(Revocation.NOT_OFFERED, f"the certificate {name} names no CRL")
+    failures: list[str] = []
+    for url in urls:
+        try:
+            crl = source.get(url)
+        except FetchError as error:
+            failures.append(f"{_printable(url)}: {error}")
+            continue
+        problem = _crl_problem(crl, certificate, issuer, source.now())
+        if problem:
+            failures.append(f"{_printable(url)}: {problem}")
+            continue
+        source.keep(url, crl)
+        entry = crl.get_revoked_certificate_by_serial_number(certificate.serial_number)
+        if entry is None:
+            return RevocationResult(Revocation.GOOD)
+        return RevocationResult(
+            Revocation.REVOKED,
+            f"the certificate {name} was revoked on {entry.revocation_date_utc:%Y-%m-%d}{_reason(entry)}",
+        )
+    return RevocationResult(
+        Revocation.UNKNOWN, f"the revocation of the certificate {name} could not be checked ({'; '.join(failures)})"
+    )
+
+
+def _printable(url: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in url[:200])
+
+
+def _reason(entry: x509.RevokedCertificate) -> str:
+    try:
+        value = entry.extensions.get_extension_for_oid(CRLEntryExtensionOID.CRL_REASON).value
+    except (x509.ExtensionNotFound, ValueError):
+        return ""
+    return f" ({value.reason.value})" if isinstance(value, x509.CRLReason) else ""
+
+
+def _crl_urls(certificate: x509.Certificate) -> list[str]:
+    try:
+        points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+    except x509.ExtensionNotFound:
+        return []
+    urls: list[str] = []
+    for point in points:
+        # A point for some reasons only, or with another signer, cannot show that a certificate is good.
+        if point.reasons is not None or point.crl_issuer is not None:
+            continue
+        for name in point.full_name or ():
+            if isinstance(name, x509.UniformResourceIdentifier) and name.value.lower().startswith(
+                ("http://", "https://")
+            ):
+                urls.append(name.value)
+    return urls
+
+
+def _crl_problem(
+    crl: x509.CertificateRevocationList, certificate: x509.Certificate, issuer: x509.Certificate, now: datetime
+) -> str:
+    """Why a CRL says nothing about the certificate; empty if it does."""
+    if crl.issuer != certificate.issuer or crl.issuer != issuer.subject:
+        return "the CRL is another CA's"
+    try:
+        key = issuer.public_key()
+        if not isinstance(
+            key,
+            rsa.RSAPublicKey
+            | ec.EllipticCurvePublicKey
+            | dsa.DSAPublicKey
+            | ed25519.Ed25519PublicKey
+            | ed448.Ed448PublicKey,
+        ) or not crl.is_signature_valid(key):
+            return "the CRL's signature is wrong"
+        usage = issuer.extensions.get_extension_for_class(x509.KeyUsage).value
+        if not usage.crl_sign:
+            return "the CA may not sign CRLs"
+    except x509.ExtensionNotFound:
+        pass  # without the extension, every use is allowed
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return "the CRL's signature cannot be verified"
+    if crl.last_update_utc > now + _SKEW:
+        return "the CRL is not valid yet"
+    if crl.next_update_utc is not None and crl.next_update_utc < now:
+        return f"the CRL expired on {crl.next_update_utc:%Y-%m-%d}"
+    try:
+        for extension in crl.extensions:
+            value = extension.value
+            if isinstance(value, x509.IssuingDistributionPoint):
+                is_ca = _is_ca(certificate)
+                if (
+                    value.indirect_crl
+                    or value.only_some_reasons is not None
+                    or value.only_contains_attribute_certs
+                    or (value.only_contains_user_certs and is_ca)
+                    or (value.only_contains_ca_certs and not is_ca)
+                ):
+                    return "the CRL does not cover this certificate"
+            elif extension.critical:
+                return "the CRL has a critical extension that is not understood"
+    except ValueError:
+        return "the CRL's extensions are malformed"
+    return ""
+
+
+def _is_ca(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def check_ocsp(
+    response: bytes, certificate: x509.Certificate, issuer: x509.Certificate, now: datetime
+) -> RevocationResult:
+    """What a stapled OCSP response says (RFC 6960). Anything but a fresh, verified answer counts as none."""
+    unusable = RevocationResult(Revocation.NOT_OFFERED, "the server staples no usable OCSP response")
+    if not response:
+        return unusable
+    try:
+        answer = ocsp.load_der_ocsp_response(response)
+        if answer.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL or not _ocsp_signed(answer, issuer, now):
+            return unusable
+        for single in answer.responses:
+            if single.serial_number != certificate.serial_number or not _ocsp_names(single, issuer):
+                continue
+            if single.this_update_utc > now + _SKEW:
+                continue
+            # A response without an end would be good for ever; the server could keep showing it.
+            if single.next_update_utc is None or single.next_update_utc < now:
+                continue
+            if single.certificate_status is ocsp.OCSPCertStatus.REVOKED:
+                when = f" on {single.revocation_time_utc:%Y-%m-%d}" if single.revocation_time_utc else ""
+                return RevocationResult(
+                    Revocation.REVOKED, f"the certificate {short_name(certificate)} was revoked{when}"
+                )
+            if single.certificate_status is ocsp.OCSPCertStatus.GOOD:
+                return RevocationResult(Revocation.GOOD)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return unusable
+    return unusable
+
+
+def _ocsp_names(single: ocsp.OCSPSingleResponse, issuer: x509.Certificate) -> bool:
+    digest = hashes.Hash(single.hash_algorithm)
+    digest.update(issuer.subject.public_bytes())
+    return digest.finalize() == single.issuer_name_hash
+
+
+def _ocsp_signed(answer: ocsp.OCSPResponse, issuer: x509.Certificate, now: datetime) -> bool:
+    """Signed by the issuer, or by a certificate that the issuer made for this purpose."""
+    signer = issuer
+    if answer.responder_name is not None and answer.responder_name != issuer.subject:
+        delegates = [item for item in answer.certificates if item.subject == answer.responder_name]
+    elif answer.responder_key_hash is not None and answer.responder_key_hash != _key_hash(issuer):
+        delegates = [item for item in answer.certificates if _key_hash(item) == answer.responder_key_hash]
+    else:
+        delegates = []
+    try:
+        if delegates:
+            signer = delegates[0]
+            signer.verify_directly_issued_by(issuer)
+            usage = signer.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+            if ExtendedKeyUsageOID.OCSP_SIGNING not in usage:
+                return False
+            if not signer.not_valid_before_utc <= now <= signer.not_valid_after_utc:
+                return False
+        _verify_signature(signer, answer)
+    except (InvalidSignature, x509.ExtensionNotFound):
+        return False
+    return True
+
+
+def _key_hash(certificate: x509.Certificate) -> bytes:
+    return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
+
+
+def _verify_signature(signer: x509.Certificate, answer: ocsp.OCSPResponse) -> None:
+    key = signer.public_key()
+    algorithm = answer.signature_hash_algorithm
+    signed = answer.tbs_response_bytes
+    if isinstance(key, rsa.RSAPublicKey) and algorithm is not None:
+        key.verify(answer.signature, signed, padding.PKCS1v15(), algorithm)
+    elif isinstance(key, ec.EllipticCurvePublicKey) and algorithm is not None:
+        key.verify(answer.signature, signed, ec.ECDSA(algorithm))
+    elif isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
+        key.verify(answer.signature, signed)
+    else:
+        raise InvalidSignature

@@ -1,0 +1,684 @@
+"""TLS over memory buffers: bytes in, bytes out, no sockets. One session serves blocking and asyncio drivers alike.
+
+The verdict on the server's certificate falls inside the handshake. OpenSSL runs over memory buffers, so what it
+produces leaves this process only through :meth:`TlsSession.data_to_send`, and from the moment the server's certificate
+arrives that method gives nothing until the certificate is accepted: no client certificate, no Finished, no
+application data. A refused server gets an alert instead.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
+
+from amqp10.errors import AMQPError
+from amqp10.net.tls_names import SUITES_BY_OPENSSL, group_from_openssl
+from amqp10.net.tls_options import PeerCertificate, TlsInfo, TlsOptions
+from amqp10.net.tls_policy import (
+    SESSION_LIFETIME,
+    Observed,
+    TlsContext,
+    append_key_log,
+    reasons,
+    version_text,
+)
+from amqp10.net.tls_records import RecordLog, describe_stranger
+from amqp10.net.tls_verify import (
+    ALERTS,
+    Problem,
+    Rules,
+    ServerChain,
+    is_ip_address,
+    problems_of,
+    remaining,
+    status_text,
+)
+from amqp10.net.x509names import name_text
+
+__all__ = ["TlsContext", "TlsInfo", "TlsOptions", "TlsSession"]
+
+# One record's worth of plaintext: what a single read of OpenSSL's can give.
+_RECORD: Final = 16384
+_DRAIN: Final = 256 * 1024
+# Buffers below this size are joined before they are encrypted, so that a frame's header and body share a record.
+_SMALL: Final = 8192
+_MAX_HOST: Final = 255
+
+# An alert record of OpenSSL's own, encrypted or not, is shorter than this; a client's second flight is longer.
+_LONGEST_ALERT: Final = 48
+
+_VERSIONS: Final[dict[str, str]] = {"TLSv1": "TLS1.0", "TLSv1.1": "TLS1.1", "TLSv1.2": "TLS1.2", "TLSv1.3": "TLS1.3"}
+
+
+class _SavedSession:
+    """A session that may be resumed, and the certificates that its handshake was about."""
+
+    __slots__ = ("chain", "expires", "session")
+
+    def __init__(self, session: SSL.Session, chain: ServerChain, expires: float) -> None:
+        self.session = session
+        self.chain = chain
+        self.expires = expires
+
+
+class TlsSession:
+    """One TLS connection, client side.
+
+    Call :meth:`start`, send :meth:`data_to_send`, and pass what the network gives to :meth:`feed`, after each of
+    which there may be more to send. An error is final: send what :meth:`data_to_send` still has (an alert), then
+    close the connection.
+
+    Args:
+        options: the settings, or a ``TlsContext`` made from them (faster from the second connection on, and needed
+            for sessions to be resumed).
+        server_hostname: the name or address that the certificate has to be for; also sent as SNI if it is a name.
+        on_status: is told of progress, in sentences.
+        authenticate: is asked once, when the server's certificate was verified and before anything is sent to the
+            server, and has the last word. What it raises comes out of :meth:`feed` or :meth:`verify`.
+        defer_verification: leave it to the driver to call :meth:`verify` when :attr:`verification_pending` is set,
+            because it may take a while (CRLs are fetched).
+
+    Raises:
+        AMQPError: 606 and others for settings, see ``TlsContext``; 102 for a host name that cannot be one.
+    """
+
+    __slots__ = (
+        "_authenticate",
+        "_chain",
+        "_closed_by_peer",
+        "_closing",
+        "_connection",
+        "_context",
+        "_dirty",
+        "_error",
+        "_finished",
+        "_held",
+        "_hostname",
+        "_info",
+        "_on_status",
+        "_pending_input",
+        "_received",
+        "_record_log",
+        "_resumable",
+        "_seen",
+        "_send_queue",
+        "_status",
+        "_verified",
+        "defer_verification",
+        "verification_pending",
+    )
+
+    def __init__(
+        self,
+        options: TlsOptions | TlsContext,
+        server_hostname: str,
+        *,
+        on_status: Callable[[str], None] | None = None,
+        authenticate: Callable[[PeerCertificate], bool] | None = None,
+        defer_verification: bool = False,
+    ) -> None:
+        self._context: Final = options if isinstance(options, TlsContext) else TlsContext(options)
+        self._hostname: Final = _host_name(server_hostname)
+        self._on_status = on_status
+        self._authenticate = authenticate
+        self.defer_verification: Final = defer_verification
+        self.verification_pending = False
+        self._seen: Final = Observed()
+        self._connection: Final = SSL.Connection(self._context.context, None)
+        self._connection.set_app_data(self._seen)
+        self._connection.set_connect_state()
+        if not is_ip_address(self._hostname):
+            self._connection.set_tlsext_host_name(self._hostname.encode("ascii"))
+        if self._context.options.check_crl:
+            self._connection.request_ocsp()
+        self._resumable = self._saved_session()
+        if self._resumable is not None:
+            self._connection.set_session(self._resumable.session)
+        self._record_log: Final = RecordLog(self._report) if self._context.options.log_packets else None
+        self._send_queue: list[bytes] = []
+        self._held: list[bytes] = []
+        self._pending_input: list[bytes] = []
+        self._received = b""
+        self._dirty = False
+        self._finished = False
+        self._verified = False
+        self._closing = False
+        self._closed_by_peer = False
+        self._chain: ServerChain | None = None
+        self._status = "OK"
+        self._info: TlsInfo | None = None
+        self._error: AMQPError | None = None
+
+    # --- what a driver looks at ---
+
+    @property
+    def handshake_done(self) -> bool:
+        """The server was accepted and both sides have finished; data may flow."""
+        return self._finished and self._verified
+
+    @property
+    def info(self) -> TlsInfo | None:
+        """What was negotiated; ``None`` before the handshake is done."""
+        if self._info is None and self.handshake_done:
+            self._info = self._negotiated()
+        return self._info
+
+    @property
+    def closed_by_peer(self) -> bool:
+        """The peer said that it sends no more."""
+        return self._closed_by_peer
+
+    @property
+    def server_certificate(self) -> bytes:
+        """The server's certificate as PEM as soon as it was judged, also if it was refused; empty before."""
+        return self._chain.leaf.public_bytes(Encoding.PEM) if self._chain is not None else b""
+
+    @property
+    def stage(self) -> str:
+        """What the handshake is waiting for, for a driver that gives up."""
+        if self.handshake_done:
+            return "established"
+        if self.verification_pending:
+            return "verifying the server's certificate"
+        if not self._received:
+            return "waiting for the server's first answer"
+        if self._verified:
+            return "waiting for the server to finish"
+        if self._seen.certificate_seen:
+            return "waiting for the rest of the server's handshake, after its certificate"
+        return "waiting for the server's certificate"
+
+    # --- handshake ---
+
+    def start(self) -> None:
+        """Begin: afterwards there is a first flight to send."""
+        self._report(f"TLS handshake with {self._hostname} begins")
+        self._advance()
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
+        """Take bytes from the network; return decrypted data, in pieces of up to 16 KiB.
+
+        Raises:
+            AMQPError: 280 if the server is refused, 276 if the handshake fails, 281 if the server wants a client
+                certificate, 284 for data that cannot be decrypted or an alert, 302 for the key log.
+        """
+        self._check_usable()
+        if not data:
+            return []
+        if len(self._received) < 8:
+            self._received += bytes(data[: 8 - len(self._received)])
+            stranger = describe_stranger(self._received)
+            if stranger:
+                raise self._failed(AMQPError(276, f"TLS handshake with {self._hostname} failed: {stranger}"))
+        if self._record_log is not None:
+            self._record_log.received(data)
+        if self.verification_pending:
+            self._pending_input.append(bytes(data))
+            return []
+        self._connection.bio_write(data)
+        if not self._finished:
+            self._advance()
+            if not self._finished:
+                return []
+        return self._read() if self._verified else []
+
+    def verify(self) -> list[bytes]:
+        """Reach the verdict that :attr:`verification_pending` announces, then continue as :meth:`feed` does.
+
+        May block while CRLs are fetched; may run in another thread if nothing else touches the session meanwhile.
+        """
+        self._check_usable()
+        if not self.verification_pending:
+            return []
+        self._decide()
+        self.verification_pending = False
+        output: list[bytes] = []
+        if self._finished:
+            self._report_done()
+            output += self._read()
+        waiting, self._pending_input = self._pending_input, []
+        for data in waiting:
+            self._connection.bio_write(data)
+            if not self._finished:
+                self._advance()
+            if self._finished:
+                output += self._read()
+        return output
+
+    def feed_eof(self) -> bool:
+        """The network connection has ended. True if the peer had said so before, with TLS's own close.
+
+        False means that data may be missing at the end, by accident or because somebody cut the connection:
+        only a close of the protocol above tells that all has arrived.
+
+        Raises:
+            AMQPError: 276 if the handshake was not done, 281 if that is because of a missing client certificate.
+        """
+        self._check_usable()
+        if not self.handshake_done:
+            raise self._failed(
+                AMQPError(
+                    276,
+                    f"TLS handshake with {self._hostname} failed: the server closed the connection while this side "
+                    f"was {self.stage}",
+                )
+            )
+        self._save_session()
+        if not self._closed_by_peer:
+            self._report("the connection ended without a TLS close; data may be missing")
+        return self._closed_by_peer
+
+    # --- data ---
+
+    def write(self, buffers: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Encrypt buffers, in order. The result is in :meth:`data_to_send`.
+
+        Raises:
+            AMQPError: 211 before the handshake is done or after :meth:`close`, 283 if OpenSSL fails.
+        """
+        self._check_usable()
+        if not self.handshake_done or self._closing:
+            raise AMQPError(211, "data can be sent only while the TLS session is established")
+        small: list[bytes | bytearray | memoryview] = []
+        size = 0
+        for buffer in buffers:
+            length = len(buffer)
+            if length > _SMALL:
+                if small:
+                    self._encrypt(b"".join(small))
+                    small, size = [], 0
+                self._encrypt(buffer)
+                continue
+            small.append(buffer)
+            size += length
+            if size >= _RECORD:
+                self._encrypt(b"".join(small))
+                small, size = [], 0
+        if small:
+            self._encrypt(b"".join(small))
+
+    def data_to_send(self) -> bytes:
+        """Take what the network has to be given now; empty if nothing."""
+        if self._dirty:
+            self._dirty = False
+            self._send_queue += self._drain()
+        if not self._send_queue:
+            return b""
+        data = b"".join(self._send_queue)
+        self._send_queue.clear()
+        if self._record_log is not None:
+            self._record_log.sent(data)
+        return data
+
+    def close(self) -> None:
+        """Say goodbye (close_notify); afterwards there may be a last piece to send. Harmless at any time."""
+        if self._closing or self._error is not None:
+            return
+        self._closing = True
+        if not self.handshake_done:
+            return
+        try:
+            self._connection.shutdown()
+        except SSL.Error:
+            return  # the peer has torn the session down already: there is no one to say goodbye to
+        self._dirty = True
+        self._save_session()
+        self._report("TLS session closed")
+
+    # --- inside ---
+
+    def _report(self, message: str) -> None:
+        if self._on_status is not None:
+            self._on_status(message)
+
+    def _check_usable(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _failed(self, error: AMQPError) -> AMQPError:
+        """Remember an error, so that nothing can be done with the session any more; returned to be raised."""
+        self._error = error
+        self.verification_pending = False
+        self._held.clear()
+        self._report(error.message)
+        return error
+
+    def _drain(self) -> list[bytes]:
+        chunks: list[bytes] = []
+        while True:
+            try:
+                chunk = self._connection.bio_read(_DRAIN)
+            except SSL.WantReadError:
+                return chunks
+            chunks.append(chunk)
+            if len(chunk) < _DRAIN:
+                return chunks
+
+    def _encrypt(self, data: bytes | bytearray | memoryview) -> None:
+        if not len(data):
+            return
+        try:
+            self._connection.send(data)
+        except SSL.Error as error:
+            raise self._failed(AMQPError(283, f"data could not be encrypted: {reasons(error)}")) from error
+        self._dirty = True
+
+    def _read(self) -> list[bytes]:
+        pieces: list[bytes] = []
+        receive = self._connection.recv
+        try:
+            while True:
+                pieces.append(receive(_RECORD))
+        except SSL.WantReadError:
+            pass
+        except SSL.ZeroReturnError:
+            if not self._closed_by_peer:
+                self._closed_by_peer = True
+                self._report("the server closed the TLS session")
+        except SSL.Error as error:
+            failure = self._failed(self._broken(error))
+            if not pieces:
+                raise failure from error
+            # What came before was good; the error comes out of the next call.
+        self._dirty = True  # reading can answer: key updates, alerts
+        return pieces
+
+    def _advance(self) -> None:
+        """Let OpenSSL work on the handshake as far as it gets; judge the server before anything is let out."""
+        try:
+            self._connection.do_handshake()
+            self._finished = True
+        except SSL.WantReadError:
+            pass
+        except SSL.Error as error:
+            # The certificate may still be unjudged. OpenSSL's alert may go out, its second flight may not.
+            output = b"".join(self._drain())
+            if self._verified or not self._seen.certificate_seen or len(output) <= _LONGEST_ALERT:
+                self._send_queue.append(output)
+            raise self._failed(self._handshake_error(error)) from error
+        finally:
+            self._flush_key_log()
+        output_now = self._drain()
+        if self._verified or not (self._finished or self._seen.certificate_seen):
+            self._send_queue += output_now
+        else:
+            self._held += output_now
+            if self._finished or self._held:
+                # The server has proved that it holds the certificate's key, and it is this side's turn.
+                if self.defer_verification:
+                    self.verification_pending = True
+                    return
+                self._decide()
+        if self._finished:
+            self._report_done()
+
+    def _flush_key_log(self) -> None:
+        lines = self._seen.key_log
+        if lines:
+            self._seen.key_log = []
+            try:
+                append_key_log(self._context.options.key_log_file, lines)
+            except AMQPError as error:
+                raise self._failed(error) from error
+
+    def _decide(self) -> None:
+        """The verdict. Returns if the server is accepted; otherwise drops what was held back and raises."""
+        try:
+            self._chain = chain = self._server_chain()
+            leaf = chain.leaf
+            self._report(f"server certificate: {name_text(leaf.subject)}, issued by {name_text(leaf.issuer)}")
+            problems = problems_of(chain, self._rules(), self._context.flags)
+            problems += self._group_problem()
+            unlifted = remaining(problems, self._context.flags)
+            accept = not unlifted
+            status = status_text(unlifted)
+            if problems and not unlifted:
+                self._report(f"lifted by SSLSecurityFlags: {status_text(problems)}")
+            if unlifted and self._context.accept_der == leaf.public_bytes(Encoding.DER):
+                self._report(f"accepted as ssl_accept_server_cert_encoded: {status}")
+                accept, status = True, "OK"
+            if self._authenticate is not None:
+                shown = chain.presented if self._context.options.include_cert_chain else chain.presented[:1]
+                accept = self._authenticate(
+                    PeerCertificate(
+                        encoded=b"".join(item.public_bytes(Encoding.PEM) for item in shown),
+                        subject=name_text(leaf.subject),
+                        issuer=name_text(leaf.issuer),
+                        status=status,
+                        accept=accept,
+                    )
+                )
+        except AMQPError as error:
+            self._refuse(46)
+            raise self._failed(error) from error
+        except BaseException:
+            # The callback raised. Its exception goes to the caller as it is; the session is over.
+            self._refuse(46)
+            self._failed(AMQPError(280, f"the server certificate of {self._hostname} was not accepted"))
+            raise
+        if accept is not True:
+            self._refuse(ALERTS[unlifted[0].kind] if unlifted else 46)
+            why = status if unlifted else "the program refused it"
+            raise self._failed(AMQPError(280, f"the server certificate of {self._hostname} was not accepted: {why}"))
+        self._verified = True
+        self._seen.decided = True
+        self._status = status
+        self._send_queue += self._held
+        self._held.clear()
+        self._report("server certificate accepted" if status == "OK" else f"server certificate accepted: {status}")
+
+    def _refuse(self, alert: int) -> None:
+        """Drop what was held back and queue a fatal alert in its place.
+
+        It goes out in the clear: this side has not sent its Finished, so for TLS 1.2 it is the only form; a server
+        that speaks TLS 1.3 either understands it or ends the handshake because of it.
+        """
+        self._held.clear()
+        self._seen.decided = True
+        self._send_queue.append(bytes((21, 3, 3, 0, 2, 2, alert)))
+
+    def _server_chain(self) -> ServerChain:
+        connection = self._connection
+        try:
+            presented = tuple(connection.get_peer_cert_chain(as_cryptography=True) or ())
+            leaf = connection.get_peer_certificate(as_cryptography=True)
+            built = tuple(connection.get_verified_chain(as_cryptography=True) or ())
+        except (ValueError, SSL.Error) as error:
+            raise AMQPError(280, f"the certificate that {self._hostname} sent cannot be read") from error
+        saved = self._resumable
+        if not self._seen.certificate_seen and saved is not None and leaf == saved.chain.leaf:
+            # A resumed session brings no certificates: the ones of its first handshake are judged again, because
+            # time has passed and the callback has its say for every connection.
+            return saved.chain
+        if not self._seen.certificate_seen or leaf is None or not presented:
+            raise AMQPError(280, f"{self._hostname} sent no certificate")
+        return ServerChain(presented, built, tuple(self._seen.errors), self._seen.ocsp)
+
+    def _rules(self) -> Rules:
+        context = self._context
+        tls13 = self._connection.get_protocol_version() == SSL.TLS1_3_VERSION
+        return Rules(
+            hostname=self._hostname,
+            check_crl=context.options.check_crl,
+            crls=context.crl_source,
+            signatures=context.tls13_signatures if tls13 else context.tls12_signatures,
+            tls13=tls13,
+        )
+
+    def _group_problem(self) -> list[Problem]:
+        """The group that the server chose, if the list for the version in use does not have it."""
+        tls13 = self._connection.get_protocol_version() == SSL.TLS1_3_VERSION
+        allowed = self._context.tls13_groups if tls13 else self._context.tls12_groups
+        name = self._connection.get_group_name()
+        if allowed is None or not name:
+            return []
+        group = group_from_openssl(name)
+        if group is not None and group.name in allowed:
+            return []
+        raise AMQPError(
+            276,
+            f"{self._hostname} chose the key exchange group {name}, which "
+            f"{'TLS13SupportedGroups' if tls13 else 'TLS12SupportedGroups'} does not allow",
+        )
+
+    def _report_done(self) -> None:
+        info = self.info
+        if info is not None and self._on_status is not None:
+            resumed = ", session resumed" if info.resumed else ""
+            self._report(
+                f"TLS handshake done: {info.version}, {info.cipher_suite} ({info.cipher_strength} bits), "
+                f"key exchange {info.key_exchange}{resumed}"
+            )
+
+    def _negotiated(self) -> TlsInfo | None:
+        chain = self._chain
+        if chain is None:
+            return None
+        connection = self._connection
+        openssl_name = connection.get_cipher_name() or ""
+        suite = SUITES_BY_OPENSSL.get(openssl_name)
+        bits = connection.get_cipher_bits() or 0
+        exchange, strength = self._key_exchange(suite.key_exchange if suite is not None else "", chain)
+        version = connection.get_protocol_version_name() or ""
+        return TlsInfo(
+            version=_VERSIONS.get(version, version),
+            cipher_suite=suite.iana if suite is not None else openssl_name,
+            cipher=suite.cipher if suite is not None else openssl_name,
+            cipher_strength=bits,
+            key_exchange=exchange,
+            key_exchange_strength=strength,
+            server_certificate=chain.leaf.public_bytes(Encoding.PEM),
+            server_chain=tuple(item.public_bytes(Encoding.PEM) for item in chain.presented),
+            subject=name_text(chain.leaf.subject),
+            issuer=name_text(chain.leaf.issuer),
+            status=self._status,
+            resumed=not self._seen.certificate_seen,
+        )
+
+    def _key_exchange(self, method: str, chain: ServerChain) -> tuple[str, int]:
+        if method == "RSA":
+            try:
+                key = chain.leaf.public_key()
+            except (ValueError, UnsupportedAlgorithm):
+                return "RSA", 0
+            return "RSA", key.key_size if isinstance(key, rsa.RSAPublicKey) else 0
+        name = self._connection.get_group_name() or ""
+        group = group_from_openssl(name)
+        if group is not None:
+            return group.label, group.bits
+        return name or method, 0
+
+    # --- errors in words ---
+
+    def _handshake_error(self, error: SSL.Error) -> AMQPError:
+        words = reasons(error).lower()
+        host = self._hostname
+        context = self._context
+        if isinstance(error, SSL.SysCallError):
+            return AMQPError(276, f"TLS handshake with {host} failed: the connection ended")
+        missing = self._missing_client_certificate(words)
+        if missing is not None:
+            return missing
+        if any(text in words for text in ("unsupported protocol", "protocol version", "wrong version number")):
+            why = (
+                f"there is no TLS version that both sides allow; this side allows {version_text(context.versions)} "
+                "(SSLEnabledProtocols)"
+            )
+        elif self._verified and "alert" in words:
+            why = f"the server ended it after seeing the client's side: {words}"
+        elif "handshake failure" in words:
+            why = "the server found no cipher suite, group or signature algorithm that both sides allow"
+        elif "no ciphers available" in words or "no suitable" in words:
+            why = f"the settings leave nothing to offer: {words}"
+        else:
+            why = words
+        return AMQPError(276, f"TLS handshake with {host} failed: {why}")
+
+    def _missing_client_certificate(self, words: str) -> AMQPError | None:
+        """The error for a server that insists on a client certificate when there is none."""
+        if self._context.options.client_certificate is not None:
+            return None
+        asked = "certificate required" in words
+        if not asked and self._verified and ("handshake failure" in words or "bad certificate" in words):
+            # TLS 1.2 has no alert of its own for this; a request for a certificate is remembered by its CA names.
+            asked = bool(self._connection.get_client_ca_list(as_cryptography=True))
+        if not asked:
+            return None
+        return AMQPError(281, f"{self._hostname} requires a client certificate, and none is set (ssl_cert_store)")
+
+    def _broken(self, error: SSL.Error) -> AMQPError:
+        words = reasons(error).lower()
+        if isinstance(error, SSL.SysCallError):
+            words = "the connection ended"
+        missing = self._missing_client_certificate(words)
+        if missing is not None:
+            return missing
+        certificate_alerts = (
+            "alert bad certificate",
+            "alert unknown ca",
+            "alert certificate",
+            "alert unsupported cert",
+        )
+        if self._context.options.client_certificate is not None and any(text in words for text in certificate_alerts):
+            # With TLS 1.3 the server judges the client's certificate after this side has finished.
+            return AMQPError(276, f"{self._hostname} did not accept the client certificate: {words}")
+        return AMQPError(284, f"data from {self._hostname} could not be decrypted: {words}")
+
+    # --- resumption ---
+
+    def _saved_session(self) -> _SavedSession | None:
+        if not self._context.options.reuse_session:
+            return None
+        saved = self._context.sessions.get(self._hostname)
+        if not isinstance(saved, _SavedSession):
+            return None
+        if saved.expires <= time.time():
+            del self._context.sessions[self._hostname]
+            return None
+        return saved
+
+    def _save_session(self) -> None:
+        # Late, because TLS 1.3 servers send the ticket after the handshake.
+        if not self._context.options.reuse_session or self._chain is None:
+            return
+        session = self._connection.get_session()
+        if session is None:
+            return
+        expires = time.time() + SESSION_LIFETIME
+        saved = self._resumable
+        if saved is not None and not self._seen.certificate_seen:
+            expires = saved.expires  # resuming does not make the first handshake any younger
+        expires = min(expires, *(item.not_valid_after_utc.timestamp() for item in _certificates(self._chain)))
+        self._context.sessions[self._hostname] = _SavedSession(session, self._chain, expires)
+
+
+def _certificates(chain: ServerChain) -> tuple[x509.Certificate, ...]:
+    return chain.built or chain.presented
+
+
+def _host_name(name: str) -> str:
+    """A host name in the form in which it is sent and compared: ASCII, without the root's dot."""
+    text = name.strip()
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    if is_ip_address(text):
+        return text
+    text = text.removesuffix(".")
+    try:
+        if not text.isascii():
+            import idna
+
+            text = idna.encode(text, uts46=True).decode("ascii")
+        text.encode("ascii")
+    except (UnicodeError, ValueError) as error:
+        raise AMQPError(102, f"{name!r} is not a host name: {error}") from error
+    if not text or len(text) > _MAX_HOST or any(char.isspace() or not char.isprintable() for char in text):
+        raise AMQPError(102, f"{name!r} is not a host name")
+    return text
