@@ -320,9 +320,13 @@ class Message:
         elif isinstance(value, Composite):
             parts.append(value.encode())
         elif code in (SECTION_HEADER, SECTION_PROPERTIES):
-            raise EncodeError(f"the section {_NAMES[code]} takes a {_NAMES[code].title()}, not a {type(value).__name__}")
+            raise EncodeError(
+                f"the section {_NAMES[code]} takes a {_NAMES[code].title()}, not a {type(value).__name__}"
+            )
         else:
-            parts.append(head + encode(dict(value) if code != SECTION_AMQP_VALUE and not isinstance(value, Map) else value))
+            parts.append(
+                head + encode(dict(value) if code != SECTION_AMQP_VALUE and not isinstance(value, Map) else value)
+            )
 
     def __repr__(self) -> str:
         kind = "changed" if self._changed else f"{len(self._payload)} octets"
@@ -381,5 +385,3 @@ def _decode_section(buf: bytes, code: int, found: list[tuple[int, int, int]]) ->
     if code != SECTION_AMQP_VALUE and not isinstance(value, (dict, Map)):
         raise DecodeError(f"the section {_NAMES[code]} holds a {type(value).__name__}")
     return value
-
-
