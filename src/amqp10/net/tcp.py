@@ -56,7 +56,6 @@ class TcpTransport:
         sock: a connected socket, which the instance makes non-blocking and owns from now on.
         options: linger and rate limit are used.
         clock: the time in seconds; monotonic. The rate limit goes by it.
-        remote_address: the server's address, where the socket is connected to a proxy.
 
     Raises:
         OSError: the socket is not connected (any more).
@@ -79,14 +78,7 @@ class TcpTransport:
         "remote_address",
     )
 
-    def __init__(
-        self,
-        sock: socket.socket,
-        options: TransportOptions,
-        clock: Callable[[], float],
-        *,
-        remote_address: tuple[str, int] | None = None,
-    ) -> None:
+    def __init__(self, sock: socket.socket, options: TransportOptions, clock: Callable[[], float]) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._linger = options.linger
@@ -96,10 +88,14 @@ class TcpTransport:
         self._bucket: TokenBucket | None = TokenBucket(rate, clock()) if rate > 0 else None
         self._resume: float | None = None
         # IPv6 addresses come with two more numbers.
-        peer: tuple[str, int] = sock.getpeername()[:2]
         self.local_address: tuple[str, int] = sock.getsockname()[:2]
-        self.remote_address: tuple[str, int] = remote_address or peer
-        self.proxy_address: tuple[str, int] | None = peer if remote_address is not None else None
+        self.remote_address: tuple[str, int] = sock.getpeername()[:2]
+        self.proxy_address: tuple[str, int] | None = None
+
+    def tunnel_established(self, remote_address: tuple[str, int]) -> None:
+        """Note that the socket's other end is a proxy, which has connected to this address."""
+        self.proxy_address = self.remote_address
+        self.remote_address = remote_address
 
     def __repr__(self) -> str:
         via = f" through {format_address(self.proxy_address)}" if self.proxy_address is not None else ""
@@ -303,12 +299,16 @@ def connect_directly(
     waiter: Waiter,
     *,
     setting: str = "remote_host",
+    role: str = "",
     lookup: Lookup = system_lookup,
 ) -> TcpTransport:
-    """:func:`connect_tcp` without a proxy. ``setting`` names where the host comes from, for messages."""
+    """:func:`connect_tcp` without a proxy.
+
+    For messages, ``setting`` names where the host comes from, and ``role`` says what it is ("the proxy ").
+    """
     endpoints = usable(resolve(host, port, options.use_ipv6, deadline, waiter, setting=setting, lookup=lookup), setting)
     local = _local_endpoints(options, deadline, waiter, lookup)
-    target = format_address((host, port))
+    target = f"{role}{format_address((host, port))}"
     failures: list[tuple[Endpoint, AMQPError]] = []
     for position, endpoint in enumerate(endpoints):
         remaining = deadline.remaining()
@@ -329,7 +329,7 @@ def connect_directly(
         deadline.touch()
         return transport
     last = failures[-1][1]
-    if len(failures) == 1 and target == str(endpoints[0]):
+    if len(failures) == 1 and endpoints[0].host == host:
         tried = last.message
     else:
         tried = "; ".join(f"{endpoint}: {error.message}" for endpoint, error in failures)

@@ -1,0 +1,495 @@
+"""Connections through a proxy: an HTTP tunnel (CONNECT), SOCKS4, SOCKS4A, SOCKS5.
+
+The SOCKS protocols are python-socks', driven over this package's own non-blocking socket, so that time-outs and
+interruptions work as they do everywhere else. The HTTP tunnel is written out here, because it needs further header
+lines (the setting ``FirewallData``), and must not read past the proxy's answer.
+
+Who resolves the server's name: an HTTP proxy and a SOCKS4A proxy always do; a SOCKS5 proxy does when the name has a
+``*`` in front, otherwise it is resolved here, as for SOCKS4, which can only carry IPv4 addresses.
+
+Refusals carry the code that fits best what the proxy said:
+
+- 10013 (permission): wrong or missing credentials, forbidden by the proxy's rules (HTTP 401, 403, 407).
+- 10061, 10051, 10065, 10060, 10047: the proxy reports that the server refused, its network or host cannot be reached,
+  it did not answer, the kind of address is not supported. HTTP 504 and 408 are 10060. 10061 also stands for failures
+  that the proxy does not explain (HTTP 500, 502, 503, SOCKS4's single code, SOCKS5's "general failure").
+- 10045: the proxy does not offer this service (HTTP 400, 405, 501).
+- 10041: the answer is not in the protocol; the message shows how it begins.
+- 1120: the proxy closed the connection instead of answering; 201: no answer in time.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final
+
+from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError
+from amqp10.net.options import TransportOptions
+from amqp10.net.proxy_rules import host_is_listed
+from amqp10.net.resolve import Lookup, clean_host, format_address, is_ip_address, resolve, system_lookup
+from amqp10.net.tcp import TcpTransport, connect_directly, usable
+from amqp10.net.waiting import Deadline, Waiter
+
+__all__ = ["ProxyKind", "ProxyOptions", "connect_through"]
+
+
+class ProxyKind(IntEnum):
+    """The protocols of proxies, with the numbers of ``firewall_type``."""
+
+    TUNNEL = 1
+    SOCKS4 = 2
+    SOCKS5 = 3
+    SOCKS4A = 10
+
+    @property
+    def default_port(self) -> int:
+        """80 for a tunnel, 1080 for SOCKS."""
+        return 80 if self is ProxyKind.TUNNEL else 1080
+
+    @property
+    def title(self) -> str:
+        """The name of the protocol for messages."""
+        return "HTTP tunnel" if self is ProxyKind.TUNNEL else self.name
+
+
+@dataclass(slots=True, repr=False)
+class ProxyOptions:
+    """A proxy. Checked when a connection is made, not at assignment.
+
+    Attributes:
+        kind: the protocol.
+        host: name or address of the proxy.
+        port: its port; 0 for the default of the protocol.
+        user: user name; empty for none.
+        password: the password; empty for none. SOCKS4 and 4A have none.
+        data: ``FirewallData``: further header lines for an HTTP tunnel, separated by line ends.
+        remote_dns: whether a SOCKS5 proxy resolves names even without the ``*``.
+        exceptions: ``ProxyExceptionsList``: hosts to reach without the proxy, separated by semicolons: names,
+            ``*.example.com`` or ``.example.com`` for subdomains, addresses, networks (``10.0.0.0/8``), each with an
+            optional ``:port``.
+    """
+
+    kind: int
+    host: str
+    port: int = 0
+    user: str = ""
+    password: str = ""
+    data: str = ""
+    remote_dns: bool = False
+    exceptions: str = ""
+
+    def __repr__(self) -> str:
+        shown = [f"kind={self.kind!r}", f"host={self.host!r}", f"port={self.port}"]
+        if self.user:
+            shown.append(f"user={self.user!r}")
+        # Header lines can carry tokens as well.
+        shown += [f"{name}='***'" for name in ("password", "data") if getattr(self, name)]
+        if self.remote_dns:
+            shown.append("remote_dns=True")
+        if self.exceptions:
+            shown.append(f"exceptions={self.exceptions!r}")
+        return f"ProxyOptions({', '.join(shown)})"
+
+    def excepts(self, host: str, port: int) -> bool:
+        """Whether a host is to be reached without the proxy."""
+        return host_is_listed(self.exceptions.split(";"), host, port)
+
+
+def connect_through(
+    host: str,
+    port: int,
+    options: TransportOptions,
+    deadline: Deadline,
+    waiter: Waiter,
+    *,
+    remote_dns: bool = False,
+    lookup: Lookup = system_lookup,
+) -> TcpTransport:
+    """Open a connection through ``options.proxy``.
+
+    Where the name is resolved here and has several addresses, they are tried in order, each through a new connection
+    to the proxy, for as long as the proxy reports that an address cannot be reached.
+
+    Args:
+        host: name or address of the server, without a ``*``.
+        port: port of the server.
+        options: the settings of the socket, with the proxy.
+        deadline: when to give up.
+        waiter: waits.
+        remote_dns: whether the proxy is to resolve the name.
+        lookup: replaces the system's resolver.
+
+    Returns:
+        The transport. Its ``remote_address`` is the server's address, or its name where the proxy resolves it.
+
+    Raises:
+        AMQPError: as :func:`amqp10.net.tcp.connect_tcp`, for the proxy (the message says "the proxy") or the server;
+            604, a setting of the proxy is not valid; the codes that the module's description lists.
+    """
+    proxy = options.proxy
+    assert proxy is not None
+    kind = _check_kind(proxy)
+    _check_credentials(proxy, kind)
+    request = _tunnel_request(host, port, proxy) if kind is ProxyKind.TUNNEL else b""
+    proxy_host = clean_host(proxy.host, "firewall_host")
+    proxy_port = proxy.port or kind.default_port
+    if not 1 <= proxy_port <= 65535:
+        raise AMQPError(604, f"firewall_port is {proxy_port}: a port from 1 to 65535 is needed")
+    targets = _targets(host, port, kind, options, remote_dns or proxy.remote_dns, deadline, waiter, lookup)
+    refusal: AMQPError | None = None
+    for target in targets:
+        transport = connect_directly(
+            proxy_host,
+            proxy_port,
+            options,
+            deadline,
+            waiter,
+            setting="firewall_host",
+            role="the proxy ",
+            lookup=lookup,
+        )
+        hop = Hop(transport, f"the proxy {format_address((proxy_host, proxy_port))}", deadline, waiter)
+        try:
+            if kind is ProxyKind.TUNNEL:
+                refusal = _open_tunnel(hop, request, proxy)
+            else:
+                refusal = _open_socks(hop, kind, target, port, proxy)
+        except BaseException:
+            hop.close()
+            raise
+        if refusal is None:
+            transport.tunnel_established((target, port))
+            return transport
+        hop.close()
+        if refusal.code not in _TRY_NEXT_ADDRESS:
+            break
+    assert refusal is not None
+    raise refusal
+
+
+_TRY_NEXT_ADDRESS: Final = frozenset({10047, 10051, 10060, 10061, 10065})
+
+
+# -- checking what the program asked for ---------------------------------------------------------------------------
+
+
+def _check_kind(proxy: ProxyOptions) -> ProxyKind:
+    try:
+        return ProxyKind(proxy.kind)
+    except ValueError:
+        raise AMQPError(604, f"firewall_type is {proxy.kind!r}: it can be 0 (none), 1, 2, 3 or 10") from None
+
+
+def _check_credentials(proxy: ProxyOptions, kind: ProxyKind) -> None:
+    """Refuse what the protocol cannot carry, rather than leave it out. No message contains the password."""
+    if kind is not ProxyKind.TUNNEL and proxy.data:
+        raise AMQPError(604, f"FirewallData is for HTTP tunnels, and firewall_type is {kind.title}: clear one of them")
+    if kind is ProxyKind.TUNNEL:
+        if ":" in proxy.user or not proxy.user.isprintable():
+            raise AMQPError(604, "firewall_user cannot contain a colon or control characters for an HTTP tunnel")
+        return
+    if kind is not ProxyKind.SOCKS5:
+        if proxy.password:
+            raise AMQPError(604, f"{kind.title} has no passwords: clear firewall_password, or use SOCKS5")
+        if not proxy.user.isascii() or "\0" in proxy.user:
+            raise AMQPError(604, f"firewall_user must be ASCII text for {kind.title}")
+        return
+    if bool(proxy.user) != bool(proxy.password):
+        raise AMQPError(604, "SOCKS5 needs firewall_user and firewall_password, or neither")
+    for name, value in (("firewall_user", proxy.user), ("firewall_password", proxy.password)):
+        if not value.isascii() or len(value) > 255:
+            raise AMQPError(604, f"{name} must be ASCII text of at most 255 characters for SOCKS5")
+
+
+def _targets(
+    host: str,
+    port: int,
+    kind: ProxyKind,
+    options: TransportOptions,
+    remote_dns: bool,
+    deadline: Deadline,
+    waiter: Waiter,
+    lookup: Lookup,
+) -> list[str]:
+    """What to ask the proxy for: the name, or its addresses in order."""
+    if kind is ProxyKind.TUNNEL:
+        return [host]
+    literal = is_ip_address(host)
+    if kind is ProxyKind.SOCKS5:
+        if literal or remote_dns:
+            if len(host) > 255:
+                raise AMQPError(11001, f"remote_host {host!r} is too long for a host name")
+            return [host]
+        found = resolve(host, port, options.use_ipv6, deadline, waiter, lookup=lookup)
+    else:
+        if ":" in host:
+            raise AMQPError(10047, f"{kind.title} cannot connect to the IPv6 address {host}: use SOCKS5")
+        if kind is ProxyKind.SOCKS4A:
+            return [host]
+        if remote_dns and not literal:
+            raise AMQPError(604, f"a SOCKS4 proxy cannot resolve names (*{host}): use SOCKS4A or SOCKS5")
+        if options.use_ipv6 == 1:
+            raise AMQPError(10047, "SOCKS4 carries only IPv4 addresses, and UseIPv6 is 1: use SOCKS5")
+        found = resolve(host, port, 0, deadline, waiter, lookup=lookup)
+    return [endpoint.host for endpoint in usable(found, "remote_host")]
+
+
+# -- talking to the proxy ------------------------------------------------------------------------------------------
+
+
+class Hop:
+    """The connection to the proxy while a tunnel is being set up: reads and writes that wait.
+
+    It has the methods that python-socks expects of a stream.
+    """
+
+    __slots__ = ("_deadline", "_transport", "_waiter", "answer", "name")
+
+    def __init__(self, transport: TcpTransport, name: str, deadline: Deadline, waiter: Waiter) -> None:
+        self._transport = transport
+        self._deadline = deadline
+        self._waiter = waiter
+        self.name = name
+        self.answer = b""
+        """What the proxy has sent since the last write: its answer as it stands on the wire."""
+
+    def write(self, data: bytes) -> None:
+        """Send all of it."""
+        self.answer = b""
+        transport = self._transport
+        rest = memoryview(data)
+        while rest:
+            sent = transport.send([rest])
+            if sent:
+                rest = rest[sent:]
+                self._deadline.touch()
+            else:
+                self._wait(write=True, resume=transport.next_send_time())
+
+    def read_exactly(self, count: int) -> bytes:
+        """Receive exactly so many bytes."""
+        data = b""
+        while len(data) < count:
+            chunk = self._checked(self._transport.recv(count - len(data)))
+            data += chunk
+            self.answer += chunk
+        return data
+
+    def read_header(self, limit: int) -> bytes:
+        """Receive an HTTP header up to and including its empty line, and not one byte more.
+
+        Ends early when it is clear that this is not HTTP, or when it gets longer than the limit.
+        """
+        while not _is_complete(self.answer) and len(self.answer) < limit:
+            if self.answer[:5] != b"HTTP/"[: len(self.answer)]:
+                break
+            seen = self._checked(self._transport.peek(limit - len(self.answer)))
+            if seen:
+                # Bytes after the empty line belong to the server already, so they stay in the socket.
+                end = _header_end(self.answer + seen)
+                take = len(seen) if end < 0 else end - len(self.answer)
+                self.answer += self._transport.recv(take) or b""
+        return self.answer
+
+    def close(self) -> None:
+        """Give up on the tunnel."""
+        self._transport.close(graceful=False)
+
+    def _checked(self, chunk: bytes | None) -> bytes:
+        if chunk is None:
+            self._wait(write=False, resume=None)
+            return b""
+        if not chunk:
+            raise ConnectionDroppedError(f"{self.name} closed the connection instead of answering")
+        self._deadline.touch()
+        return chunk
+
+    def _wait(self, *, write: bool, resume: float | None) -> None:
+        remaining = self._deadline.remaining()
+        if remaining == 0:
+            raise AMQPTimeoutError(f"{self.name} did not answer in {self._deadline.in_words()}")
+        if resume is not None:  # held back by the rate limit, not by the socket
+            pause = max(0.0, resume - self._deadline.clock())
+            self._waiter.wait(timeout=pause if remaining is None else min(pause, remaining))
+        else:
+            self._waiter.wait(self._transport.fileno(), read=not write, write=write, timeout=remaining)
+
+
+# -- HTTP ----------------------------------------------------------------------------------------------------------
+
+_MAX_HEADER: Final = 16384
+
+# RFC 9110: a token, a colon, a value of visible characters, spaces and tabs (and whatever else a proxy takes in UTF-8).
+_HEADER_LINE: Final = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[^\x00-\x08\x0a-\x1f\x7f]*")
+_STATUS_LINE: Final = re.compile(rb"HTTP/[0-9](?:\.[0-9])? ([0-9]{3})(?: ([^\r\n]*))?\r?\n")
+
+_HTTP_CODES: Final[dict[int, int]] = {
+    400: 10045,
+    401: 10013,
+    403: 10013,
+    405: 10045,
+    407: 10013,
+    408: 10060,
+    501: 10045,
+    504: 10060,
+}
+
+
+def _tunnel_request(host: str, port: int, proxy: ProxyOptions) -> bytes:
+    """The CONNECT request (RFC 9110, "CONNECT"). ``clean_host`` has made sure that the host cannot end a line."""
+    try:
+        ascii_host = host if is_ip_address(host) else host.encode("idna").decode()
+    except UnicodeError as error:
+        raise AMQPError(11001, f"remote_host is {host!r}, which cannot be a host name: {error}") from None
+    authority = format_address((ascii_host, port))
+    lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
+    if proxy.user or proxy.password:
+        # RFC 7617
+        credentials = base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()
+        lines.append(f"Proxy-Authorization: Basic {credentials}")
+    lines += _extra_lines(proxy)
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def _extra_lines(proxy: ProxyOptions) -> list[str]:
+    """The lines of ``FirewallData``, each a header field by itself. Messages show none of it: it may be secret."""
+    data = proxy.data.strip("\r\n")
+    lines = re.split(r"\r\n|\r|\n", data) if data else []
+    for number, line in enumerate(lines, 1):
+        match = _HEADER_LINE.fullmatch(line)
+        if match is None:
+            raise AMQPError(604, f"line {number} of FirewallData is not a header line, 'Name: value'")
+        name = match.group(1).lower()
+        if name in ("host", "content-length", "transfer-encoding"):
+            raise AMQPError(604, f"line {number} of FirewallData sets {match.group(1)}, which the request has already")
+        if name == "proxy-authorization" and (proxy.user or proxy.password):
+            raise AMQPError(604, "FirewallData sets Proxy-Authorization, and so does firewall_user: clear one of them")
+    return lines
+
+
+def _open_tunnel(hop: Hop, request: bytes, proxy: ProxyOptions) -> AMQPError | None:
+    """Returns the proxy's refusal, or None when the tunnel is open."""
+    hop.write(request)
+    header = hop.read_header(_MAX_HEADER)
+    match = _STATUS_LINE.match(header)
+    if match is None or not _is_complete(header):
+        return AMQPError(
+            10041, f"{hop.name} does not speak HTTP, as firewall_type says: it answered {_excerpt(header)}"
+        )
+    status = int(match.group(1))
+    if 200 <= status < 300:
+        return None
+    reason = _printable(match.group(2) or b"")
+    message = f"{hop.name} answered {status} {reason}".rstrip()
+    if status == 407:
+        offered = re.findall(rb"(?im)^proxy-authenticate:[ \t]*([!-~]+)", header)
+        schemes = ", ".join(dict.fromkeys(_printable(scheme) for scheme in offered)) or "credentials"
+        if proxy.user or proxy.password:
+            message += f" (firewall_user and firewall_password were sent as Basic; it asks for {schemes})"
+        else:
+            message += f" (it asks for {schemes}; firewall_user and firewall_password are not set)"
+    return AMQPError(_HTTP_CODES.get(status, 10061), message)
+
+
+def _header_end(data: bytes) -> int:
+    """The index after the empty line that ends a header, or -1. Bare line feeds are tolerated (RFC 9112)."""
+    match = re.search(rb"\n\r?\n", data)
+    return match.end() if match is not None else -1
+
+
+def _is_complete(data: bytes) -> bool:
+    return data.endswith((b"\n\r\n", b"\n\n"))
+
+
+# -- SOCKS ---------------------------------------------------------------------------------------------------------
+
+_SOCKS5_REPLIES: Final[dict[int, tuple[int, str]]] = {
+    1: (10061, "it failed and gave no reason (code 1)"),
+    2: (10013, "its rules do not allow the connection (code 2)"),
+    3: (10051, "the network cannot be reached from it (code 3)"),
+    4: (10065, "the host cannot be reached from it (code 4)"),
+    5: (10061, "the server refused the connection (code 5)"),
+    6: (10060, "the server did not answer it in time (code 6)"),
+    7: (10045, "it does not support making connections (code 7)"),
+    8: (10047, "it does not support this kind of address (code 8)"),
+}
+
+_SOCKS4_REPLIES: Final[dict[int, tuple[int, str]]] = {
+    0x5B: (10061, "it rejected the request, or could not connect (code 91)"),
+    0x5C: (10013, "it wants an identd on this machine and cannot reach it (code 92)"),
+    0x5D: (10013, "identd on this machine reports another user (code 93)"),
+}
+
+
+class _OpenHop:
+    """Stands in python-socks for "another proxy that is connected through first": it hands out our open connection."""
+
+    __slots__ = ("_hop",)
+
+    def __init__(self, hop: Hop) -> None:
+        self._hop = hop
+
+    def connect(self, **_: object) -> Hop:
+        """Called with the proxy's address and a time-out; both have been seen to already."""
+        return self._hop
+
+
+def _open_socks(hop: Hop, kind: ProxyKind, target: str, port: int, proxy: ProxyOptions) -> AMQPError | None:
+    """Returns the proxy's refusal, or None when the connection is made."""
+    from python_socks import ProxyError, ProxyType
+    from python_socks.sync.v2 import Proxy
+
+    stand_in: Any = _OpenHop(hop)
+    protocol = Proxy(
+        ProxyType.SOCKS5 if kind is ProxyKind.SOCKS5 else ProxyType.SOCKS4,
+        proxy.host,
+        port=1,  # not used: the connection exists
+        username=proxy.user or None,
+        password=proxy.password or None,
+        rdns=True,  # a name that is still a name here is the proxy's to resolve
+        forward=stand_in,
+    )
+    destination = format_address((target, port))
+    try:
+        protocol.connect(target, port)
+    except ProxyError as error:
+        code, text = _explain(kind, hop.answer, proxy, str(error))
+    except UnicodeError:
+        if not hop.answer:
+            return AMQPError(11001, f"remote_host is {target!r}, which cannot be a host name")
+        code, text = _explain(kind, hop.answer, proxy, "a malformed answer")
+    except (ValueError, OSError):
+        # What python-socks lets through when the address in a reply makes no sense.
+        code, text = _explain(kind, hop.answer, proxy, "a malformed answer")
+    else:
+        return None
+    return AMQPError(code, f"{hop.name} ({kind.title}) did not connect to {destination}: {text}")
+
+
+def _explain(kind: ProxyKind, answer: bytes, proxy: ProxyOptions, fallback: str) -> tuple[int, str]:
+    """Code and text for a refusal, from what the proxy sent (RFC 1928, RFC 1929, and the SOCKS4 protocol)."""
+    first, second = (*answer[:2], -1, -1)[:2]
+    if kind is not ProxyKind.SOCKS5:
+        if first == 0 and second in _SOCKS4_REPLIES:
+            return _SOCKS4_REPLIES[second]
+    elif first == 1 and len(answer) == 2:
+        return 10013, "it does not accept firewall_user and firewall_password"
+    elif first == 5 and second == 0xFF:
+        offered = "with firewall_user and firewall_password" if proxy.user else "without a user name"
+        return 10013, f"it does not accept a connection {offered}"
+    elif first == 5 and second in _SOCKS5_REPLIES:
+        return _SOCKS5_REPLIES[second]
+    return 10041, f"its answer is not {kind.title}, as firewall_type says: {fallback} ({_excerpt(answer)})"
+
+
+def _excerpt(data: bytes) -> str:
+    """The beginning of an answer, for a message."""
+    return repr(bytes(data[:40])) + ("..." if len(data) > 40 else "")
+
+
+def _printable(text: bytes) -> str:
+    decoded = text[:200].decode("utf-8", "replace")
+    return "".join(char if char.isprintable() else "?" for char in decoded).strip()
