@@ -1,6 +1,7 @@
 """AMQP 1.0 for Python.
 
-:class:`AMQP` is the client: connections, sessions, links, messages. :class:`Message` is a message with all its sections.
+:class:`AMQP` is the client: connections, sessions, links, messages. :class:`Message` is a message with all its
+sections.
 
 The layers, from the bottom up; imports point downward only:
 

@@ -8,7 +8,8 @@ A declaration reads like the specification's::
         closed: bool = field("boolean", default=False)
         error: Error | None = field("error")
 
-From it come a keyword-only ``__init__``, ``__eq__``, a ``__repr__`` that shows what is set, :meth:`Composite.encode` and
+From it come a keyword-only ``__init__``, ``__eq__``, a ``__repr__`` that shows what is set, :meth:`Composite.encode`
+and
 :meth:`Composite.from_list`. The code for these is generated when the class is made, so nothing is interpreted per call.
 """
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from struct import error as struct_error
-from typing import Any, ClassVar, Final, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Final, Self, TypeVar, cast, dataclass_transform
 
 from amqp10.codec.decode import DECODE_FAULTS, decode_elements, decode_value, translate
 from amqp10.codec.encode import (
@@ -72,11 +73,13 @@ RESTRICTED: Final[Mapping[str, str]] = {
     "transaction-id": "binary",
     "transfer-number": "uint",
 }
-"""The restricted types that fields have, and the primitive type each is one of. A test compares them with the specification."""
+"""The restricted types that fields have, and the primitive type each is one of. A test compares them with the
+specification."""
 
 
 class InvalidFieldError(DecodeError):
-    """A composite value whose fields do not fit its declaration: too many, of a wrong type, or a mandatory one missing."""
+    """A composite value whose fields do not fit its declaration: too many, of a wrong type, or a mandatory one
+    missing."""
 
     __slots__ = ()
 
@@ -127,7 +130,7 @@ def field(
     Args:
         type: the specification's name of its type: primitive, restricted, the name of a composite, or ``*``.
         mandatory: whether it must be there.
-        default: its value when absent.
+        default: its value when absent; given for every field that is not mandatory, so that type checkers know.
         multiple: whether it holds any number of values: a tuple here, an array on the wire.
         requires: the archetype that a value of type ``*`` must provide.
         secret: whether ``repr`` must not show it.
@@ -221,7 +224,7 @@ def composite(descriptor_name: str, code: int, *, provides: Sequence[str] = ()) 
                     attribute.replace("_", "-"),
                     declared.type,
                     declared.mandatory,
-                    declared.default,
+                    None if declared.multiple else declared.default,
                     declared.multiple,
                     declared.requires,
                     declared.secret,
@@ -237,7 +240,8 @@ def composite(descriptor_name: str, code: int, *, provides: Sequence[str] = ()) 
         namespace["NAME"] = descriptor_name.split(":")[1]
         namespace["DESCRIPTOR_NAME"] = descriptor_name
         namespace["DESCRIPTOR_CODE"] = code
-        made = type(cls)(cls.__name__, cls.__bases__, namespace)
+        # Made anew, because slots can only be given when a class is made.
+        made = cast("type[C]", type(cls.__name__, cls.__bases__, namespace))
         _compile(made, tuple(specs), code)
         _BY_CODE[code] = made
         _BY_NAME[descriptor_name] = made
@@ -255,16 +259,16 @@ def _primitive(type_name: str) -> str:
     return RESTRICTED.get(type_name, type_name)
 
 
-_ENCODERS: Final[dict[str, str]] = {
-    "boolean": "encode_boolean",
-    "ubyte": "encode_ubyte",
-    "ushort": "encode_ushort",
-    "uint": "encode_uint",
-    "ulong": "encode_ulong",
-    "timestamp": "encode_timestamp",
-    "binary": "encode_binary",
-    "string": "encode_string",
-    "symbol": "encode_symbol",
+_ENCODERS: Final[dict[str, Callable[[Any], bytes]]] = {
+    "boolean": encode_boolean,
+    "ubyte": encode_ubyte,
+    "ushort": encode_ushort,
+    "uint": encode_uint,
+    "ulong": encode_ulong,
+    "timestamp": encode_timestamp,
+    "binary": encode_binary,
+    "string": encode_string,
+    "symbol": encode_symbol,
 }
 _RANGES: Final[dict[str, tuple[int, int]]] = {
     "ubyte": (0, 0xFF),
@@ -294,7 +298,7 @@ def _compile(cls: type[Composite], specs: tuple[FieldSpec, ...], code: int) -> N
         "resolve_field": _resolve_field,
         "struct_error": struct_error,
         "Mapping": (dict, Map),
-        **{name: globals()[name] for name in _ENCODERS.values()},
+        **{f"encode_{name}": encoder for name, encoder in _ENCODERS.items()},
     }
     names = [spec.attribute for spec in specs]
     lines = ["def __init__(self, *" + "".join(_parameter(spec) for spec in specs) + "):"]
@@ -363,7 +367,7 @@ def _encode_lines(index: int, spec: FieldSpec) -> list[str]:
     if spec.multiple:
         encoded = f"encode_multiple(v, {primitive!r})"
     elif primitive in _ENCODERS:
-        encoded = f"{_ENCODERS[primitive]}(v)"
+        encoded = f"encode_{primitive}(v)"
     else:
         encoded = "encode_value(v, 1)"
     body = []
@@ -401,7 +405,13 @@ def _decode_lines(index: int, spec: FieldSpec) -> list[str]:
         check = f"isinstance({name}, Mapping)"
     else:
         return [*lines, "else:", f"    {target} = resolve_field(cls, specs[{index}], {name})"]
-    return [*lines, f"elif {check}:", f"    {target} = {name}", "else:", f"    raise wrong(cls, specs[{index}], {name})"]
+    return [
+        *lines,
+        f"elif {check}:",
+        f"    {target} = {name}",
+        "else:",
+        f"    raise wrong(cls, specs[{index}], {name})",
+    ]
 
 
 def _wrap(head: bytes, parts: list[bytes]) -> bytes:
@@ -458,13 +468,15 @@ def _resolve_field(cls: type[Composite], spec: FieldSpec, value: Any) -> Any:
     """A field of type ``*`` or of a composite type: described lists become the composite they describe."""
     resolved = resolve(value)
     if spec.type != "*":
-        if not isinstance(resolved, Composite) or resolved.NAME != spec.type:
+        if not isinstance(resolved, Composite) or spec.type != resolved.NAME:
             raise _wrong(cls, spec, value)
         return resolved
     if isinstance(resolved, Composite) and spec.requires is not None:
         allowed = _PROVIDES.get(spec.requires)
         if allowed is not None and type(resolved) not in allowed:
-            raise InvalidFieldError(f"{cls.NAME} has {resolved.NAME} in its field {spec.name}, which requires {spec.requires}")
+            raise InvalidFieldError(
+                f"{cls.NAME} has {resolved.NAME} in its field {spec.name}, which requires {spec.requires}"
+            )
     return resolved
 
 

@@ -2,10 +2,10 @@
 
 One cursor, one table of 256 functions, and the commonest encodings inline in the loop over list and map elements.
 
-How bounds are kept without a check per value: a list or map checks its size and count against the buffer before it starts,
-and that it ends exactly where it said when it is done, so an element that runs over is found out at the latest there. Reads
-behind the end of the buffer raise IndexError or struct.error; variable-width values check their own end, because slices do
-not. Only the public entry points turn these into :class:`DecodeError`.
+How bounds are kept without a check per value: a list or map checks its size and count against the buffer before it
+starts, and that it ends exactly where it said when it is done, so an element that runs over is found out at the
+latest there. Reads behind the end of the buffer raise IndexError or struct.error; variable-width values check their
+own end, because slices do not. Only the public entry points turn these into :class:`DecodeError`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Python values to AMQP bytes, in the smallest form of each type (types, "type encodings").
 
-Dispatch is on the exact type of a value: one dictionary for scalars, one for compounds, which count their depth. A subclass
-that is in neither finds its encoder through its bases, once.
+Dispatch is on the exact type of a value: one dictionary for scalars, one for compounds, which count their depth. A
+subclass that is in neither finds its encoder through its bases, once.
 """
 
 from __future__ import annotations
@@ -336,8 +336,11 @@ def _array_kind(kind: type) -> type:
     raise EncodeError(f"a value of type {kind.__name__} cannot be an array element")
 
 
+_VARIABLE: Final[dict[type, tuple[int, int]]] = {str: (0xA1, 0xB1), Symbol: (0xA3, 0xB3), bytes: (0xA0, 0xB0)}
+
+
 def _variable_form(kind: type, items: list[Any]) -> tuple[bytes, list[bytes]]:
-    small, large = {str: (0xA1, 0xB1), Symbol: (0xA3, 0xB3), bytes: (0xA0, 0xB0)}[kind]
+    small, large = _VARIABLE[kind]
     if kind is bytes:
         data = [bytes(item) for item in items]
     else:

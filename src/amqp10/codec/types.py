@@ -1,8 +1,8 @@
 """The AMQP type system as Python values (types, "primitive type definitions").
 
-Types that Python has stand for themselves: ``None``, ``bool``, ``int`` (long), ``float`` (double), ``str`` (string), ``bytes``
-(binary), ``uuid.UUID``, ``list`` and ``dict``. Every other type is a small subclass defined here, so that a value keeps its
-type through a round trip while it still compares and calculates like the Python value it is.
+Types that Python has stand for themselves: ``None``, ``bool``, ``int`` (long), ``float`` (double), ``str`` (string),
+``bytes`` (binary), ``uuid.UUID``, ``list`` and ``dict``. Every other type is a small subclass defined here, so that a
+value keeps its type through a round trip while it still compares and calculates like the Python value it is.
 """
 
 from __future__ import annotations
@@ -211,7 +211,8 @@ class _DecimalBits(bytes):
         return super().__new__(cls, value)
 
     def to_decimal(self) -> Decimal:
-        """The number as a ``decimal.Decimal``; a coefficient beyond the format's digits counts as zero, as the standard says."""
+        """The number as a ``decimal.Decimal``; a coefficient beyond the format's digits counts as zero, as the
+        standard says."""
         from decimal import Decimal
 
         bits = int.from_bytes(self, "big")
@@ -219,9 +220,9 @@ class _DecimalBits(bytes):
         sign = bits >> (total - 1)
         combination = (bits >> (total - 6)) & 0x1F
         if combination == 0x1F:
-            return Decimal((sign, (), "N" if (bits >> (total - 7)) & 1 else "n"))
+            return Decimal(("-" if sign else "") + ("sNaN" if (bits >> (total - 7)) & 1 else "NaN"))
         if combination == 0x1E:
-            return Decimal((sign, (0,), "F"))
+            return Decimal("-Infinity" if sign else "Infinity")
         width = self.EXPONENT_BITS
         if combination >> 3 == 3:
             exponent = (bits >> (total - 3 - width)) & ((1 << width) - 1)
@@ -368,8 +369,8 @@ class Array(Sequence[Any]):
 class Map(Mapping[Any, Any]):
     """A map whose keys are told apart by type: ``True`` is not ``1``, a uint 1 is not a ulong 1.
 
-    Decoding gives a plain ``dict`` wherever that can hold the map, and a ``Map`` where it cannot: when two keys are equal in
-    Python though not in AMQP, or a key cannot be hashed. Pairs keep their order.
+    Decoding gives a plain ``dict`` wherever that can hold the map, and a ``Map`` where it cannot: when two keys are
+    equal in Python though not in AMQP, or a key cannot be hashed. Pairs keep their order.
 
     Args:
         pairs: keys and values.

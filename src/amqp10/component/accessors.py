@@ -12,6 +12,9 @@ __all__ = ["Accessors"]
 if TYPE_CHECKING:
     from typing import Any, Protocol, TypeVar, overload
 
+    from amqp10.component.messages import MessageView
+    from amqp10.component.registry import LinkRecord, SessionRecord
+
     T = TypeVar("T")
     T_co = TypeVar("T_co", covariant=True)
 
@@ -31,114 +34,6 @@ if TYPE_CHECKING:
         @overload
         def __get__(self, obj: Any, owner: type, /) -> T: ...
         def __set__(self, obj: Any, value: T, /) -> None: ...
-
-    class _MessageFields(Protocol):
-        """The fields of an incoming or outgoing message."""
-
-        @property
-        def absolute_expiry_time(self) -> int: ...
-
-        @property
-        def content_encoding(self) -> str: ...
-
-        @property
-        def content_type(self) -> str: ...
-
-        @property
-        def correlation_id(self) -> str: ...
-
-        @property
-        def creation_time(self) -> int: ...
-
-        @property
-        def delivery_count(self) -> int: ...
-
-        @property
-        def durable(self) -> bool: ...
-
-        @property
-        def first_acquirer(self) -> bool: ...
-
-        @property
-        def group_id(self) -> str: ...
-
-        @property
-        def group_sequence(self) -> int: ...
-
-        @property
-        def link_name(self) -> str: ...
-
-        @property
-        def id(self) -> str: ...
-
-        @property
-        def priority(self) -> int: ...
-
-        @property
-        def reply_to(self) -> str: ...
-
-        @property
-        def reply_to_group_id(self) -> str: ...
-
-        @property
-        def settled(self) -> bool: ...
-
-        @property
-        def subject(self) -> str: ...
-
-        @property
-        def to(self) -> str: ...
-
-        @property
-        def ttl(self) -> int: ...
-
-        @property
-        def user_id(self) -> str: ...
-
-        @property
-        def value(self) -> str: ...
-
-        @property
-        def value_type(self) -> int: ...
-
-    class _LinkFields(Protocol):
-        """The fields of a link."""
-
-        @property
-        def available(self) -> int: ...
-
-        @property
-        def channel_name(self) -> str: ...
-
-        @property
-        def credit(self) -> int: ...
-
-        @property
-        def delivery_count(self) -> int: ...
-
-        @property
-        def name(self) -> str: ...
-
-        @property
-        def ready_to_send(self) -> bool: ...
-
-        @property
-        def receive_mode(self) -> int: ...
-
-        @property
-        def role(self) -> int: ...
-
-    class _SessionFields(Protocol):
-        """The fields of a session."""
-
-        @property
-        def incoming_window(self) -> int: ...
-
-        @property
-        def name(self) -> str: ...
-
-        @property
-        def outgoing_window(self) -> int: ...
 
 
 class Accessors:
@@ -161,8 +56,6 @@ class Accessors:
         firewall_port: _Settable[int]
         firewall_user: _Settable[str]
         idle_timeout: _Settable[int]
-        incoming_message_count: _Readable[int]
-        link_count: _Readable[int]
         local_host: _Settable[str]
         local_port: _Settable[int]
         message_absolute_expiry_time: _Settable[int]
@@ -187,9 +80,7 @@ class Accessors:
         message_user_id: _Settable[str]
         message_value: _Settable[str]
         message_value_type: _Settable[int]
-        outgoing_message_count: _Readable[int]
         password: _Settable[str]
-        ready_to_send: _Readable[bool]
         received_message_absolute_expiry_time: _Readable[int]
         received_message_content_encoding: _Readable[str]
         received_message_content_type: _Readable[str]
@@ -215,7 +106,6 @@ class Accessors:
         receive_mode: _Settable[int]
         remote_host: _Settable[str]
         remote_port: _Settable[int]
-        session_count: _Readable[int]
         ssl_accept_server_cert_encoded: _Settable[bytes]
         ssl_cert_encoded: _Settable[bytes]
         ssl_cert_store: _Settable[bytes]
@@ -224,17 +114,34 @@ class Accessors:
         ssl_cert_subject: _Settable[str]
         ssl_enabled: _Settable[bool]
         ssl_provider: _Settable[int]
-        ssl_server_cert_encoded: _Readable[bytes]
         timeout: _Settable[int]
         user: _Settable[str]
 
-        def _get_incoming_message(self, index: int, /) -> _MessageFields: ...
+        @property
+        def incoming_message_count(self) -> int: ...
 
-        def _get_outgoing_message(self, index: int, /) -> _MessageFields: ...
+        @property
+        def link_count(self) -> int: ...
 
-        def _get_link(self, index: int, /) -> _LinkFields: ...
+        @property
+        def outgoing_message_count(self) -> int: ...
 
-        def _get_session(self, index: int, /) -> _SessionFields: ...
+        @property
+        def ready_to_send(self) -> bool: ...
+
+        @property
+        def session_count(self) -> int: ...
+
+        @property
+        def ssl_server_cert_encoded(self) -> bytes: ...
+
+        def _get_incoming_message(self, index: int) -> MessageView: ...
+
+        def _get_outgoing_message(self, index: int) -> MessageView: ...
+
+        def _get_link(self, index: int) -> LinkRecord: ...
+
+        def _get_session(self, index: int) -> SessionRecord: ...
 
     def get_auth_scheme(self) -> int:
         """Return the way to authenticate, one of AuthScheme."""

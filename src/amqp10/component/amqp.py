@@ -1,7 +1,8 @@
 """The class ``AMQP``: the whole public surface in one place, each property one line, each method a few.
 
-What the methods do stands in ``lifecycle.py`` (connections, sessions, links), ``transfer.py`` (messages) and ``core.py``
-(events, threads, time-outs). The ``get_...`` and ``set_...`` methods are generated from the same facts, in ``accessors.py``.
+What the methods do stands in ``lifecycle.py`` (connections, sessions, links), ``transfer.py`` (messages) and
+``core.py`` (events, threads, time-outs). The ``get_...`` and ``set_...`` methods are generated from the same facts,
+in ``accessors.py``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from amqp10.component.fields import (
     FastText,
     IntProperty,
     ReadOnlyDraftText,
-    ReceivedField,
+    ReceivedBool,
+    ReceivedInt,
+    ReceivedText,
+    ReceivedValueType,
     TextProperty,
     check_bool,
     check_host,
@@ -37,10 +41,11 @@ __all__ = ["AMQP"]
 class AMQP(Accessors, Lifecycle):
     """An AMQP 1.0 client: connects to a broker, sends and receives messages.
 
-    One thread drives an instance; only :meth:`interrupt` may be called from any thread or a signal handler. Events fire on the
-    calling thread, inside methods that work the connection (connecting, creating, sending when it waits, fetching, closing,
-    :meth:`do_events`). Every error is an :class:`~amqp10.errors.AMQPError`, save for values of a wrong Python type, which are
-    ``TypeError``.
+    One thread drives an instance; only :meth:`interrupt` may be called from any thread or a signal handler. Events
+    fire on the calling thread, inside methods that work the connection (connecting, creating, sending when it waits,
+    fetching, closing,
+    :meth:`do_events`). Every error is an :class:`~amqp10.errors.AMQPError`, save for values of a wrong Python type,
+    which are ``TypeError``.
 
     Use it as a context manager to have it disconnected at the end::
 
@@ -75,7 +80,7 @@ class AMQP(Accessors, Lifecycle):
 
     # -- connection ------------------------------------------------------------------------------------------------
 
-    auth_scheme: EnumProperty[AuthScheme] = EnumProperty(
+    auth_scheme = EnumProperty(
         AuthScheme, 'How to authenticate: none, or a SASL mechanism (security, "sasl").', locked=211
     )
     container_id = TextProperty(
@@ -90,11 +95,11 @@ class AMQP(Accessors, Lifecycle):
         locked=211,
     )
     timeout = IntProperty(
-        "The longest wait in seconds. It counts from the last byte that moved, unless the setting AbsoluteTimeout is on."
+        "The longest wait in seconds, counted from the last byte that moved unless the setting AbsoluteTimeout is on."
         " With 0, send_message never waits."
     )
     fetch_timeout = IntProperty("The longest wait of fetch_message in seconds; 0 waits for ever.")
-    receive_mode: EnumProperty[ReceiveMode] = EnumProperty(
+    receive_mode = EnumProperty(
         ReceiveMode, "Whether new receiver links receive by themselves, or a message at a time by fetch_message."
     )
     remote_port = IntProperty("The port of the server, 1 to 65535.", maximum=65535, locked=100)
@@ -162,53 +167,88 @@ class AMQP(Accessors, Lifecycle):
 
     # -- the message to be sent ------------------------------------------------------------------------------------
 
-    message_absolute_expiry_time = DraftInt('When the message expires, in milliseconds since 1970 UTC; 0 or -1 for never (messaging, "properties").', minimum=-1, maximum=9223372036854775807)
-    message_content_encoding = DraftText('How the content is encoded, such as ``gzip``; sent with binary values only (messaging, "properties").', ascii_only=True)
-    message_content_type = DraftText('The media type of the content; sent with binary values only (messaging, "properties").', ascii_only=True)
+    message_absolute_expiry_time = DraftInt(
+        'When the message expires, in milliseconds since 1970 UTC; 0 or -1 for never (messaging, "properties").',
+        minimum=-1,
+        maximum=9223372036854775807,
+    )
+    message_content_encoding = DraftText(
+        'How the content is encoded, such as ``gzip``; sent with binary values only (messaging, "properties").',
+        ascii_only=True,
+    )
+    message_content_type = DraftText(
+        'The media type of the content; sent with binary values only (messaging, "properties").', ascii_only=True
+    )
     message_correlation_id = DraftText('The id of the message that this one answers (messaging, "properties").')
-    message_creation_time = DraftInt('When the message was made, in milliseconds since 1970 UTC; 0 or -1 for unset (messaging, "properties").', minimum=-1, maximum=9223372036854775807)
-    message_delivery_count = DraftInt('How many earlier deliveries failed, 0 to 2**32 - 1 (messaging, "header").', minimum=0, maximum=4294967295)
-    message_durable = DraftBool('Whether the message must survive a restart of whoever stores it (messaging, "header").')
+    message_creation_time = DraftInt(
+        'When the message was made, in milliseconds since 1970 UTC; 0 or -1 for unset (messaging, "properties").',
+        minimum=-1,
+        maximum=9223372036854775807,
+    )
+    message_delivery_count = DraftInt(
+        'How many earlier deliveries failed, 0 to 2**32 - 1 (messaging, "header").', minimum=0, maximum=4294967295
+    )
+    message_durable = DraftBool(
+        'Whether the message must survive a restart of whoever stores it (messaging, "header").'
+    )
     message_first_acquirer = DraftBool('Whether no other link has acquired the message before (messaging, "header").')
     message_group_id = DraftText('The group that the message belongs to (messaging, "properties").')
-    message_group_sequence = DraftInt('The position in the group, 0 to 2**32 - 1, or -1; sent only with a group id (messaging, "properties").', minimum=-1, maximum=4294967295)
+    message_group_sequence = DraftInt(
+        'The position in the group, 0 to 2**32 - 1, or -1; sent only with a group id (messaging, "properties").',
+        minimum=-1,
+        maximum=4294967295,
+    )
     message_link_name = ReadOnlyDraftText("The link that the message was sent on last. Read-only.")
     message_id = FastText('The id of the message (messaging, "properties").')
-    message_priority = DraftInt('How urgent the message is, 0 to 255, higher is more (messaging, "header").', minimum=0, maximum=255)
+    message_priority = DraftInt(
+        'How urgent the message is, 0 to 255, higher is more (messaging, "header").', minimum=0, maximum=255
+    )
     message_reply_to = DraftText('The address that answers go to (messaging, "properties").')
     message_reply_to_group_id = DraftText('The group that answers belong to (messaging, "properties").')
-    message_settled = DraftBool("Whether to send settled, without an outcome; ignored unless the link's settle mode is mixed.")
+    message_settled = DraftBool(
+        "Whether to send settled, without an outcome; ignored unless the link's settle mode is mixed."
+    )
     message_subject = DraftText('What the message is about (messaging, "properties").')
     message_to = DraftText('The address that the message is meant for (messaging, "properties").')
-    message_ttl = DraftInt('Time to live in milliseconds, 0 to 2**32 - 1; -1 for none (messaging, "header").', minimum=-1, maximum=4294967295)
+    message_ttl = DraftInt(
+        'Time to live in milliseconds, 0 to 2**32 - 1; -1 for none (messaging, "header").',
+        minimum=-1,
+        maximum=4294967295,
+    )
     message_user_id = DraftText('Who made the message (messaging, "properties").')
-    message_value = FastText("The value as text, read as ``message_value_type`` says; checked when the message is sent.")
+    message_value = FastText(
+        "The value as text, read as ``message_value_type`` says; checked when the message is sent."
+    )
     message_value_type = DraftEnum(ValueType, 'The AMQP type of the value (types, "type-system").')
 
     # -- the message received last ---------------------------------------------------------------------------------
 
-    received_message_absolute_expiry_time: ReceivedField[int] = ReceivedField("When it expires, in milliseconds since 1970 UTC; -1 when it says nothing.")
-    received_message_content_encoding: ReceivedField[str] = ReceivedField("How its content is encoded.")
-    received_message_content_type: ReceivedField[str] = ReceivedField("The media type of its content.")
-    received_message_correlation_id: ReceivedField[str] = ReceivedField("The id of the message that it answers.")
-    received_message_creation_time: ReceivedField[int] = ReceivedField("When it was made, in milliseconds since 1970 UTC; -1 when it says nothing.")
-    received_message_delivery_count: ReceivedField[int] = ReceivedField("How many earlier deliveries of it failed.")
-    received_message_durable: ReceivedField[bool] = ReceivedField("Whether it was sent as durable.")
-    received_message_first_acquirer: ReceivedField[bool] = ReceivedField("Whether no other link has acquired it before.")
-    received_message_group_id: ReceivedField[str] = ReceivedField("The group that it belongs to.")
-    received_message_group_sequence: ReceivedField[int] = ReceivedField("Its position in the group; -1 when it says nothing.")
-    received_message_link_name: ReceivedField[str] = ReceivedField("The link that it arrived on.")
-    received_message_id: ReceivedField[str] = ReceivedField("Its id.")
-    received_message_priority: ReceivedField[int] = ReceivedField("How urgent it is; 4 when it says nothing.")
-    received_message_reply_to: ReceivedField[str] = ReceivedField("The address that answers go to.")
-    received_message_reply_to_group_id: ReceivedField[str] = ReceivedField("The group that answers belong to.")
-    received_message_settled: ReceivedField[bool] = ReceivedField("Whether it arrived settled.")
-    received_message_subject: ReceivedField[str] = ReceivedField("What it is about.")
-    received_message_to: ReceivedField[str] = ReceivedField("The address that it was meant for.")
-    received_message_ttl: ReceivedField[int] = ReceivedField("Its time to live in milliseconds; -1 for none.")
-    received_message_user_id: ReceivedField[str] = ReceivedField("Who made it.")
-    received_message_value: ReceivedField[str] = ReceivedField("Its value as text.")
-    received_message_value_type: ReceivedField[ValueType] = ReceivedField("The AMQP type of its value.")
+    received_message_absolute_expiry_time = ReceivedInt(
+        "When it expires, in milliseconds since 1970 UTC; -1 when it says nothing."
+    )
+    received_message_content_encoding = ReceivedText("How its content is encoded.")
+    received_message_content_type = ReceivedText("The media type of its content.")
+    received_message_correlation_id = ReceivedText("The id of the message that it answers.")
+    received_message_creation_time = ReceivedInt(
+        "When it was made, in milliseconds since 1970 UTC; -1 when it says nothing."
+    )
+    received_message_delivery_count = ReceivedInt("How many earlier deliveries of it failed.")
+    received_message_durable = ReceivedBool("Whether it was sent as durable.")
+    received_message_first_acquirer = ReceivedBool("Whether no other link has acquired it before.")
+    received_message_group_id = ReceivedText("The group that it belongs to.")
+    received_message_group_sequence = ReceivedInt("Its position in the group; -1 when it says nothing.")
+    received_message_link_name = ReceivedText("The link that it arrived on.")
+    received_message_id = ReceivedText("Its id.")
+    received_message_priority = ReceivedInt("How urgent it is; 4 when it says nothing.")
+    received_message_reply_to = ReceivedText("The address that answers go to.")
+    received_message_reply_to_group_id = ReceivedText("The group that answers belong to.")
+    received_message_settled = ReceivedBool("Whether it arrived settled.")
+    received_message_subject = ReceivedText("What it is about.")
+    received_message_to = ReceivedText("The address that it was meant for.")
+    received_message_ttl = ReceivedInt("Its time to live in milliseconds; -1 for none.")
+    received_message_user_id = ReceivedText("Who made it.")
+    received_message_value = ReceivedText("Its value as text.")
+    received_message_value_type = ReceivedValueType("The AMQP type of its value.")
 
     # -- lists -----------------------------------------------------------------------------------------------------
 
@@ -243,13 +283,14 @@ class AMQP(Accessors, Lifecycle):
     def connect(self) -> None:
         """Connect to ``remote_host`` and ``remote_port`` and open the AMQP connection.
 
-        Returns when the server's open has arrived; ``on_connected`` fires either way. The time limit is ``timeout`` (60 seconds
-        where that is 0), or the setting ConnectionTimeout.
+        Returns when the server's open has arrived; ``on_connected`` fires either way. The time limit is ``timeout``
+        (60 seconds where that is 0), or the setting ConnectionTimeout.
 
         Raises:
-            AMQPError: 104 when connected; 102 or 116 without a host or port; 11001 to 11004 when the name does not resolve;
-                10061 and its neighbours when the server cannot be reached; 201 when time is up; 602 when authentication
-                fails; 600 when the server closes the connection or speaks another protocol; 1120 when it hangs up.
+            AMQPError: 104 when connected; 102 or 116 without a host or port; 11001 to 11004 when the name does not
+                resolve; 10061 and its neighbours when the server cannot be reached; 201 when time is up; 602 when
+                authentication fails; 600 when the server closes the connection or speaks another protocol; 1120 when
+                it hangs up.
         """
         self._enter()
         try:
@@ -288,7 +329,8 @@ class AMQP(Accessors, Lifecycle):
             name: a name of the program's choice, unique among its sessions.
 
         Raises:
-            AMQPError: 600 when the name is taken or the server ends the session; 603 at a limit; 1117 when not connected.
+            AMQPError: 600 when the name is taken or the server ends the session; 603 at a limit; 1117 when not
+            connected.
         """
         self._enter()
         try:
@@ -359,9 +401,9 @@ class AMQP(Accessors, Lifecycle):
     def send_message(self, link_name: str) -> None:
         """Send the message that the ``message_...`` properties describe.
 
-        Returns when its bytes have been handed to the operating system. Without credit it works the connection until there is
-        some; with ``timeout`` 0 it raises 135 at once instead. Inside an event handler the bytes of several messages go out
-        together, when the handler has returned.
+        Returns when its bytes have been handed to the operating system. Without credit it works the connection until
+        there is some; with ``timeout`` 0 it raises 135 at once instead. Inside an event handler the bytes of several
+        messages go out together, when the handler has returned.
 
         Args:
             link_name: the sender link.
@@ -424,8 +466,8 @@ class AMQP(Accessors, Lifecycle):
             The value as text; booleans as "True" or "False".
 
         Raises:
-            AMQPError: 606 for an unknown setting (the message names the nearest), one that is read-only, or one that cannot
-                change now; 604 for a malformed value.
+            AMQPError: 606 for an unknown setting (the message names the nearest), one that is read-only, or one that
+                cannot change now; 604 for a malformed value.
         """
         return configure(self, configuration_string)
 

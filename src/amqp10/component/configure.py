@@ -1,7 +1,7 @@
 """``config()``: finds where a setting lives, and reads or changes it there.
 
-The facts stand in ``settings_table.py``. A setting lives in the ``Settings`` object, in a property of the component, in the
-metadata of the outcome that a handler is deciding, or nowhere: then it is asked of the connection.
+The facts stand in ``settings_table.py``. A setting lives in the ``Settings`` object, in a property of the component,
+in the metadata of the outcome that a handler is deciding, or nowhere: then it is asked of the connection.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from amqp10.component.outcomes import OutcomeMetadata
-from amqp10.component.setting_spec import SettingSpec
+from amqp10.component.setting_spec import SettingSpec, SettingValue
 from amqp10.component.settings import check_change, convert, format_value, parse
 from amqp10.errors import AMQPError
 
@@ -63,14 +63,13 @@ def _read_outcome(amqp: AMQP, spec: SettingSpec) -> str:
     metadata = _metadata(amqp, spec)
     if spec.name == "ModifiedMessageAnnotations":
         return metadata.annotations_text(amqp._settings.simplified_json_format)
-    return format_value(
-        {
-            "RejectErrorCondition": metadata.condition,
-            "RejectErrorDescription": metadata.description,
-            "ModifiedDeliveryFailed": metadata.delivery_failed,
-            "ModifiedUndeliverableHere": metadata.undeliverable_here,
-        }[spec.name]
-    )
+    values: dict[str, SettingValue] = {
+        "RejectErrorCondition": metadata.condition,
+        "RejectErrorDescription": metadata.description,
+        "ModifiedDeliveryFailed": metadata.delivery_failed,
+        "ModifiedUndeliverableHere": metadata.undeliverable_here,
+    }
+    return format_value(values[spec.name])
 
 
 def _write_outcome(amqp: AMQP, spec: SettingSpec, text: str) -> None:

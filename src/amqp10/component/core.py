@@ -1,8 +1,9 @@
 """The component's inner loop: who may call, what is waited for, which events fire and when.
 
-Rules (see docs/architecture.md, "events and threads"): one thread drives an instance; events fire on it, one at a time, inside
-methods that work the connection. What arises while a handler runs is queued and fires when it has returned, so the stack stays
-flat; state changes take effect at once, so a blocking call made inside a handler still sees its condition met.
+Rules (see docs/architecture.md, "events and threads"): one thread drives an instance; events fire on it, one at a
+time, inside methods that work the connection. What arises while a handler runs is queued and fires when it has
+returned, so the stack stays flat; state changes take effect at once, so a blocking call made inside a handler still
+sees its condition met.
 """
 
 from __future__ import annotations
@@ -106,6 +107,10 @@ class Core:
     )
 
     _timeout: int
+    _on_log: Callable[[AMQPLogEventParams], object] | None
+    _on_message_in: Callable[[AMQPMessageInEventParams], object] | None
+    _on_message_out: Callable[[AMQPMessageOutEventParams], object] | None
+    _on_message_outcome: Callable[[AMQPMessageOutcomeEventParams], object] | None
 
     on_connected = EventHook(AMQPConnectedEventParams, "Fires when an attempt to connect has ended, well or badly.")
     on_connection_status = EventHook(AMQPConnectionStatusEventParams, "Fires when the connection passes a stage.")
@@ -115,7 +120,9 @@ class Core:
         AMQPLinkReadyToSendEventParams, "Fires when the credit of a sender link goes from none to some."
     )
     on_log = EventHook(AMQPLogEventParams, "Fires for each log message of a level up to ``LogLevel``.")
-    on_message_in = EventHook(AMQPMessageInEventParams, "Fires for each message received; its handler sets the outcome.")
+    on_message_in = EventHook(
+        AMQPMessageInEventParams, "Fires for each message received; its handler sets the outcome."
+    )
     on_message_out = EventHook(
         AMQPMessageOutEventParams, "Fires for each message that has been sent and, if unsettled, has its outcome."
     )
@@ -161,7 +168,9 @@ class Core:
             self._depth += 1
             return
         if not self._guard.acquire(blocking=False):
-            raise AMQPError(211, "another thread is using this instance; only interrupt() may be called from any thread")
+            raise AMQPError(
+                211, "another thread is using this instance; only interrupt() may be called from any thread"
+            )
         self._owner = me
         self._depth = 1
 
@@ -313,7 +322,7 @@ class Core:
             self._post("_on_link_ready_to_send", AMQPLinkReadyToSendEventParams(self, record.name))
 
     def _on_detached(self, event: LinkDetached) -> None:
-        record = event.link.context
+        record: LinkRecord | None = event.link.context
         if record is None or self._links.get(record.name) is not record:
             return  # refused, or closed from here: the call that waits for it says what happened
         error = event.error or ProtocolError("the peer closed the link and gave no reason")
@@ -322,7 +331,7 @@ class Core:
         self._post_error(error)
 
     def _on_session_ended(self, event: SessionEnded) -> None:
-        record = event.session.context
+        record: SessionRecord | None = event.session.context
         if record is None or self._sessions.get(record.name) is not record:
             return
         error = event.error or ProtocolError("the peer ended the session and gave no reason")
@@ -461,5 +470,3 @@ class Core:
 
 
 _HOOKS: Final = tuple(name for name, value in vars(Core).items() if isinstance(value, EventHook))
-
-

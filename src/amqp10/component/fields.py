@@ -12,6 +12,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Protocol, Self, TypeVar, overload
 
+from amqp10.component.enums import ValueType
 from amqp10.errors import AMQPError
 
 if TYPE_CHECKING:
@@ -29,7 +30,11 @@ __all__ = [
     "IntProperty",
     "Property",
     "ReadOnlyDraftText",
+    "ReceivedBool",
     "ReceivedField",
+    "ReceivedInt",
+    "ReceivedText",
+    "ReceivedValueType",
     "TextProperty",
 ]
 
@@ -45,7 +50,7 @@ class _Owner(Protocol):
     _draft: MessageDraft
 
     @property
-    def _received(self) -> MessageView: ...
+    def _received(self) -> MessageDraft | MessageView: ...
 
     def _check_unlocked(self, name: str, code: int) -> None:
         """Raise ``code`` when the property cannot change now because of the connection."""
@@ -90,7 +95,6 @@ class Property(Generic[T]):
         locked: the error code for a change while connected; 0 when the property may change at any time.
     """
 
-
     def __init__(self, doc: str, *, locked: int = 0) -> None:
         self.__doc__ = doc
         self._locked = locked
@@ -124,7 +128,6 @@ class Property(Generic[T]):
 class TextProperty(Property[str]):
     """A str. ``secret`` ones never show in an error."""
 
-
     def __set__(self, obj: _Owner, value: str) -> None:
         self._store(obj, value)
 
@@ -137,7 +140,6 @@ class TextProperty(Property[str]):
 
 class IntProperty(Property[int]):
     """An int within bounds, both included."""
-
 
     def __init__(self, doc: str, *, minimum: int = 0, maximum: int = INT32[1], locked: int = 0) -> None:
         super().__init__(doc, locked=locked)
@@ -154,7 +156,6 @@ class IntProperty(Property[int]):
 class BoolProperty(Property[bool]):
     """A bool."""
 
-
     def __set__(self, obj: _Owner, value: bool) -> None:
         self._store(obj, value)
 
@@ -164,7 +165,6 @@ class BoolProperty(Property[bool]):
 
 class EnumProperty(Property[E]):
     """A member of an enumeration; its number is taken as well."""
-
 
     def __init__(self, enum: type[E], doc: str, *, locked: int = 0) -> None:
         super().__init__(doc, locked=locked)
@@ -194,7 +194,6 @@ def check_enum(name: str, enum: type[E], value: object) -> E:
 
 
 class _DraftField(Generic[T]):
-
     def __init__(self, doc: str) -> None:
         self.__doc__ = doc
         self.name = ""
@@ -218,7 +217,6 @@ class _DraftField(Generic[T]):
 class DraftText(_DraftField[str]):
     """A text field of the message to be sent."""
 
-
     def __init__(self, doc: str, *, ascii_only: bool = False) -> None:
         super().__init__(doc)
         self._ascii = ascii_only
@@ -234,7 +232,6 @@ class DraftText(_DraftField[str]):
 class FastText(_DraftField[str]):
     """A text field that changes with every message: nothing else of the draft goes stale with it."""
 
-
     def __set__(self, obj: _Owner, value: str) -> None:
         if type(value) is not str:
             value = str(check_text(self.name, value))
@@ -244,14 +241,12 @@ class FastText(_DraftField[str]):
 class ReadOnlyDraftText(_DraftField[str]):
     """A text field of the message to be sent that only the class itself sets."""
 
-
     def __set__(self, obj: _Owner, value: Never) -> NoReturn:
         raise AttributeError(f"{self.name} is read-only")
 
 
 class DraftInt(_DraftField[int]):
     """A number of the message to be sent, within bounds, both included."""
-
 
     def __init__(self, doc: str, *, minimum: int, maximum: int) -> None:
         super().__init__(doc)
@@ -265,14 +260,12 @@ class DraftInt(_DraftField[int]):
 class DraftBool(_DraftField[bool]):
     """A flag of the message to be sent."""
 
-
     def __set__(self, obj: _Owner, value: bool) -> None:
         obj._draft.set(self.field, check_bool(self.name, value))
 
 
 class DraftEnum(_DraftField[E]):
     """An enumerated field of the message to be sent."""
-
 
     def __init__(self, enum: type[E], doc: str) -> None:
         super().__init__(doc)
@@ -287,7 +280,6 @@ class DraftEnum(_DraftField[E]):
 
 class ReceivedField(Generic[T]):
     """A field of the message received last; decoded when it is first looked at."""
-
 
     def __init__(self, doc: str) -> None:
         self.__doc__ = doc
@@ -312,6 +304,22 @@ class ReceivedField(Generic[T]):
         raise AttributeError(f"{self.name} is read-only")
 
 
+class ReceivedText(ReceivedField[str]):
+    """A text field."""
+
+
+class ReceivedInt(ReceivedField[int]):
+    """A number field."""
+
+
+class ReceivedBool(ReceivedField[bool]):
+    """A flag."""
+
+
+class ReceivedValueType(ReceivedField[ValueType]):
+    """The value type."""
+
+
 # -- event hooks -----------------------------------------------------------------------------------------------------
 
 P = TypeVar("P")
@@ -319,7 +327,6 @@ P = TypeVar("P")
 
 class EventHook(Generic[P]):
     """An ``on_...`` property: any callable that takes the event's parameters, or None for no handler."""
-
 
     def __init__(self, params: type[P], doc: str) -> None:
         self.__doc__ = doc

@@ -7,7 +7,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.codec import Symbol
-from amqp10.component.enums import AuthScheme, ReceiveMode
+from amqp10.component.enums import AuthScheme
 from amqp10.component.events import (
     AMQPConnectedEventParams,
     AMQPConnectionStatusEventParams,
@@ -39,9 +39,7 @@ STATUS_FIREWALL: Final = "Firewall connection complete."
 STATUS_CONNECTED: Final = "Remote host connection complete."
 STATUS_DISCONNECTED: Final = "Remote host disconnected."
 
-_OUTCOMES: Final = tuple(
-    Symbol(kind.DESCRIPTOR_NAME) for kind in (type(ACCEPTED), Rejected, type(RELEASED), Modified)
-)
+_OUTCOMES: Final = tuple(Symbol(kind.DESCRIPTOR_NAME) for kind in (type(ACCEPTED), Rejected, type(RELEASED), Modified))
 
 
 class Lifecycle(Transfer):
@@ -127,7 +125,7 @@ class Lifecycle(Transfer):
         )
         engine.trace = self._tracer()
         self._engine = engine
-        pump = self._pump = Pump(engine, transport, waiter, self.clock, self._take)
+        self._pump = Pump(engine, transport, waiter, self.clock, self._take)
         engine.start(self.clock())
         self._opened = False
         self._work(lambda: self._opened, limit, "waiting for the server to open the connection")
@@ -222,7 +220,10 @@ class Lifecycle(Transfer):
             try:
                 self._say_goodbye(engine)
                 self._work(
-                    lambda: not self._opened, self._limit(), "waiting for the server to close the connection", absolute=True
+                    lambda: not self._opened,
+                    self._limit(),
+                    "waiting for the server to close the connection",
+                    absolute=True,
                 )
             except InterruptedCallError:
                 raise
@@ -352,9 +353,7 @@ class Lifecycle(Transfer):
         for endpoint in list(engine.links.values()):
             endpoint.detach()
         engine.end()
-        self._work(
-            lambda: engine.state is SessionState.UNMAPPED, self._limit(), f"waiting for session {name!r} to end"
-        )
+        self._work(lambda: engine.state is SessionState.UNMAPPED, self._limit(), f"waiting for session {name!r} to end")
         self._log(1, "Session", f"session {name!r} has ended")
 
     # -- links -----------------------------------------------------------------------------------------------------
@@ -392,9 +391,7 @@ class Lifecycle(Transfer):
         try:
             engine = session.engine.attach_receiver(
                 name,
-                source=Source(
-                    address=source or None, outcomes=_OUTCOMES, default_outcome=Modified(delivery_failed=True)
-                ),
+                source=Source(address=source or None, outcomes=_OUTCOMES),
                 target=Target(address=self._container_id or None),
                 snd_settle_mode=SenderSettleMode(settings.default_sender_settle_mode),
                 max_message_size=settings.max_message_size,
@@ -417,8 +414,9 @@ class Lifecycle(Transfer):
         engine.context = record
         try:
             self._work(
-                lambda: (engine.remote_attach is not None and not engine.refusing)
-                or engine.state is LinkState.DETACHED,
+                lambda: (
+                    (engine.remote_attach is not None and not engine.refusing) or engine.state is LinkState.DETACHED
+                ),
                 self._limit(),
                 f"waiting for the peer to attach link {record.name!r}",
             )

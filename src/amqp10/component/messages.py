@@ -118,9 +118,7 @@ class MessageDraft:
             raise AMQPError(604, f"message_id cannot be encoded as UTF-8: {error.reason}") from None
         size = len(fields) + 1
         if size < 256:
-            return (
-                self._header + _PROPERTIES + _LIST8[size] + bytes((self._tail_count + 1,)) + fields + self._body()
-            )
+            return self._header + _PROPERTIES + _LIST8[size] + bytes((self._tail_count + 1,)) + fields + self._body()
         head = b"\xd0" + (size + 3).to_bytes(4, "big") + (self._tail_count + 1).to_bytes(4, "big")
         return self._header + _PROPERTIES + head + fields + self._body()
 

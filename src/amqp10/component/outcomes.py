@@ -77,9 +77,7 @@ class OutcomeMetadata:
         if not self.condition and not self.description:
             return Rejected()
         return Rejected(
-            error=Error(
-                condition=Symbol(self.condition or _DEFAULT_CONDITION), description=self.description or None
-            )
+            error=Error(condition=Symbol(self.condition or _DEFAULT_CONDITION), description=self.description or None)
         )
 
     def modified(self) -> Modified:
@@ -87,5 +85,5 @@ class OutcomeMetadata:
         return Modified(
             delivery_failed=True if self.delivery_failed else None,
             undeliverable_here=True if self.undeliverable_here else None,
-            message_annotations=dict(self.annotations) if self.annotations else None,  # type: ignore[arg-type]
+            message_annotations=dict(self.annotations) if self.annotations else None,
         )

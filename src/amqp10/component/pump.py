@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pump"]
 
+
 class Pump:
     """Joins one engine and one transport.
 

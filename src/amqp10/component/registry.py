@@ -81,7 +81,7 @@ class SenderRecord(LinkRecord):
     __slots__ = ("announced",)
 
     role = LinkRole.lrSender
-    engine: SenderLink
+    engine: SenderLink  # pyright: ignore[reportIncompatibleVariableOverride] - assigned once, in __init__
 
     def __init__(self, name: str, session: SessionRecord, engine: SenderLink) -> None:
         super().__init__(name, session, engine)
@@ -99,7 +99,7 @@ class ReceiverRecord(LinkRecord):
     __slots__ = ("automatic", "fetching", "initial_credit", "late", "receive_mode", "threshold")
 
     role = LinkRole.lrReceiver
-    engine: ReceiverLink
+    engine: ReceiverLink  # pyright: ignore[reportIncompatibleVariableOverride] - assigned once, in __init__
 
     def __init__(
         self, name: str, session: SessionRecord, engine: ReceiverLink, mode: ReceiveMode, credit: int, threshold: int

@@ -153,7 +153,8 @@ class Transfer(Core):
         if number is None:
             if not update.settled:
                 return  # a non-terminal state: more is to come
-            # Settled without a state: the receiver is done with it and had nothing to say (messaging, "delivery-state").
+            # Settled without a state: the receiver is done with it and had nothing to say (messaging,
+            # "delivery-state").
             number = MessageState.Accepted
         outgoing = self._outgoing
         on_outcome, on_out = self._on_message_outcome, self._on_message_out

@@ -68,8 +68,8 @@ def read_frame_header(buf: bytes, pos: int, limit: int) -> tuple[int, int, int, 
         The position of the body, the position behind the frame, the frame type and the channel.
 
     Raises:
-        MalformedFrameError: the size is below 8 or beyond the limit, or the data offset points outside the frame. Nothing
-            of the announced size has been waited for or allocated then.
+        MalformedFrameError: the size is below 8 or beyond the limit, or the data offset points outside the frame.
+            Nothing of the announced size has been waited for or allocated then.
     """
     size, doff, kind, channel = _UNPACK(buf, pos)
     if size > limit:

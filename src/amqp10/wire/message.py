@@ -70,11 +70,12 @@ Pairs = Mapping[Any, Any]
 class Message:
     """A message with all its sections.
 
-    Sections are read and assigned as attributes; ``None`` is an absent one. The body is given by exactly one of ``data``,
-    ``sequence`` and ``value``, or by none.
+    Sections are read and assigned as attributes; ``None`` is an absent one. The body is given by exactly one of
+    ``data``, ``sequence`` and ``value``, or by none.
 
-    A decoded message keeps its bytes: :meth:`encode` gives them back unchanged, and sections that were not assigned anew go out
-    byte for byte as they came in. A section that is changed in place, rather than assigned, is not noticed.
+    A decoded message keeps its bytes: :meth:`encode` gives them back unchanged, and sections that were not assigned
+    anew go out byte for byte as they came in. A section that is changed in place, rather than assigned, is not
+    noticed.
 
     Args:
         header: durability, priority, time to live (messaging, "header").
@@ -141,8 +142,8 @@ class Message:
     def decode(cls, payload: bytes | bytearray | memoryview) -> Self:
         """The message of an encoded payload. Nothing is looked at yet, so this raises nothing.
 
-        Every later access to a section raises :class:`DecodeError` when the sections are out of order, repeated, of mixed bodies
-        or cut short, or when that section itself is malformed.
+        Every later access to a section raises :class:`DecodeError` when the sections are out of order, repeated, of
+        mixed bodies or cut short, or when that section itself is malformed.
         """
         self = cls.__new__(cls)
         self._payload = payload if isinstance(payload, bytes) else bytes(payload)
@@ -311,11 +312,13 @@ class Message:
             for start, _, end in (self._sections or {}).get(code, ()):
                 parts.append(self._payload[start:end])
             return
-        value = self._values[code]
-        if value is None and code != SECTION_AMQP_VALUE:
-            return
+        value: Any = self._values[code]
         head = bytes((0, 0x53, code))
-        if code in _REPEATABLE:
+        if code == SECTION_AMQP_VALUE:
+            parts.append(head + encode(value))
+        elif value is None:
+            return
+        elif code in _REPEATABLE:
             parts.extend(head + encode(part) for part in value)
         elif isinstance(value, Composite):
             parts.append(value.encode())
@@ -324,9 +327,7 @@ class Message:
                 f"the section {_NAMES[code]} takes a {_NAMES[code].title()}, not a {type(value).__name__}"
             )
         else:
-            parts.append(
-                head + encode(dict(value) if code != SECTION_AMQP_VALUE and not isinstance(value, Map) else value)
-            )
+            parts.append(head + encode(value if isinstance(value, Map) else dict(value)))
 
     def __repr__(self) -> str:
         kind = "changed" if self._changed else f"{len(self._payload)} octets"

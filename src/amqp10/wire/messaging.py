@@ -1,7 +1,8 @@
 """Sections, delivery states, termini and transactions (messaging, transactions).
 
-Field order, types, defaults and descriptors are compared with the specification's XML by a test. The map, list and binary
-sections are no composites; their descriptors are the ``SECTION_...`` constants, and ``message.py`` reads and writes them.
+Field order, types, defaults and descriptors are compared with the specification's XML by a test. The map, list and
+binary sections are no composites; their descriptors are the ``SECTION_...`` constants, and ``message.py`` reads and
+writes them.
 """
 
 from __future__ import annotations
@@ -104,30 +105,30 @@ class TxnCapability(StrEnum):
 class Header(Composite):
     """Delivery details of a message (messaging, "header")."""
 
-    durable: bool | None = field("boolean")
-    priority: int | None = field("ubyte")
-    ttl: int | None = field("milliseconds")
-    first_acquirer: bool | None = field("boolean")
-    delivery_count: int | None = field("uint")
+    durable: bool | None = field("boolean", default=None)
+    priority: int | None = field("ubyte", default=None)
+    ttl: int | None = field("milliseconds", default=None)
+    first_acquirer: bool | None = field("boolean", default=None)
+    delivery_count: int | None = field("uint", default=None)
 
 
 @composite("amqp:properties:list", 0x73, provides=("section",))
 class Properties(Composite):
     """The standard properties of a message (messaging, "properties")."""
 
-    message_id: Any = field("*", requires="message-id")
-    user_id: bytes | None = field("binary")
-    to: Any = field("*", requires="address")
-    subject: str | None = field("string")
-    reply_to: Any = field("*", requires="address")
-    correlation_id: Any = field("*", requires="message-id")
-    content_type: str | None = field("symbol")
-    content_encoding: str | None = field("symbol")
-    absolute_expiry_time: int | None = field("timestamp")
-    creation_time: int | None = field("timestamp")
-    group_id: str | None = field("string")
-    group_sequence: int | None = field("sequence-no")
-    reply_to_group_id: str | None = field("string")
+    message_id: Any = field("*", default=None, requires="message-id")
+    user_id: bytes | None = field("binary", default=None)
+    to: Any = field("*", default=None, requires="address")
+    subject: str | None = field("string", default=None)
+    reply_to: Any = field("*", default=None, requires="address")
+    correlation_id: Any = field("*", default=None, requires="message-id")
+    content_type: str | None = field("symbol", default=None)
+    content_encoding: str | None = field("symbol", default=None)
+    absolute_expiry_time: int | None = field("timestamp", default=None)
+    creation_time: int | None = field("timestamp", default=None)
+    group_id: str | None = field("string", default=None)
+    group_sequence: int | None = field("sequence-no", default=None)
+    reply_to_group_id: str | None = field("string", default=None)
 
 
 # -- delivery states -------------------------------------------------------------------------------------------------
@@ -150,7 +151,7 @@ class Accepted(Composite):
 class Rejected(Composite):
     """The message is invalid (messaging, "rejected")."""
 
-    error: Error | None = field("error")
+    error: Error | None = field("error", default=None)
 
 
 @composite("amqp:released:list", 0x26, provides=("delivery-state", "outcome"))
@@ -162,9 +163,9 @@ class Released(Composite):
 class Modified(Composite):
     """The message was not processed and is to be changed (messaging, "modified")."""
 
-    delivery_failed: bool | None = field("boolean")
-    undeliverable_here: bool | None = field("boolean")
-    message_annotations: Mapping[Any, Any] | None = field("fields")
+    delivery_failed: bool | None = field("boolean", default=None)
+    undeliverable_here: bool | None = field("boolean", default=None)
+    message_annotations: Mapping[Any, Any] | None = field("fields", default=None)
 
 
 ACCEPTED: Final = Accepted()
@@ -178,30 +179,30 @@ RELEASED: Final = Released()
 class Source(Composite):
     """Where messages come from (messaging, "source")."""
 
-    address: Any = field("*", requires="address")
+    address: Any = field("*", default=None, requires="address")
     durable: int = field("terminus-durability", default=TerminusDurability.NONE)
     expiry_policy: str = field("terminus-expiry-policy", default=ExpiryPolicy.SESSION_END)
     timeout: int = field("seconds", default=0)
     dynamic: bool = field("boolean", default=False)
-    dynamic_node_properties: Mapping[Any, Any] | None = field("node-properties")
-    distribution_mode: str | None = field("symbol", requires="distribution-mode")
-    filter: Mapping[Any, Any] | None = field("filter-set")
-    default_outcome: Any = field("*", requires="outcome")
-    outcomes: tuple[str, ...] = field("symbol", multiple=True)
-    capabilities: tuple[str, ...] = field("symbol", multiple=True)
+    dynamic_node_properties: Mapping[Any, Any] | None = field("node-properties", default=None)
+    distribution_mode: str | None = field("symbol", default=None, requires="distribution-mode")
+    filter: Mapping[Any, Any] | None = field("filter-set", default=None)
+    default_outcome: Any = field("*", default=None, requires="outcome")
+    outcomes: tuple[str, ...] = field("symbol", default=(), multiple=True)
+    capabilities: tuple[str, ...] = field("symbol", default=(), multiple=True)
 
 
 @composite("amqp:target:list", 0x29, provides=("target",))
 class Target(Composite):
     """Where messages go (messaging, "target")."""
 
-    address: Any = field("*", requires="address")
+    address: Any = field("*", default=None, requires="address")
     durable: int = field("terminus-durability", default=TerminusDurability.NONE)
     expiry_policy: str = field("terminus-expiry-policy", default=ExpiryPolicy.SESSION_END)
     timeout: int = field("seconds", default=0)
     dynamic: bool = field("boolean", default=False)
-    dynamic_node_properties: Mapping[Any, Any] | None = field("node-properties")
-    capabilities: tuple[str, ...] = field("symbol", multiple=True)
+    dynamic_node_properties: Mapping[Any, Any] | None = field("node-properties", default=None)
+    capabilities: tuple[str, ...] = field("symbol", default=(), multiple=True)
 
 
 @composite("amqp:delete-on-close:list", 0x2B, provides=("lifetime-policy",))
@@ -231,14 +232,14 @@ class DeleteOnNoLinksOrMessages(Composite):
 class Coordinator(Composite):
     """The target of a link that controls transactions (transactions, "coordinator")."""
 
-    capabilities: tuple[str, ...] = field("symbol", multiple=True, requires="txn-capability")
+    capabilities: tuple[str, ...] = field("symbol", default=(), multiple=True, requires="txn-capability")
 
 
 @composite("amqp:declare:list", 0x31)
 class Declare(Composite):
     """Ask for a transaction (transactions, "declare")."""
 
-    global_id: Any = field("*", requires="global-tx-id")
+    global_id: Any = field("*", default=None, requires="global-tx-id")
 
 
 @composite("amqp:discharge:list", 0x32)
@@ -246,7 +247,7 @@ class Discharge(Composite):
     """End a transaction (transactions, "discharge")."""
 
     txn_id: Any = field("*", mandatory=True, requires="txn-id")
-    fail: bool | None = field("boolean")
+    fail: bool | None = field("boolean", default=None)
 
 
 @composite("amqp:declared:list", 0x33, provides=("delivery-state", "outcome"))
@@ -261,7 +262,7 @@ class TransactionalState(Composite):
     """The state of a delivery within a transaction (transactions, "transactional-state")."""
 
     txn_id: Any = field("*", mandatory=True, requires="txn-id")
-    outcome: Any = field("*", requires="outcome")
+    outcome: Any = field("*", default=None, requires="outcome")
 
 
 Outcome: TypeAlias = Accepted | Rejected | Released | Modified | Declared

@@ -121,8 +121,8 @@ class Error(Composite):
     """Why something was closed, ended, detached or rejected (transport, "error")."""
 
     condition: str = field("symbol", mandatory=True, requires="error-condition")
-    description: str | None = field("string")
-    info: Fields | None = field("fields")
+    description: str | None = field("string", default=None)
+    info: Fields | None = field("fields", default=None)
 
 
 @composite("amqp:open:list", 0x10, provides=("frame",))
@@ -130,29 +130,29 @@ class Open(Composite):
     """The first frame of each side: what it can do, and its limits (transport, "open")."""
 
     container_id: str = field("string", mandatory=True)
-    hostname: str | None = field("string")
+    hostname: str | None = field("string", default=None)
     max_frame_size: int = field("uint", default=0xFFFFFFFF)
     channel_max: int = field("ushort", default=65535)
-    idle_time_out: int | None = field("milliseconds")
-    outgoing_locales: tuple[str, ...] = field("ietf-language-tag", multiple=True)
-    incoming_locales: tuple[str, ...] = field("ietf-language-tag", multiple=True)
-    offered_capabilities: tuple[str, ...] = field("symbol", multiple=True)
-    desired_capabilities: tuple[str, ...] = field("symbol", multiple=True)
-    properties: Fields | None = field("fields")
+    idle_time_out: int | None = field("milliseconds", default=None)
+    outgoing_locales: tuple[str, ...] = field("ietf-language-tag", default=(), multiple=True)
+    incoming_locales: tuple[str, ...] = field("ietf-language-tag", default=(), multiple=True)
+    offered_capabilities: tuple[str, ...] = field("symbol", default=(), multiple=True)
+    desired_capabilities: tuple[str, ...] = field("symbol", default=(), multiple=True)
+    properties: Fields | None = field("fields", default=None)
 
 
 @composite("amqp:begin:list", 0x11, provides=("frame",))
 class Begin(Composite):
     """A session begins on a channel (transport, "begin")."""
 
-    remote_channel: int | None = field("ushort")
+    remote_channel: int | None = field("ushort", default=None)
     next_outgoing_id: int = field("transfer-number", mandatory=True)
     incoming_window: int = field("uint", mandatory=True)
     outgoing_window: int = field("uint", mandatory=True)
     handle_max: int = field("handle", default=0xFFFFFFFF)
-    offered_capabilities: tuple[str, ...] = field("symbol", multiple=True)
-    desired_capabilities: tuple[str, ...] = field("symbol", multiple=True)
-    properties: Fields | None = field("fields")
+    offered_capabilities: tuple[str, ...] = field("symbol", default=(), multiple=True)
+    desired_capabilities: tuple[str, ...] = field("symbol", default=(), multiple=True)
+    properties: Fields | None = field("fields", default=None)
 
 
 @composite("amqp:attach:list", 0x12, provides=("frame",))
@@ -164,32 +164,32 @@ class Attach(Composite):
     role: bool = field("role", mandatory=True)
     snd_settle_mode: int = field("sender-settle-mode", default=SenderSettleMode.MIXED)
     rcv_settle_mode: int = field("receiver-settle-mode", default=ReceiverSettleMode.FIRST)
-    source: Any = field("*", requires="source")
-    target: Any = field("*", requires="target")
-    unsettled: Mapping[Any, Any] | None = field("map")
+    source: Any = field("*", default=None, requires="source")
+    target: Any = field("*", default=None, requires="target")
+    unsettled: Mapping[Any, Any] | None = field("map", default=None)
     incomplete_unsettled: bool = field("boolean", default=False)
-    initial_delivery_count: int | None = field("sequence-no")
-    max_message_size: int | None = field("ulong")
-    offered_capabilities: tuple[str, ...] = field("symbol", multiple=True)
-    desired_capabilities: tuple[str, ...] = field("symbol", multiple=True)
-    properties: Fields | None = field("fields")
+    initial_delivery_count: int | None = field("sequence-no", default=None)
+    max_message_size: int | None = field("ulong", default=None)
+    offered_capabilities: tuple[str, ...] = field("symbol", default=(), multiple=True)
+    desired_capabilities: tuple[str, ...] = field("symbol", default=(), multiple=True)
+    properties: Fields | None = field("fields", default=None)
 
 
 @composite("amqp:flow:list", 0x13, provides=("frame",))
 class Flow(Composite):
     """Flow state of a session and perhaps a link (transport, "flow")."""
 
-    next_incoming_id: int | None = field("transfer-number")
+    next_incoming_id: int | None = field("transfer-number", default=None)
     incoming_window: int = field("uint", mandatory=True)
     next_outgoing_id: int = field("transfer-number", mandatory=True)
     outgoing_window: int = field("uint", mandatory=True)
-    handle: int | None = field("handle")
-    delivery_count: int | None = field("sequence-no")
-    link_credit: int | None = field("uint")
-    available: int | None = field("uint")
+    handle: int | None = field("handle", default=None)
+    delivery_count: int | None = field("sequence-no", default=None)
+    link_credit: int | None = field("uint", default=None)
+    available: int | None = field("uint", default=None)
     drain: bool = field("boolean", default=False)
     echo: bool = field("boolean", default=False)
-    properties: Fields | None = field("fields")
+    properties: Fields | None = field("fields", default=None)
 
 
 @composite("amqp:transfer:list", 0x14, provides=("frame",))
@@ -197,13 +197,13 @@ class Transfer(Composite):
     """A message, or a part of one (transport, "transfer"). The payload stands behind it in the frame."""
 
     handle: int = field("handle", mandatory=True)
-    delivery_id: int | None = field("delivery-number")
-    delivery_tag: bytes | None = field("delivery-tag")
-    message_format: int | None = field("message-format")
-    settled: bool | None = field("boolean")
+    delivery_id: int | None = field("delivery-number", default=None)
+    delivery_tag: bytes | None = field("delivery-tag", default=None)
+    message_format: int | None = field("message-format", default=None)
+    settled: bool | None = field("boolean", default=None)
     more: bool = field("boolean", default=False)
-    rcv_settle_mode: int | None = field("receiver-settle-mode")
-    state: Any = field("*", requires="delivery-state")
+    rcv_settle_mode: int | None = field("receiver-settle-mode", default=None)
+    state: Any = field("*", default=None, requires="delivery-state")
     resume: bool = field("boolean", default=False)
     aborted: bool = field("boolean", default=False)
     batchable: bool = field("boolean", default=False)
@@ -215,9 +215,9 @@ class Disposition(Composite):
 
     role: bool = field("role", mandatory=True)
     first: int = field("delivery-number", mandatory=True)
-    last: int | None = field("delivery-number")
+    last: int | None = field("delivery-number", default=None)
     settled: bool = field("boolean", default=False)
-    state: Any = field("*", requires="delivery-state")
+    state: Any = field("*", default=None, requires="delivery-state")
     batchable: bool = field("boolean", default=False)
 
 
@@ -227,21 +227,21 @@ class Detach(Composite):
 
     handle: int = field("handle", mandatory=True)
     closed: bool = field("boolean", default=False)
-    error: Error | None = field("error")
+    error: Error | None = field("error", default=None)
 
 
 @composite("amqp:end:list", 0x17, provides=("frame",))
 class End(Composite):
     """A session has ended (transport, "end")."""
 
-    error: Error | None = field("error")
+    error: Error | None = field("error", default=None)
 
 
 @composite("amqp:close:list", 0x18, provides=("frame",))
 class Close(Composite):
     """A connection is closed (transport, "close")."""
 
-    error: Error | None = field("error")
+    error: Error | None = field("error", default=None)
 
 
 @composite("amqp:sasl-mechanisms:list", 0x40, provides=("sasl-frame",))
@@ -256,8 +256,8 @@ class SaslInit(Composite):
     """The client's choice and initial response (security, "sasl-init")."""
 
     mechanism: str = field("symbol", mandatory=True)
-    initial_response: bytes | None = field("binary", secret=True)
-    hostname: str | None = field("string")
+    initial_response: bytes | None = field("binary", default=None, secret=True)
+    hostname: str | None = field("string", default=None)
 
 
 @composite("amqp:sasl-challenge:list", 0x42, provides=("sasl-frame",))
@@ -279,7 +279,7 @@ class SaslOutcome(Composite):
     """How it ended (security, "sasl-outcome")."""
 
     code: int = field("sasl-code", mandatory=True)
-    additional_data: bytes | None = field("binary", secret=True)
+    additional_data: bytes | None = field("binary", default=None, secret=True)
 
 
 Performative: TypeAlias = Open | Begin | Attach | Flow | Transfer | Disposition | Detach | End | Close
