@@ -10,17 +10,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from amqp10.component.surface import (
-    LINK_FIELDS,
-    MESSAGE_FIELDS,
-    PROPERTIES,
-    SESSION_FIELDS,
-    FieldSpec,
-    PropertySpec,
-)
+from amqp10.component.surface import PROPERTIES, PropertySpec
 
 TARGET = Path(__file__).resolve().parent.parent / "src" / "amqp10" / "component" / "accessors.py"
 
@@ -38,6 +31,9 @@ __all__ = ["Accessors"]
 
 if TYPE_CHECKING:
     from typing import Any, Protocol, TypeVar, overload
+
+    from amqp10.component.messages import MessageView
+    from amqp10.component.registry import LinkRecord, SessionRecord
 
     T = TypeVar("T")
     T_co = TypeVar("T_co", covariant=True)
@@ -72,32 +68,28 @@ class Accessors:
 
 # Family -> how an item is found. The component implements these methods; they raise AMQPError for a bad index.
 _ITEMS = {
-    "incoming_message": ("_get_incoming_message", "_MessageFields"),
-    "outgoing_message": ("_get_outgoing_message", "_MessageFields"),
-    "link": ("_get_link", "_LinkFields"),
-    "session": ("_get_session", "_SessionFields"),
+    "incoming_message": ("_get_incoming_message", "MessageView"),
+    "outgoing_message": ("_get_outgoing_message", "MessageView"),
+    "link": ("_get_link", "LinkRecord"),
+    "session": ("_get_session", "SessionRecord"),
 }
-
-
-def _protocol(name: str, what: str, fields: Iterable[FieldSpec]) -> Iterator[str]:
-    yield ""
-    yield f"    class {name}(Protocol):"
-    yield f'        """The fields of {what}."""'
-    for field in fields:
-        yield ""
-        yield "        @property"
-        yield f"        def {field.name}(self) -> {field.type.__name__}: ..."
 
 
 def _declarations() -> Iterator[str]:
     yield ""
     yield "    if TYPE_CHECKING:"
     for spec in PROPERTIES:
-        if spec.index is None:
+        if spec.index is None and (spec.settable or spec.family):
             yield f"        {spec.name}: _{'Settable' if spec.settable else 'Readable'}[{spec.type.__name__}]"
-    for method, fields in _ITEMS.values():
+    for spec in PROPERTIES:
+        # What is neither settable nor a field of a message is computed: ordinary properties in the component.
+        if spec.index is None and not spec.settable and not spec.family:
+            yield ""
+            yield "        @property"
+            yield f"        def {spec.name}(self) -> {spec.type.__name__}: ..."
+    for method, item in _ITEMS.values():
         yield ""
-        yield f"        def {method}(self, index: int, /) -> {fields}: ..."
+        yield f"        def {method}(self, index: int) -> {item}: ..."
 
 
 def _methods(spec: PropertySpec) -> Iterator[str]:
@@ -121,9 +113,6 @@ def _methods(spec: PropertySpec) -> Iterator[str]:
 def generate() -> str:
     """The text of the accessors module."""
     lines = [_HEADER.rstrip("\n")]
-    lines.extend(_protocol("_MessageFields", "an incoming or outgoing message", MESSAGE_FIELDS))
-    lines.extend(_protocol("_LinkFields", "a link", LINK_FIELDS))
-    lines.extend(_protocol("_SessionFields", "a session", SESSION_FIELDS))
     lines.append("")
     lines.append(_CLASS.rstrip("\n"))
     lines.extend(_declarations())

@@ -53,16 +53,16 @@ class Fake(Accessors):
     def __getattr__(self, name: str) -> Any:
         return f"value of {name}"
 
-    def _get_incoming_message(self, index: int, /) -> Any:
+    def _get_incoming_message(self, index: int) -> Any:
         return Item("incoming_message", index)
 
-    def _get_outgoing_message(self, index: int, /) -> Any:
+    def _get_outgoing_message(self, index: int) -> Any:
         return Item("outgoing_message", index)
 
-    def _get_link(self, index: int, /) -> Any:
+    def _get_link(self, index: int) -> Any:
         return Item("link", index)
 
-    def _get_session(self, index: int, /) -> Any:
+    def _get_session(self, index: int) -> Any:
         return Item("session", index)
 
 
