@@ -128,7 +128,8 @@ def loads(text: str, prop: str = "message_value") -> Any:
     except ValueError as error:
         problem = f"not JSON: {error}"
     except RecursionError:
-        problem = f"$: nested more than {MAX_DEPTH} levels deep"
+        # Either far too deep, or the program's own calls leave too little of the stack.
+        problem = f"$: nested too deep: {MAX_DEPTH} levels at most, and fewer where the call stack is nearly full"
     raise AMQPError(604, f"{prop} (composite JSON) {problem}")
 
 
