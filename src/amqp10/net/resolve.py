@@ -173,9 +173,10 @@ def _look_up_in_thread(
         except RuntimeError as error:
             signal.close()
             raise AMQPError(10055, f"no thread could be started to resolve {host!r}: {error}") from error
-        while not answers:
+        readable = False
+        while not readable:
             remaining = deadline.remaining()
             if remaining == 0:
                 raise AMQPTimeoutError(f"{setting} {host!r} could not be resolved in {deadline.in_words()}")
-            waiter.wait(done.fileno(), read=True, timeout=remaining)
+            readable, _ = waiter.wait(done.fileno(), read=True, timeout=remaining)
     return answers[0]

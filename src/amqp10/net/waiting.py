@@ -18,8 +18,10 @@ from amqp10.errors import AMQPError, InterruptedCallError
 
 __all__ = ["Deadline", "Poller", "SelectPoller", "Waiter"]
 
-# poll() takes a C int of milliseconds.
-_LONGEST_POLL_MS: Final = 2**31 - 1
+# How long one poll() lasts at most. Python runs signal handlers between its own instructions: for a signal that comes
+# after the last of them and before the system call has begun, the handler would otherwise run only when the wait is
+# over. (signal.set_wakeup_fd would close that gap of a microsecond, but belongs to the program: asyncio uses it.)
+_SLICE_MS: Final = 500
 
 # The values of <poll.h>, written out because a system without poll() lacks the constants too.
 _IN: Final = 0x001
@@ -193,7 +195,7 @@ class Waiter:
         if fd != self._fd or mask != self._mask:
             self._watch(fd, mask)
         # Rounded up: waking a little too early would make the caller's loop spin until the time is really up.
-        limit = None if timeout is None else min(math.ceil(max(0.0, timeout) * 1000), _LONGEST_POLL_MS)
+        left = math.inf if timeout is None else math.ceil(max(0.0, timeout) * 1000)
         while True:
             if self._interrupted:
                 self._drain()
@@ -201,17 +203,24 @@ class Waiter:
                 raise InterruptedCallError
             woken = False
             result = _NOTHING
-            for ready, event in self._poll(limit):
+            limit = left if left < _SLICE_MS else _SLICE_MS
+            events = self._poll(limit)
+            for ready, event in events:
                 if ready == self._wake_fd:
                     woken = True
                 else:
                     # Errors and hang-ups make the socket ready for whatever was asked: the next call reports them.
                     failed = bool(event & ~(_IN | _OUT))
                     result = (read and (failed or bool(event & _IN)), write and (failed or bool(event & _OUT)))
-            if not woken:
+            if woken:
+                # Either the flag is set by now, or this was left of an interruption that was raised already.
+                self._drain()
+            elif events:
                 return result
-            # Once more: either the flag is set by now, or this was left of an interruption that was raised already.
-            self._drain()
+            else:
+                left -= limit
+                if left <= 0:
+                    return _NOTHING
 
     def _watch(self, fd: int, mask: int) -> None:
         """Change what is watched; in most programs this happens once."""
