@@ -192,7 +192,8 @@ def test_a_keep_alive_time_turns_keep_alive_on(name: str) -> None:
     settings = Settings()
     with pytest.raises(AMQPError):
         settings.set(find(name), "x")
-    assert settings.tcp_keep_alive is False
+    settings.set(find(name), "0")
+    assert settings.tcp_keep_alive is False, "0 stands for the system's own time"
     settings.set(find(name), "5000")
     assert settings.tcp_keep_alive is True
 

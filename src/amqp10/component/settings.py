@@ -169,8 +169,9 @@ class Settings:
         Raises:
             AMQPError: 604; the setting keeps its value.
         """
-        setattr(self, spec.attribute, convert(spec, text))
-        if spec.attribute in ("keep_alive_time", "keep_alive_interval"):
+        value = convert(spec, text)
+        setattr(self, spec.attribute, value)
+        if value and spec.attribute in ("keep_alive_time", "keep_alive_interval"):
             self.tcp_keep_alive = True
 
     def __repr__(self) -> str:
