@@ -12,8 +12,10 @@ from typing import Self
 
 from amqp10.component.accessors import Accessors
 from amqp10.component.configure import configure
-from amqp10.component.enums import AuthScheme, ReceiveMode, ValueType
+from amqp10.component.enums import AuthScheme, CertStoreType, FirewallType, ReceiveMode, SSLProvider, ValueType
 from amqp10.component.fields import (
+    BoolProperty,
+    BytesProperty,
     DraftBool,
     DraftEnum,
     DraftInt,
@@ -28,8 +30,11 @@ from amqp10.component.fields import (
     ReceivedValueType,
     TextProperty,
     check_bool,
+    check_bytes,
+    check_enum,
     check_host,
     check_int,
+    check_text,
 )
 from amqp10.component.lifecycle import Lifecycle
 from amqp10.component.registry import LinkRecord, SessionRecord
@@ -69,12 +74,8 @@ class AMQP(Accessors, Lifecycle):
         self._container_id = ""
         self._fetch_timeout = 60
         self._idle_timeout = 0
-        self._local_host = ""
-        self._local_port = 0
         self._password = ""
         self._receive_mode = ReceiveMode.rmAutomatic
-        self._remote_host = ""
-        self._remote_port = 5672
         self._timeout = 60
         self._user = ""
 
@@ -164,6 +165,85 @@ class AMQP(Accessors, Lifecycle):
     def _check_unlocked(self, name: str, code: int) -> None:
         if self._pump is not None:
             raise AMQPError(code, f"{name} cannot be changed while connected")
+
+    # -- proxy -----------------------------------------------------------------------------------------------------
+
+    firewall_auto_detect = BoolProperty(
+        "Whether to take the proxy from the environment's proxy variables, where firewall_type names none.", locked=211
+    )
+    firewall_host = TextProperty("The proxy's name or address.", locked=211)
+    firewall_password = TextProperty("The password for the proxy. It never shows in a log or an error.", locked=211)
+    firewall_port = IntProperty("The proxy's port, 0 for the usual one of its kind.", maximum=65535, locked=211)
+    firewall_user = TextProperty("The user name for the proxy.", locked=211)
+
+    @property
+    def firewall_type(self) -> FirewallType:
+        """The kind of proxy to connect through; assigning one sets ``firewall_port`` to the usual port of that kind."""
+        return self._firewall_type
+
+    @firewall_type.setter
+    def firewall_type(self, value: FirewallType | int) -> None:
+        kind = check_enum("firewall_type", FirewallType, value)
+        self._check_unlocked("firewall_type", 211)
+        self._set_firewall_type(kind)
+
+    # -- TLS -------------------------------------------------------------------------------------------------------
+
+    ssl_accept_server_cert_encoded = BytesProperty(
+        "A server certificate (PEM, DER or base64) that is accepted whatever else is wrong with it.", locked=211
+    )
+    ssl_cert_store = BytesProperty(
+        "The store of the client certificate: a file name, the content, or a name, as ``ssl_cert_store_type`` says."
+        " A str is taken as UTF-8.",
+        locked=211,
+    )
+    ssl_cert_store_password = TextProperty(
+        "The password of that store. It never shows in a log, an error or a ``repr``.", locked=211
+    )
+    ssl_cert_store_type = EnumProperty(CertStoreType, "The kind of that store.", locked=211)
+    ssl_provider = EnumProperty(
+        SSLProvider, "The TLS implementation; only the internal one (OpenSSL) exists on every system.", locked=211
+    )
+
+    @property
+    def ssl_cert_encoded(self) -> bytes:
+        """The client certificate (PEM, DER or base64). Assigning one searches the store for its key, and sets
+        ``ssl_cert_subject`` to its subject, or to nothing when the key is not there."""
+        return self._ssl_cert_encoded
+
+    @ssl_cert_encoded.setter
+    def ssl_cert_encoded(self, value: bytes) -> None:
+        encoded = check_bytes("ssl_cert_encoded", value)
+        self._check_unlocked("ssl_cert_encoded", 211)
+        self._select_encoded(encoded)
+
+    @property
+    def ssl_cert_subject(self) -> str:
+        """The subject of the client certificate. Assigning one searches the store: for the exact subject, then for one
+        that contains it, ``"*"`` for any; it then reads as the full subject, or as nothing when there is none."""
+        return self._ssl_cert_subject
+
+    @ssl_cert_subject.setter
+    def ssl_cert_subject(self, value: str) -> None:
+        subject = check_text("ssl_cert_subject", value)
+        self._check_unlocked("ssl_cert_subject", 211)
+        self._select_subject(subject)
+
+    @property
+    def ssl_enabled(self) -> bool:
+        """Whether to connect with TLS. Assigning it moves ``remote_port`` between its two defaults, 5672 and 5671."""
+        return self._ssl_enabled
+
+    @ssl_enabled.setter
+    def ssl_enabled(self, value: bool) -> None:
+        enabled = check_bool("ssl_enabled", value)
+        self._check_unlocked("ssl_enabled", 211)
+        self._set_ssl_enabled(enabled)
+
+    @property
+    def ssl_server_cert_encoded(self) -> bytes:
+        """The server's certificate as PEM, also when it was refused; empty before the first TLS connection."""
+        return self._ssl_server_cert_encoded
 
     # -- the message to be sent ------------------------------------------------------------------------------------
 
@@ -477,6 +557,7 @@ class AMQP(Accessors, Lifecycle):
         try:
             self._disconnect()
             self._reset()
+            self._set_network_defaults()
             self._set_defaults()
         finally:
             self._leave()

@@ -111,6 +111,7 @@ class Core:
     _on_message_in: Callable[[AMQPMessageInEventParams], object] | None
     _on_message_out: Callable[[AMQPMessageOutEventParams], object] | None
     _on_message_outcome: Callable[[AMQPMessageOutcomeEventParams], object] | None
+    _on_ssl_server_authentication: Callable[[AMQPSSLServerAuthenticationEventParams], object] | None
 
     on_connected = EventHook(AMQPConnectedEventParams, "Fires when an attempt to connect has ended, well or badly.")
     on_connection_status = EventHook(AMQPConnectionStatusEventParams, "Fires when the connection passes a stage.")

@@ -163,6 +163,25 @@ class BoolProperty(Property[bool]):
         return check_bool(self.name, value)
 
 
+class BytesProperty(Property[bytes]):
+    """Bytes; a str is taken as its UTF-8."""
+
+    def __set__(self, obj: _Owner, value: bytes) -> None:
+        self._store(obj, value)
+
+    def _checked(self, value: Any) -> bytes:
+        return check_bytes(self.name, value)
+
+
+def check_bytes(name: str, value: object) -> bytes:
+    """``value`` as bytes; a str is taken as its UTF-8, because file names and PEM are texts."""
+    if isinstance(value, str):
+        return value.encode()
+    if not isinstance(value, (bytes, bytearray, memoryview)):
+        raise TypeError(f"{name} must be bytes, not {type(value).__name__}")
+    return bytes(value)
+
+
 class EnumProperty(Property[E]):
     """A member of an enumeration; its number is taken as well."""
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from amqp10.codec import Symbol
 from amqp10.component.enums import AuthScheme
 from amqp10.component.events import (
     AMQPConnectedEventParams,
-    AMQPConnectionStatusEventParams,
     AMQPDisconnectedEventParams,
 )
 from amqp10.component.messages import MessageDraft
+from amqp10.component.network import STATUS_DISCONNECTED, Network
 from amqp10.component.pump import Pump
 from amqp10.component.registry import LinkRecord, ReceiverRecord, SenderRecord, SessionRecord
 from amqp10.component.settings import Settings
-from amqp10.component.transfer import Transfer
 from amqp10.engine.connection import Connection, Trace
 from amqp10.engine.delivery import IncomingDelivery
 from amqp10.engine.sasl import AnonymousMechanism, ClientMechanism, ExternalMechanism, PlainMechanism, SaslClient
@@ -27,54 +26,26 @@ from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected, Source
 from amqp10.wire.performatives import SenderSettleMode
 
 if TYPE_CHECKING:
-    from amqp10.net.transport import Transport
-    from amqp10.net.waiting import Waiter
+    pass
 
 __all__ = ["Lifecycle"]
 
-# What the reference names as the stages of a connection; programs compare with these texts.
 _DO_EVENTS_WAIT: Final = 0.02
 
-STATUS_FIREWALL: Final = "Firewall connection complete."
-STATUS_CONNECTED: Final = "Remote host connection complete."
-STATUS_DISCONNECTED: Final = "Remote host disconnected."
 
 _OUTCOMES: Final = tuple(Symbol(kind.DESCRIPTOR_NAME) for kind in (type(ACCEPTED), Rejected, type(RELEASED), Modified))
 
 
-class Lifecycle(Transfer):
+class Lifecycle(Network):
     """The connection, its sessions and its links."""
 
-    __slots__ = (
-        "_auth_scheme",
-        "_container_id",
-        "_idle_timeout",
-        "_local_address",
-        "_local_host",
-        "_local_port",
-        "_password",
-        "_remote_address",
-        "_remote_host",
-        "_remote_port",
-        "_user",
-        "_waiter",
-    )
+    __slots__ = ("_auth_scheme", "_container_id", "_idle_timeout", "_password", "_user")
 
     _auth_scheme: AuthScheme
     _container_id: str
     _idle_timeout: int
-    _local_host: str
-    _local_port: int
     _password: str
-    _remote_host: str
-    _remote_port: int
     _user: str
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._waiter: Waiter | None = None
-        self._remote_address: tuple[str, int] | None = None
-        self._local_address: tuple[str, int] | None = None
 
     # -- connect ---------------------------------------------------------------------------------------------------
 
@@ -107,12 +78,7 @@ class Lifecycle(Transfer):
         if not host:
             raise AMQPError(102, "remote_host is empty: set it to the name or address of the server")
         limit = float(self._settings.connection_timeout or self._limit())
-        waiter = self._get_waiter()
-        waiter.begin()
-        try:
-            transport = self._open_transport(limit)
-        finally:
-            waiter.end()
+        transport = self._open_transport(limit)
         engine = Connection(
             EndpointRole.CLIENT,
             container_id=self._container_id or default_container_id(),
@@ -125,49 +91,10 @@ class Lifecycle(Transfer):
         )
         engine.trace = self._tracer()
         self._engine = engine
-        self._pump = Pump(engine, transport, waiter, self.clock, self._take)
+        self._pump = Pump(engine, transport, self._get_waiter(), self.clock, self._take)
         engine.start(self.clock())
         self._opened = False
         self._work(lambda: self._opened, limit, "waiting for the server to open the connection")
-
-    def _get_waiter(self) -> Waiter:
-        waiter = self._waiter
-        if waiter is None:
-            from amqp10.net.waiting import Waiter
-
-            waiter = self._waiter = Waiter()
-        return waiter
-
-    def _open_transport(self, limit: float) -> Transport:
-        from amqp10.net.tcp import Deadline, connect_tcp
-
-        deadline = Deadline(limit, clock=self.clock, absolute=self._settings.absolute_timeout)
-        transport = connect_tcp(
-            self._remote_host, self._remote_port, self._transport_options(), deadline, self._get_waiter()
-        )
-        self._remote_address = transport.remote_address
-        self._local_address = transport.local_address
-        self._status(STATUS_CONNECTED)
-        return transport
-
-    def _transport_options(self) -> Any:
-        from amqp10.net.tcp import TransportOptions
-
-        settings = self._settings
-        return TransportOptions(
-            use_ipv6=settings.use_ipv6,
-            local_host=self._local_host,
-            local_port=self._local_port,
-            tcp_no_delay=settings.tcp_no_delay,
-            keep_alive=settings.tcp_keep_alive,
-            keep_alive_time_ms=settings.keep_alive_time,
-            keep_alive_interval_ms=settings.keep_alive_interval,
-            in_buffer_size=settings.in_buffer_size,
-            out_buffer_size=settings.out_buffer_size,
-            linger=settings.linger,
-            linger_time=settings.linger_time,
-            max_transfer_rate=settings.max_transfer_rate,
-        )
 
     def _sasl(self) -> SaslClient | None:
         """The SASL exchange that ``auth_scheme``, ``user`` and ``password`` ask for (security, "sasl")."""
@@ -198,14 +125,6 @@ class Lifecycle(Transfer):
         """A setting has changed while the connection may be open: only the log level has an effect at once."""
         if self._engine is not None:
             self._engine.trace = self._tracer()
-
-    def _negotiated(self, attribute: str) -> str | int:
-        """What was negotiated for TLS, by the name of a live setting."""
-        raise NotImplementedError(attribute)
-
-    def _status(self, stage: str, error: AMQPError | None = None) -> None:
-        code, text = (0, "OK") if error is None else (error.code, error.message)
-        self._post("_on_connection_status", AMQPConnectionStatusEventParams(stage, code, text))
 
     # -- disconnect ------------------------------------------------------------------------------------------------
 

@@ -51,7 +51,7 @@ class Pump:
     @property
     def blocked(self) -> bool:
         """Whether bytes wait because the transport takes no more now."""
-        return bool(self._unsent)
+        return bool(self._unsent) or self.transport.unsent
 
     def flush(self) -> bool:
         """Hand what the engine has to the transport, as far as it takes it. Returns whether nothing is left."""
@@ -59,13 +59,14 @@ class Pump:
         if self._unsent:
             self._unsent += buffers
             buffers = self._unsent
-        elif not buffers:
+        elif not buffers and not self.transport.unsent:
             return True
-        sent = self.transport.send(buffers)
+        transport = self.transport
+        sent = transport.send(buffers)
         if sent:
             self.moved += 1
         self._unsent = _rest(buffers, sent)
-        return not self._unsent
+        return not self._unsent and not transport.unsent
 
     def receive(self) -> bool:
         """Read what has arrived. Returns whether there was anything."""
@@ -92,17 +93,19 @@ class Pump:
         due = self.engine.next_deadline()
         if due is not None:
             wait = due - now if wait is None else min(wait, due - now)
-        writing = bool(self._unsent)
+        writing = self.blocked
         if writing:
             resume = self.transport.next_send_time()
             if resume is not None:
                 # Held back by a rate limit, not by the socket, which would report that it can be written at once.
                 writing = False
                 wait = resume - now if wait is None else min(wait, resume - now)
+        if self.transport.buffered:
+            wait = 0.0
         readable, _ = self.waiter.wait(
             self.transport.fileno(), read=True, write=writing, timeout=None if wait is None else max(0.0, wait)
         )
-        if readable:
+        if readable or self.transport.buffered:
             self.receive()
         now = self.clock()
         if due is not None and now >= due:

@@ -104,6 +104,16 @@ class TcpTransport:
             f"<TcpTransport {format_address(self.local_address)} to {format_address(self.remote_address)}{via}{state}>"
         )
 
+    @property
+    def unsent(self) -> bool:
+        """Always False: nothing is held here."""
+        return False
+
+    @property
+    def buffered(self) -> bool:
+        """Always False: nothing is held here."""
+        return False
+
     def fileno(self) -> int:
         """See :class:`~amqp10.net.transport.Transport`."""
         return self._sock.fileno()

@@ -26,6 +26,17 @@ class Transport(Protocol):
         """The server; not the proxy, when there is one."""
         ...
 
+    @property
+    def unsent(self) -> bool:
+        """Whether bytes that were taken wait inside for the socket; ``send`` with no buffers moves them on."""
+        ...
+
+    @property
+    def buffered(self) -> bool:
+        """Whether bytes that have arrived are held inside, so that ``recv`` gives them without the socket being
+        readable."""
+        ...
+
     def recv(self, max_bytes: int = RECEIVE_SIZE) -> bytes | None:
         """Bytes that have arrived: ``None`` when there are none yet, empty when the peer has ended the stream.
 

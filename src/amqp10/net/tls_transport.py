@@ -1,0 +1,187 @@
+"""A TLS session on a TCP connection, as a :class:`~amqp10.net.transport.Transport`.
+
+The TLS protocol itself stands in ``tls.py``, without I/O; this joins it with a socket and a wait loop.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from amqp10.errors import AMQPError, AMQPTimeoutError
+from amqp10.net.transport import RECEIVE_SIZE
+
+if TYPE_CHECKING:
+    from amqp10.net.tcp import TcpTransport
+    from amqp10.net.tls import TlsSession
+    from amqp10.net.waiting import Deadline, Waiter
+
+__all__ = ["TlsTransport", "shake_hands"]
+
+_PORTION: Final = 262144
+"""How much is encrypted before the socket has taken what was encrypted earlier: it bounds what is held here."""
+
+
+class TlsTransport:
+    """An established TLS session.
+
+    Args:
+        tcp: the connection underneath; owned from now on.
+        session: the session; its handshake is done.
+        early: plaintext that came together with the end of the handshake.
+    """
+
+    __slots__ = ("_cipher", "_early", "_tcp", "session")
+
+    def __init__(self, tcp: TcpTransport, session: TlsSession, early: list[bytes]) -> None:
+        self._tcp = tcp
+        self.session = session
+        self._early = early
+        self._cipher: bytes | memoryview = b""
+
+    @property
+    def local_address(self) -> tuple[str, int]:
+        """See :class:`~amqp10.net.transport.Transport`."""
+        return self._tcp.local_address
+
+    @property
+    def remote_address(self) -> tuple[str, int]:
+        """See :class:`~amqp10.net.transport.Transport`."""
+        return self._tcp.remote_address
+
+    @property
+    def unsent(self) -> bool:
+        """Whether encrypted bytes wait for the socket."""
+        return bool(self._cipher)
+
+    @property
+    def buffered(self) -> bool:
+        """Whether decrypted bytes are here, for which nobody has to wait."""
+        return bool(self._early)
+
+    def fileno(self) -> int:
+        """See :class:`~amqp10.net.transport.Transport`."""
+        return self._tcp.fileno()
+
+    def recv(self, max_bytes: int = RECEIVE_SIZE) -> bytes | None:
+        """See :class:`~amqp10.net.transport.Transport`; more than ``max_bytes`` may come when several records
+        arrived."""
+        if self._early:
+            data = b"".join(self._early)
+            self._early = []
+            return data
+        raw = self._tcp.recv(max_bytes)
+        if raw is None:
+            return None
+        if not raw:
+            self.session.feed_eof()
+            return b""
+        pieces = self.session.feed(raw)
+        if self._cipher or not pieces:
+            # Reading may have to be answered: key updates, alerts.
+            self._push()
+        if pieces:
+            return b"".join(pieces)
+        return b"" if self.session.closed_by_peer else None
+
+    def send(self, buffers: list[bytes | memoryview]) -> int:
+        """See :class:`~amqp10.net.transport.Transport`. What is taken is encrypted at once, and sent as the socket
+        allows."""
+        if not self._push():
+            return 0
+        taken = 0
+        portion: list[bytes | memoryview] = []
+        for buffer in buffers:
+            room = _PORTION - taken
+            if room <= 0:
+                break
+            part = buffer if len(buffer) <= room else memoryview(buffer)[:room]
+            portion.append(part)
+            taken += len(part)
+        if portion:
+            self.session.write(portion)
+            self._push()
+        return taken
+
+    def _push(self) -> bool:
+        """Send what is encrypted. Returns whether all of it has gone."""
+        fresh = self.session.data_to_send()
+        cipher = b"".join((self._cipher, fresh)) if self._cipher and fresh else (self._cipher or fresh)
+        if cipher:
+            sent = self._tcp.send([cipher])
+            cipher = memoryview(cipher)[sent:] if sent < len(cipher) else b""
+        self._cipher = cipher
+        return not cipher
+
+    def next_send_time(self) -> float | None:
+        """See :class:`~amqp10.net.transport.Transport`."""
+        return self._tcp.next_send_time()
+
+    def close(self, graceful: bool = True) -> None:
+        """See :class:`~amqp10.net.transport.Transport`. Says goodbye in TLS first when ``graceful``."""
+        if graceful and self.fileno() >= 0:
+            self.session.close()
+            try:
+                self._push()
+            except AMQPError:
+                graceful = False  # the connection is broken: there is nobody to be polite to
+        self._tcp.close(graceful)
+
+
+def shake_hands(tcp: TcpTransport, session: TlsSession, deadline: Deadline, waiter: Waiter) -> TlsTransport:
+    """Do the TLS handshake. The server is verified in it, before anything else is sent.
+
+    Args:
+        tcp: the connection to the server.
+        session: a new session.
+        deadline: when to give up.
+        waiter: waits; the caller has called ``begin``.
+
+    Raises:
+        AMQPError: 276, the handshake failed; 280, the server was refused; 281, it wants a client certificate.
+        AMQPTimeoutError: 201.
+        InterruptedCallError: 10004.
+    """
+    early: list[bytes] = []
+    unsent: bytes | memoryview = b""
+    try:
+        session.start()
+        while True:
+            fresh = session.data_to_send()
+            unsent = b"".join((unsent, fresh)) if fresh else unsent
+            if unsent:
+                sent = tcp.send([unsent])
+                if sent:
+                    deadline.touch()
+                unsent = memoryview(unsent)[sent:] if sent < len(unsent) else b""
+            if session.handshake_done and not unsent:
+                return TlsTransport(tcp, session, early)
+            resume = tcp.next_send_time() if unsent else None
+            remaining = deadline.remaining()
+            if resume is not None:
+                pause = max(0.0, resume - deadline.clock())
+                remaining = pause if remaining is None else min(pause, remaining)
+            readable, _ = waiter.wait(tcp.fileno(), read=True, write=bool(unsent) and resume is None, timeout=remaining)
+            if deadline.expired:
+                raise AMQPTimeoutError(
+                    f"the TLS handshake was not done within {deadline.in_words()}: this side was {session.stage}"
+                )
+            if not readable:
+                continue
+            raw = tcp.recv()
+            if raw is None:
+                continue
+            deadline.touch()
+            if raw:
+                early += session.feed(raw)
+            else:
+                session.feed_eof()
+    except AMQPError:
+        # An alert tells the server why; whether it still arrives does not matter.
+        alert = session.data_to_send()
+        if alert:
+            try:
+                tcp.send([alert])
+            except AMQPError:
+                tcp.close(graceful=False)
+                raise
+        raise
