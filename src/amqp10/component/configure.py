@@ -54,6 +54,8 @@ def _read(amqp: AMQP, spec: SettingSpec, index: str | None) -> str:
 
 def _metadata(amqp: AMQP, spec: SettingSpec) -> OutcomeMetadata:
     metadata = amqp._metadata
+    if metadata is None and amqp._metadata_settable:
+        metadata = amqp._metadata = OutcomeMetadata()
     if metadata is None:
         raise AMQPError(606, f"{spec.name} is only valid inside on_message_in and on_message_outcome handlers")
     return metadata

@@ -8,6 +8,8 @@ Messaging, "message format".
 
 from __future__ import annotations
 
+from struct import Struct
+from struct import error as struct_error
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -27,6 +29,7 @@ __all__ = ["MessageDraft", "MessageView"]
 _PROPERTIES: Final = b"\x00\x53\x73"
 _AMQP_VALUE: Final = b"\x00\x53\x77"
 _DATA: Final = b"\x00\x53\x75"
+_UINT: Final = Struct(">I").unpack_from
 _LIST8: Final = [bytes((0xC0, size)) for size in range(256)]
 
 
@@ -187,7 +190,18 @@ class MessageView:
     Every attribute raises :class:`AMQPError` 604 when the section it stands in cannot be decoded.
     """
 
-    __slots__ = ("_body", "_message", "_payload", "broken", "delivery", "link_name", "settled", "simplified_json")
+    __slots__ = (
+        "_body",
+        "_body_at",
+        "_id_at",
+        "_message",
+        "_payload",
+        "broken",
+        "delivery",
+        "link_name",
+        "settled",
+        "simplified_json",
+    )
 
     def __init__(
         self,
@@ -206,6 +220,10 @@ class MessageView:
         """Whether a section turned out to be malformed."""
         self._message: Message | None = None
         self._body: tuple[ValueType, str] | None = None
+        # Where a message id that is a short string, and a body that is one string, start: for the common message these
+        # two are all that is ever looked at. 0 where the general way has to be taken.
+        self._id_at = 0
+        self._body_at = 0
 
     @property
     def message(self) -> Message:
@@ -288,6 +306,13 @@ class MessageView:
 
     @property
     def id(self) -> str:
+        at = self._id_at
+        if at:
+            payload = self._payload
+            try:
+                return payload[at + 1 : at + 1 + payload[at]].decode()
+            except UnicodeDecodeError:
+                self._id_at = 0  # the general way has the words for it
         properties = self._properties
         return id_text(properties.message_id) if properties is not None else ""
 
@@ -337,11 +362,16 @@ class MessageView:
 
     @property
     def value(self) -> str:
+        if self._body_at:
+            try:
+                return self._payload[self._body_at :].decode()
+            except UnicodeDecodeError:
+                self._body_at = 0
         return self._decoded_body()[1]
 
     @property
     def value_type(self) -> ValueType:
-        return self._decoded_body()[0]
+        return ValueType.mvtString if self._body_at else self._decoded_body()[0]
 
     def check(self) -> None:
         """Find the sections, so that a message that is no message is found out before it is handed on.
@@ -349,7 +379,51 @@ class MessageView:
         What stands inside a section is decoded when it is first looked at; ``broken`` tells when that failed.
         """
         try:
+            if self._locate():
+                return
+        except (IndexError, struct_error):
+            self._id_at = self._body_at = 0
+        try:
             self.message.scan()
         except DecodeError:
             self.broken = True
             raise
+
+    def _locate(self) -> bool:
+        """Walk over the sections of a common message: short forms in front, a body that is one string.
+
+        Returns whether it was one; then the sections are sound as far as :meth:`Message.scan` would tell.
+        """
+        payload = self._payload
+        size = len(payload)
+        pos = last = 0
+        while pos < size:
+            if payload[pos] or payload[pos + 1] != 0x53:
+                return False
+            code = payload[pos + 2]
+            form = payload[pos + 3]
+            if code <= last:
+                return False
+            last = code
+            if code == 0x77:
+                if form == 0xA1:
+                    start = pos + 5
+                    end = start + payload[pos + 4]
+                elif form == 0xB1:
+                    start = pos + 8
+                    end = start + _UINT(payload, pos + 4)[0]
+                else:
+                    return False
+                if end != size:
+                    return False
+                self._body_at = start
+                return True
+            if code > 0x74 or code < 0x70 or (form != 0xC0 and form != 0xC1):
+                return False
+            end = pos + 5 + payload[pos + 4]
+            if code == 0x73 and form == 0xC0 and payload[pos + 5] and payload[pos + 6] == 0xA1:
+                if pos + 8 + payload[pos + 7] > end:
+                    return False
+                self._id_at = pos + 7
+            pos = end
+        return False

@@ -46,7 +46,6 @@ class Transfer(Core):
         "_draft",
         "_fetch_timeout",
         "_handling",
-        "_incoming_cache",
         "_metadata",
         "_metadata_settable",
         "_outgoing",
@@ -213,25 +212,24 @@ class Transfer(Core):
         hook = self._on_message_in
         if record.automatic:
             self._replenish[record] = None
-        state = MessageState.Accepted
+        state = 0
         metadata: OutcomeMetadata | None = None
         try:
             view.check()
             self._received = view
             if hook is not None:
                 params = AMQPMessageInEventParams(self, record.session.name, record.name, view)
-                previous = self._metadata, self._metadata_settable
-                metadata = self._metadata = OutcomeMetadata()
-                self._metadata_settable = True
+                outer = self._metadata, self._metadata_settable
+                # The settings of the outcome come into being when the handler first touches one.
+                self._metadata, self._metadata_settable = None, True
                 self._handling.append(view)
-                self._incoming_cache = None
                 try:
                     hook(params)
                 finally:
-                    self._metadata, self._metadata_settable = previous
+                    metadata = self._metadata
+                    self._metadata, self._metadata_settable = outer
                     self._handling.pop()
-                    self._incoming_cache = None
-                state = MessageState(params.state)
+                state = params.state
         except DecodeError as error:
             if not view.broken:
                 delivery.settle(RELEASED)
@@ -245,7 +243,7 @@ class Transfer(Core):
             raise
         if delivery.settled:
             return
-        delivery.settle(ACCEPTED if state == 0 else self._outcome(state, metadata))
+        delivery.settle(ACCEPTED if state == 0 else self._outcome(state, metadata or OutcomeMetadata()))
         if self._on_message_outcome is not None:
             self._fire_outcome(
                 AMQPMessageOutcomeEventParams(
@@ -255,11 +253,10 @@ class Transfer(Core):
             )
 
     @staticmethod
-    def _outcome(state: MessageState, metadata: OutcomeMetadata | None) -> Rejected | Released | Modified:
-        metadata = metadata or OutcomeMetadata()
-        if state is MessageState.Released:
+    def _outcome(state: int, metadata: OutcomeMetadata) -> Rejected | Released | Modified:
+        if state == MessageState.Released:
             return RELEASED
-        if state is MessageState.Rejected:
+        if state == MessageState.Rejected:
             return metadata.rejected()
         return metadata.modified()
 
