@@ -1,0 +1,227 @@
+"""A peer that is never the bottleneck: a sink that swallows messages and a source that pours out prepared ones.
+
+Handshakes, sessions and links go through this project's engine; the bulk does not. The sink only looks at the frame headers,
+counts the deliveries and answers each read with one disposition range. The source sends the same prepared frame again and
+again, with the delivery id patched in, and reads dispositions only to keep the socket flowing.
+
+Run it as a program: it prints ``READY <port>`` and serves connections, one after the other, until it is killed.
+Addresses: ``sink`` (a target), ``source/COUNT/SIZE`` and ``settled/COUNT/SIZE`` (a source).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import struct
+import sys
+import time
+from typing import Final
+
+from amqp10.codec import UInt
+from amqp10.engine import (
+    Connection,
+    EndpointRole,
+    LinkRequested,
+    ReceiverLink,
+    SaslServer,
+    SenderLink,
+    SessionRequested,
+)
+from amqp10.wire.message import Message
+from amqp10.wire.messaging import Properties
+
+_SIZE: Final = struct.Struct(">I").unpack_from
+_CREDIT: Final = 0x7FFFFFFF
+
+
+class Sink:
+    """Counts transfers and accepts them in ranges."""
+
+    def __init__(self, link: ReceiverLink, sock: socket.socket) -> None:
+        self.sock = sock
+        self.next_id = 0
+        self.rest = b""
+        self.channel = link.session.channel
+        self.acknowledged = 0
+        self.session = link.session
+
+    def take(self, data: bytes) -> bool:
+        """Swallow what arrived. False when something other than transfers is in it: then the engine has to look."""
+        data = self.rest + data
+        pos = 0
+        end = len(data)
+        count = 0
+        unsettled = False
+        while end - pos >= 8:
+            (size,) = _SIZE(data, pos)
+            if pos + size > end:
+                break
+            code = data[pos + 10] if size > 10 else 0
+            if code == 0x14:
+                # "more" is the sixth field; only the last frame of a message counts.
+                count += 0 if self._continues(data, pos + 11) else 1
+                unsettled = unsettled or data[pos + 13] < 5 or not self._settled(data, pos + 11)
+            elif size > 8:
+                self.rest = b""
+                self.leftover = data[pos:]
+                self._acknowledge(count, unsettled)
+                return False
+            pos += size
+        self.rest = data[pos:]
+        self._acknowledge(count, unsettled)
+        return True
+
+    @staticmethod
+    def _fields(data: bytes, pos: int) -> list[object]:
+        from amqp10.codec import decode
+
+        value, _ = decode(data[pos : pos + 300] if data[pos] == 0xC0 else data, 0 if data[pos] == 0xC0 else pos)
+        return list(value)
+
+    def _continues(self, data: bytes, pos: int) -> bool:
+        if data[pos] == 0xC0 and data[pos + 2] < 6:
+            return False
+        fields = self._fields(data, pos)
+        return len(fields) > 5 and fields[5] is True
+
+    def _settled(self, data: bytes, pos: int) -> bool:
+        if data[pos] == 0xC0 and data[pos + 2] == 5:
+            return data[pos + 1 + data[pos + 1]] == 0x41
+        fields = self._fields(data, pos)
+        return len(fields) > 4 and fields[4] is True
+
+    def _acknowledge(self, count: int, unsettled: bool) -> None:
+        if not count:
+            return
+        first = self.next_id
+        self.next_id += count
+        if unsettled:
+            body = b"\x00\x53\x15\xc0\x11\x05\x41\x70%b\x70%b\x41\x00\x53\x24\x45" % (
+                struct.pack(">I", first),
+                struct.pack(">I", self.next_id - 1),
+            )
+            self.sock.sendall(struct.pack(">IBBH", len(body) + 8, 2, 0, self.channel) + body)
+        if self.next_id - self.acknowledged > 10000:
+            # The session window is opened anew; the figure is only ever generous.
+            self.acknowledged = self.next_id
+            self._open_window()
+
+    def _open_window(self) -> None:
+        from amqp10.wire.frames import encode_frame
+        from amqp10.wire.performatives import Flow
+
+        flow = Flow(
+            next_incoming_id=UInt(self.next_id & 0xFFFFFFFF),
+            incoming_window=_CREDIT,
+            next_outgoing_id=0,
+            outgoing_window=_CREDIT,
+        )
+        self.sock.sendall(encode_frame(self.channel, flow))
+
+
+def prepared_frames(link: SenderLink, settled: bool, size: int, batch: int) -> tuple[bytes, int, int]:
+    """A batch of transfer frames, the distance between them, and where the delivery id stands in each."""
+    payload = Message(properties=Properties(message_id="id-0000001"), value="x" * size).encode()
+    handle = link.handle
+    fields = (bytes((0x52, handle)) if handle else b"\x43") + b"\x70\0\0\0\0" + b"\xa0\x04\0\0\0\0" + b"\x43"
+    fields += b"\x41" if settled else b"\x42"
+    body = b"\x00\x53\x14\xc0" + bytes((len(fields) + 1, 5)) + fields + payload
+    frame = struct.pack(">IBBH", len(body) + 8, 2, 0, link.session.channel) + body
+    return frame * batch, len(frame), 8 + 6 + (2 if handle else 1) + 1
+
+
+def pour(link: SenderLink, sock: socket.socket, count: int, size: int, settled: bool) -> None:
+    """Send ``count`` messages as fast as the peer takes them, ignoring its credit's exact figure but not its pace."""
+    batch = max(1, min(1000, 1_000_000 // (size + 60)))
+    frames, step, at = prepared_frames(link, settled, size, batch)
+    buffer = bytearray(frames)
+    sent = 0
+    pack = struct.Struct(">I").pack_into
+    sock.setblocking(False)
+    conn = link.session.connection
+    while sent < count:
+        while link.credit < batch and link.credit < count - sent:
+            select.select([sock], [], [])
+            _read(sock, conn)
+        n = min(batch, count - sent, link.credit)
+        for i in range(n):
+            pack(buffer, i * step + at, sent + i)
+            pack(buffer, i * step + at + 6, sent + i)
+        view = memoryview(buffer)[: n * step]
+        while view:
+            readable, writable, _ = select.select([sock], [sock], [])
+            if readable:
+                _read(sock, conn)
+            if writable:
+                try:
+                    view = view[sock.send(view) :]
+                except BlockingIOError:
+                    continue
+        link.credit -= n
+        link.delivery_count += n
+        link.session.next_outgoing_id += n
+        sent += n
+    sock.setblocking(True)
+
+
+def _read(sock: socket.socket, conn: Connection) -> None:
+    try:
+        data = sock.recv(262144)
+    except BlockingIOError:
+        return
+    if not data:
+        raise EOFError
+    conn.receive_data(data, time.monotonic())
+
+
+def serve(sock: socket.socket) -> None:
+    """Serve one connection."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    conn = Connection(EndpointRole.SERVER, container_id="benchmark", sasl=SaslServer(users={"u": "p"}))
+    conn.start(time.monotonic())
+    sink: Sink | None = None
+    while not conn.finished:
+        data = sock.recv(1 << 20)
+        if not data:
+            return
+        if sink is not None:
+            if sink.take(data):
+                continue
+            data = sink.leftover
+        todo = None
+        for event in conn.receive_data(data, time.monotonic()):
+            if isinstance(event, SessionRequested):
+                event.session.incoming_window = _CREDIT
+                event.session.outgoing_window = _CREDIT
+                event.session.accept()
+            elif isinstance(event, LinkRequested):
+                link = event.link
+                link.accept()
+                if isinstance(link, ReceiverLink):
+                    link.flow(_CREDIT)
+                    sink = Sink(link, sock)
+                    if isinstance(sink.session.next_incoming_id, int):
+                        sink.next_id = sink.session.next_incoming_id
+                else:
+                    todo = link
+        out = conn.data_to_send(time.monotonic())
+        if out:
+            sock.sendall(b"".join(out))
+        if isinstance(todo, SenderLink):
+            kind, count, size = str(todo.source.address if todo.source else "").split("/")
+            pour(todo, sock, int(count), int(size), kind == "settled")
+
+
+def main() -> None:
+    """Listen on a free port and serve until killed."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        print("READY", listener.getsockname()[1], flush=True)
+        while True:
+            sock, _ = listener.accept()
+            with sock, contextlib.suppress(EOFError, ConnectionError):
+                serve(sock)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
