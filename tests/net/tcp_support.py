@@ -95,6 +95,9 @@ class ScriptedServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if error is not None:
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)  # nobody may be coming any more: end the wait for them
         try:
             self._background.__exit__(kind, error, traceback)
         finally:

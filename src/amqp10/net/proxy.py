@@ -29,7 +29,7 @@ from typing import Any, Final
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError
 from amqp10.net.options import TransportOptions
 from amqp10.net.proxy_rules import host_is_listed
-from amqp10.net.resolve import Lookup, clean_host, format_address, is_ip_address, resolve, system_lookup
+from amqp10.net.resolve import Lookup, ascii_name, clean_host, format_address, is_ip_address, resolve, system_lookup
 from amqp10.net.tcp import TcpTransport, connect_directly, usable
 from amqp10.net.waiting import Deadline, Waiter
 
@@ -220,15 +220,13 @@ def _targets(
     literal = is_ip_address(host)
     if kind is ProxyKind.SOCKS5:
         if literal or remote_dns:
-            if len(host) > 255:
-                raise AMQPError(11001, f"remote_host {host!r} is too long for a host name")
-            return [host]
+            return [host if literal else ascii_name(host, "remote_host")]
         found = resolve(host, port, options.use_ipv6, deadline, waiter, lookup=lookup)
     else:
         if ":" in host:
             raise AMQPError(10047, f"{kind.title} cannot connect to the IPv6 address {host}: use SOCKS5")
         if kind is ProxyKind.SOCKS4A:
-            return [host]
+            return [host if literal else ascii_name(host, "remote_host")]
         if remote_dns and not literal:
             raise AMQPError(604, f"a SOCKS4 proxy cannot resolve names (*{host}): use SOCKS4A or SOCKS5")
         if options.use_ipv6 == 1:
@@ -340,11 +338,7 @@ _HTTP_CODES: Final[dict[int, int]] = {
 
 def _tunnel_request(host: str, port: int, proxy: ProxyOptions) -> bytes:
     """The CONNECT request (RFC 9110, "CONNECT"). ``clean_host`` has made sure that the host cannot end a line."""
-    try:
-        ascii_host = host if is_ip_address(host) else host.encode("idna").decode()
-    except UnicodeError as error:
-        raise AMQPError(11001, f"remote_host is {host!r}, which cannot be a host name: {error}") from None
-    authority = format_address((ascii_host, port))
+    authority = format_address((host if is_ip_address(host) else ascii_name(host, "remote_host"), port))
     lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
     if proxy.user or proxy.password:
         # RFC 7617
@@ -457,12 +451,8 @@ def _open_socks(hop: Hop, kind: ProxyKind, target: str, port: int, proxy: ProxyO
         protocol.connect(target, port)
     except ProxyError as error:
         code, text = _explain(kind, hop.answer, proxy, str(error))
-    except UnicodeError:
-        if not hop.answer:
-            return AMQPError(11001, f"remote_host is {target!r}, which cannot be a host name")
-        code, text = _explain(kind, hop.answer, proxy, "a malformed answer")
     except (ValueError, OSError):
-        # What python-socks lets through when the address in a reply makes no sense.
+        # What python-socks lets through when the address in a reply makes no sense. What it is given has been checked.
         code, text = _explain(kind, hop.answer, proxy, "a malformed answer")
     else:
         return None
@@ -480,7 +470,7 @@ def _explain(kind: ProxyKind, answer: bytes, proxy: ProxyOptions, fallback: str)
     elif first == 5 and second == 0xFF:
         offered = "with firewall_user and firewall_password" if proxy.user else "without a user name"
         return 10013, f"it does not accept a connection {offered}"
-    elif first == 5 and second in _SOCKS5_REPLIES:
+    elif first == 5 and second in _SOCKS5_REPLIES and len(answer) > 2:  # two bytes would choose a way to log in
         return _SOCKS5_REPLIES[second]
     return 10041, f"its answer is not {kind.title}, as firewall_type says: {fallback} ({_excerpt(answer)})"
 

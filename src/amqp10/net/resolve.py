@@ -19,7 +19,16 @@ from amqp10.errors import AMQPError, AMQPTimeoutError, code_from_gaierror
 if TYPE_CHECKING:
     from amqp10.net.waiting import Deadline, Waiter
 
-__all__ = ["Endpoint", "Lookup", "clean_host", "format_address", "is_ip_address", "resolve", "system_lookup"]
+__all__ = [
+    "Endpoint",
+    "Lookup",
+    "ascii_name",
+    "clean_host",
+    "format_address",
+    "is_ip_address",
+    "resolve",
+    "system_lookup",
+]
 
 Lookup = Callable[[str, int, int], list[tuple[Any, ...]]]
 """Host, port and address family to what ``socket.getaddrinfo`` returns. Blocks; is called in another thread."""
@@ -80,6 +89,21 @@ def clean_host(host: str, setting: str) -> str:
     return host
 
 
+def ascii_name(host: str, setting: str) -> str:
+    """A host name as it travels: other letters than ASCII in their "xn--" form (IDNA 2003, as getaddrinfo does it).
+
+    Raises:
+        AMQPError: 11001; no host name looks like this.
+    """
+    try:
+        name = host.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise AMQPError(11001, f"{setting} is {host!r}, which cannot be a host name: {error}") from None
+    if len(name.rstrip(".")) > 253:
+        raise AMQPError(11001, f"{setting} is {host!r}, which is too long for a host name")
+    return name
+
+
 def system_lookup(host: str, port: int, family: int) -> list[tuple[Any, ...]]:
     """The system's own resolver."""
     return list(socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM))
@@ -127,11 +151,7 @@ def resolve(
         if family not in (socket.AF_UNSPEC, found[0][0]):
             raise AMQPError(10047, f"{setting} is {host}, but UseIPv6 is {use_ipv6}, which means {kind} only")
         return [Endpoint(found[0][0], found[0][4])]
-    try:
-        # Names with other letters than ASCII would go through the same codec inside getaddrinfo.
-        host.encode("idna")
-    except UnicodeError as error:
-        raise AMQPError(11001, f"{setting} is {host!r}, which cannot be a host name: {error}") from None
+    ascii_name(host, setting)  # getaddrinfo would raise UnicodeError instead
     answer = _look_up_in_thread(lookup, host, port, family, deadline, waiter, setting)
     if isinstance(answer, socket.gaierror):
         code = code_from_gaierror(answer.errno)

@@ -203,7 +203,7 @@ class Waiter:
                 raise InterruptedCallError
             woken = False
             result = _NOTHING
-            limit = left if left < _SLICE_MS else _SLICE_MS
+            limit = min(_SLICE_MS, left)
             events = self._poll(limit)
             for ready, event in events:
                 if ready == self._wake_fd:
