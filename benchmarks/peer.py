@@ -141,7 +141,7 @@ def pour(link: SenderLink, sock: socket.socket, count: int, size: int, settled: 
     sock.setblocking(False)
     conn = link.session.connection
     while sent < count:
-        while link.credit < batch and link.credit < count - sent:
+        while link.credit <= 0:
             select.select([sock], [], [])
             _read(sock, conn)
         n = min(batch, count - sent, link.credit)
