@@ -98,7 +98,6 @@ class Core:
         "_owner",
         "_pump",
         "_queue",
-        "_replenish",
         "_sessions",
         "_settings",
         "_timeout",
@@ -149,7 +148,6 @@ class Core:
         self._writable = False
         self._failure: AMQPError | None = None
         self._flush_at = 0.0
-        self._replenish: dict[ReceiverRecord, None] = {}
         self._sessions: Registry[SessionRecord] = Registry("session")
         self._links: Registry[LinkRecord] = Registry("link")
         self._settings = Settings()
@@ -232,8 +230,6 @@ class Core:
                     self._keep_alive(now)
         finally:
             self._dispatching = False
-            if self._replenish and not queue:
-                self._restore_credit()
 
     def _keep_alive(self, now: float) -> None:
         """Between handlers: let out what they sent, and the heartbeat when it is due."""
@@ -246,14 +242,6 @@ class Core:
             # Only our own silence matters here: what the peer sent waits in the socket and has not been looked at.
             engine.send_heartbeat(now)
         pump.flush()
-
-    def _restore_credit(self) -> None:
-        """Top up the automatic links whose messages have been handled; one flow each."""
-        for record in self._replenish:
-            link = record.engine
-            if link.attached and link.credit <= record.threshold:
-                link.flow(record.initial_credit)
-        self._replenish.clear()
 
     def _deliver(self, delivery: IncomingDelivery) -> None:
         raise NotImplementedError
@@ -271,6 +259,7 @@ class Core:
             if kind is IncomingDelivery:
                 record: ReceiverRecord = event.link.context  # type: ignore[union-attr]
                 if record.automatic:
+                    record.queued += 1
                     queue.append(event)  # type: ignore[arg-type]
                 else:
                     self._take_fetched(record, event)  # type: ignore[arg-type]
@@ -349,8 +338,6 @@ class Core:
     def _forget_link(self, record: LinkRecord, error: AMQPError | None) -> None:
         self._links.remove(record.name, error)
         record.session.links.pop(record.name, None)
-        if isinstance(record, ReceiverRecord):
-            self._replenish.pop(record, None)
 
     def _forget_session(self, record: SessionRecord, error: AMQPError | None) -> None:
         for link in list(record.links.values()):
@@ -392,13 +379,7 @@ class Core:
             self._writable = True
             self._post("_on_ready_to_send", AMQPReadyToSendEventParams())
         self._dispatch()
-        if self._replenish:
-            self._restore_when_idle()
         self._raise_failure()
-
-    def _restore_when_idle(self) -> None:
-        if not self._queue:
-            self._restore_credit()
 
     def _work(self, done: Callable[[], bool], limit: float, what: str, *, absolute: bool | None = None) -> None:
         """Work the connection until a condition holds.

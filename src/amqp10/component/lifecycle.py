@@ -181,7 +181,6 @@ class Lifecycle(Network):
         pump = self._pump
         self._opened = False
         self._writable = False
-        self._replenish.clear()
         self._remote_address = self._local_address = None
         if pump is None:
             return
@@ -204,6 +203,7 @@ class Lifecycle(Network):
                 and (link_name is None or event.link.context.name == link_name)
             ):
                 event.settle(RELEASED)
+                event.link.context.queued -= 1
             else:
                 kept.append(event)
         if len(kept) != len(self._queue):

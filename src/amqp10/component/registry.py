@@ -96,7 +96,7 @@ class SenderRecord(LinkRecord):
 class ReceiverRecord(LinkRecord):
     """A receiver link, with how its credit is kept up."""
 
-    __slots__ = ("automatic", "fetching", "initial_credit", "late", "receive_mode", "threshold")
+    __slots__ = ("automatic", "fetching", "initial_credit", "late", "queued", "receive_mode", "threshold")
 
     role = LinkRole.lrReceiver
     engine: ReceiverLink  # pyright: ignore[reportIncompatibleVariableOverride] - assigned once, in __init__
@@ -109,6 +109,8 @@ class ReceiverRecord(LinkRecord):
         self.automatic = mode is ReceiveMode.rmAutomatic
         self.initial_credit = credit
         self.threshold = min(threshold, credit - 1) if credit > 0 else 0
+        self.queued = 0
+        """Messages that have arrived and wait to be handled."""
         self.fetching: list[IncomingDelivery] | None = None
         """While a fetch waits: where its delivery is put."""
         self.late: deque[IncomingDelivery] = deque()

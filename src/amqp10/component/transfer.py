@@ -211,7 +211,13 @@ class Transfer(Core):
         )
         hook = self._on_message_in
         if record.automatic:
-            self._replenish[record] = None
+            queued = record.queued = record.queued - 1
+            link = record.engine
+            if link.credit + queued <= record.threshold and link.attached:
+                # Before the handler runs, so that the sender goes on while the rest of the batch is handled. What waits
+                # in the queue counts as credit in use: a slow handler never makes the queue grow beyond the credit.
+                link.flow(record.initial_credit - queued)
+                self._flush_at = 0.0
         state = 0
         metadata: OutcomeMetadata | None = None
         try:
