@@ -31,7 +31,7 @@ class Pump:
         sink: receives what the engine reports.
     """
 
-    __slots__ = ("_unsent", "clock", "engine", "moved", "sink", "transport", "waiter")
+    __slots__ = ("_unsent", "_written", "clock", "engine", "moved", "sink", "transport", "waiter")
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class Pump:
         self.clock = clock
         self.sink = sink
         self._unsent: list[bytes | memoryview] = []
+        self._written = False
         self.moved = 0
         """Counts up whenever any byte was sent or received: inactivity time-outs watch it."""
 
@@ -70,12 +71,14 @@ class Pump:
             sent = transport.send([whole])
             if sent == len(whole):
                 self.moved += 1
+                self._written = True
                 self._unsent = []
                 return not transport.unsent
         else:
             sent = transport.send(buffers)
         if sent:
             self.moved += 1
+            self._written = True
         self._unsent = _rest(buffers, sent)
         return not self._unsent and not transport.unsent
 
@@ -113,6 +116,9 @@ class Pump:
                 wait = resume - now if wait is None else min(wait, resume - now)
         if self.transport.buffered:
             wait = 0.0
+        if self._written and (wait is None or wait > 0):
+            self._written = False
+            self.transport.push()
         readable, _ = self.waiter.wait(
             self.transport.fileno(), read=True, write=writing, timeout=None if wait is None else max(0.0, wait)
         )

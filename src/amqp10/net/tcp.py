@@ -71,6 +71,7 @@ class TcpTransport:
         "_clock",
         "_linger",
         "_linger_time",
+        "_no_delay",
         "_resume",
         "_sock",
         "local_address",
@@ -81,6 +82,7 @@ class TcpTransport:
     def __init__(self, sock: socket.socket, options: TransportOptions, clock: Callable[[], float]) -> None:
         sock.setblocking(False)
         self._sock = sock
+        self._no_delay = options.tcp_no_delay
         self._linger = options.linger
         self._linger_time = options.linger_time
         self._clock = clock
@@ -113,6 +115,17 @@ class TcpTransport:
     def buffered(self) -> bool:
         """Always False: nothing is held here."""
         return False
+
+    def push(self) -> None:
+        """See :class:`~amqp10.net.transport.Transport`.
+
+        Setting TCP_NODELAY sends what Nagle's algorithm holds; taking it back leaves the option as the program wants it.
+        """
+        if self._no_delay:
+            return
+        with contextlib.suppress(OSError):  # a broken connection: the next read or write reports it
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
 
     def fileno(self) -> int:
         """See :class:`~amqp10.net.transport.Transport`."""

@@ -112,6 +112,10 @@ class TlsTransport:
         self._cipher = cipher
         return not cipher
 
+    def push(self) -> None:
+        """See :class:`~amqp10.net.transport.Transport`."""
+        self._tcp.push()
+
     def next_send_time(self) -> float | None:
         """See :class:`~amqp10.net.transport.Transport`."""
         return self._tcp.next_send_time()
