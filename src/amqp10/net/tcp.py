@@ -119,7 +119,7 @@ class TcpTransport:
     def push(self) -> None:
         """See :class:`~amqp10.net.transport.Transport`.
 
-        Setting TCP_NODELAY sends what Nagle's algorithm holds; taking it back leaves the option as the program wants it.
+        Setting TCP_NODELAY sends what Nagle's algorithm holds; taking it back leaves the option as it was asked for.
         """
         if self._no_delay:
             return
