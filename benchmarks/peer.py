@@ -178,19 +178,24 @@ def _read(sock: socket.socket, conn: Connection) -> None:
 def serve(sock: socket.socket) -> None:
     """Serve one connection."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    conn = Connection(EndpointRole.SERVER, container_id="benchmark", sasl=SaslServer(users={"u": "p"}))
+    data = sock.recv(1 << 20)
+    # Some clients speak AMQP without a SASL layer in front.
+    sasl = SaslServer(users={"u": "p"}) if data[4:5] == b"\x03" else None
+    conn = Connection(EndpointRole.SERVER, container_id="benchmark", sasl=sasl)
     conn.start(time.monotonic())
     sink: Sink | None = None
     while not conn.finished:
-        data = sock.recv(1 << 20)
+        data = data or sock.recv(1 << 20)
         if not data:
             return
         if sink is not None:
             if sink.take(data):
+                data = b""
                 continue
             data = sink.leftover
         todo = None
-        for event in conn.receive_data(data, time.monotonic()):
+        arrived, data = data, b""
+        for event in conn.receive_data(arrived, time.monotonic()):
             if isinstance(event, SessionRequested):
                 event.session.incoming_window = _CREDIT
                 event.session.outgoing_window = _CREDIT
