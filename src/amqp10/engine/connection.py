@@ -559,7 +559,7 @@ class Connection:
             )
         if isinstance(performative, End):
             events.append(session.on_end(performative))
-        elif session.state is not SessionState.MAPPED:
+        elif session.state not in (SessionState.MAPPED, SessionState.BEGIN_RCVD):
             # Sent before the peer saw our end (transport, "session errors").
             return
         elif isinstance(performative, Transfer):

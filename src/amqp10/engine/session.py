@@ -315,7 +315,8 @@ class Session:
         return name
 
     def _take_handle(self) -> int:
-        if not self.can_send:
+        # A peer may attach right behind its begin, before that has been answered (transport, "pipelined open").
+        if not self.can_send and self.state is not SessionState.BEGIN_RCVD:
             raise ProtocolError("the session cannot carry links now", condition="amqp:illegal-state")
         if self._free_handles:
             return heappop(self._free_handles)
@@ -513,10 +514,10 @@ class Session:
         handle = flow.handle
         if handle is not None:
             link = self._link_of(int(handle), "flow")
-            if link.state is LinkState.ATTACHED:
+            if link.state in (LinkState.ATTACHED, LinkState.ATTACH_RCVD):
                 link.on_flow(flow)
                 events.append(LinkFlow(link))
-                if flow.echo:
+                if flow.echo and link.attached:
                     link.send_flow()
         elif flow.echo:
             self.send_flow()
