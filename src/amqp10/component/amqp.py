@@ -7,6 +7,7 @@ in ``accessors.py``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -495,6 +496,31 @@ class AMQP(Accessors, Lifecycle):
         self._enter()
         try:
             self._send(link_name)
+        finally:
+            self._leave()
+
+    def send_messages(self, link_name: str, values: Iterable[str], ids: Iterable[str] | None = None) -> int:
+        """Send one message per value, in fewer and larger writes than :meth:`send_message`: several times as fast.
+
+        An addition to the reference. Everything but the value and the id is taken from the ``message_...`` properties,
+        and every event fires as for single messages.
+
+        Args:
+            link_name: the sender link.
+            values: the values as text, each read as ``message_value_type`` says.
+            ids: the message ids, one for each value; without them all messages have ``message_id``, or generated ones
+                with the setting GenerateMessageId.
+
+        Returns:
+            How many messages were sent.
+
+        Raises:
+            TypeError: a value or an id is not a str, or there are fewer ids than values.
+            AMQPError: as for :meth:`send_message`; the messages before the one it names have been sent.
+        """
+        self._enter()
+        try:
+            return self._send_many(link_name, values, ids)
         finally:
             self._leave()
 

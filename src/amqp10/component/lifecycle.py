@@ -220,10 +220,10 @@ class Lifecycle(Network):
         waiter.begin()
         try:
             # One wait for something to happen, then all that is there already.
+            pump.more = False
             self._turn(_DO_EVENTS_WAIT if not self._queue else 0)
-            moved = -1
-            while self._pump is pump and pump.moved != moved:
-                moved = pump.moved
+            while self._pump is pump and pump.more:
+                pump.more = False
                 self._turn(0)
         finally:
             waiter.end()

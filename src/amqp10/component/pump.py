@@ -31,7 +31,7 @@ class Pump:
         sink: receives what the engine reports.
     """
 
-    __slots__ = ("_unsent", "_written", "clock", "engine", "moved", "sink", "transport", "waiter")
+    __slots__ = ("_unsent", "_written", "clock", "engine", "more", "moved", "sink", "transport", "waiter")
 
     def __init__(
         self,
@@ -48,6 +48,8 @@ class Pump:
         self.sink = sink
         self._unsent: list[bytes | memoryview] = []
         self._written = False
+        self.more = False
+        """Whether the last read filled its buffer, so that more is probably there already."""
         self.moved = 0
         """Counts up whenever any byte was sent or received: inactivity time-outs watch it."""
 
@@ -89,6 +91,7 @@ class Pump:
             return False
         now = self.clock()
         self.moved += 1
+        self.more = len(data) >= RECEIVE_SIZE
         self.sink(self.engine.receive_data(data, now) if data else self.engine.receive_eof(now))
         return True
 

@@ -5,6 +5,7 @@ This is the component's hot path; see docs/architecture.md before making it do m
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from amqp10.codec import DecodeError, Symbol
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from amqp10.engine import IncomingDelivery, OutgoingDelivery
 
 __all__ = ["Transfer"]
+
+_BATCH = 256
+"""How many messages of one call are written together."""
 
 _POLL_EVERY = 64
 """A program that only sends still reads what the peer answers: once in so many messages."""
@@ -102,6 +106,58 @@ class Transfer(Core):
         if settled and self._on_message_out is not None:
             self._post_out(delivery)
             self._dispatch()
+
+    def _send_many(self, link_name: str, values: Iterable[str], ids: Iterable[str] | None) -> int:
+        """Send one message per value; see ``AMQP.send_messages``."""
+        pump = self._connected_pump()
+        record = self._links.find(link_name)
+        if not isinstance(record, SenderRecord):
+            raise AMQPError(600, f"link {link_name!r} is a receiver link; messages are sent on sender links")
+        draft = self._draft
+        link = record.engine
+        mode = link.snd_settle_mode
+        settled = draft.settled if mode == SenderSettleMode.MIXED else mode == SenderSettleMode.SETTLED
+        generate = self._settings.generate_message_id
+        outgoing = self._outgoing
+        names = iter(ids) if ids is not None else None
+        sent = 0
+        delivery: OutgoingDelivery | None = None
+        for value in values:
+            if type(value) is not str:
+                raise TypeError(f"values[{sent}] must be a str, not {type(value).__name__}")
+            draft.value = value
+            if names is not None:
+                name = next(names, None)
+                if type(name) is not str:
+                    raise TypeError(f"ids[{sent}] is missing" if name is None else f"ids[{sent}] must be a str")
+                draft.id = name
+            elif generate:
+                draft.id = _new_id()
+            try:
+                payload = draft.encode()
+            except AMQPError as error:
+                raise AMQPError(error.code, f"values[{sent}]: {error.message}") from error
+            if link.credit <= 0:
+                self._await_credit(record)
+            delivery = link.send(payload, settled=settled, context=draft.id)
+            if not settled:
+                outgoing[delivery] = None
+            elif self._on_message_out is not None:
+                self._post_out(delivery)
+            sent += 1
+            if sent % _BATCH == 0 and not self._dispatching:
+                self._outgoing_cache = None
+                pump.flush()
+                self._turn(0)
+        self._outgoing_cache = None
+        draft.link_name = link_name
+        if link.credit == 0:
+            record.announced = False
+        if delivery is not None and not self._dispatching:
+            if not (pump.flush() and delivery.complete):
+                self._await_written(delivery)
+            self._dispatch()
+        return sent
 
     def _await_credit(self, record: SenderRecord) -> None:
         """Wait until a message may be sent on a link; with ``timeout`` 0, refuse at once."""
