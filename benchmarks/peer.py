@@ -1,8 +1,8 @@
 """A peer that is never the bottleneck: a sink that swallows messages and a source that pours out prepared ones.
 
-Handshakes, sessions and links go through this project's engine; the bulk does not. The sink only looks at the frame headers,
-counts the deliveries and answers each read with one disposition range. The source sends the same prepared frame again and
-again, with the delivery id patched in, and reads dispositions only to keep the socket flowing.
+Handshakes, sessions and links go through this project's engine; the bulk does not. The sink only looks at the frame
+headers, counts the deliveries and answers each read with one disposition range. The source sends the same prepared
+frame again and again, with the delivery id patched in, and reads dispositions only to keep the socket flowing.
 
 Run it as a program: it prints ``READY <port>`` and serves connections, one after the other, until it is killed.
 Addresses: ``sink`` (a target), ``source/COUNT/SIZE`` and ``settled/COUNT/SIZE`` (a source).
