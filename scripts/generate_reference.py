@@ -126,10 +126,7 @@ def _role(match: re.Match[str]) -> str:
 
 def docstring(owner: object) -> str:
     """The docstring that stands with an object itself, not with a base class; empty when there is none."""
-    if isinstance(owner, type):
-        text = owner.__dict__.get("__doc__")
-    else:
-        text = getattr(owner, "__doc__", None)
+    text = owner.__dict__.get("__doc__") if isinstance(owner, type) else getattr(owner, "__doc__", None)
     return inspect.cleandoc(text) if isinstance(text, str) else ""
 
 
@@ -308,8 +305,8 @@ def properties_page() -> Iterator[str]:
         " One with an index exists as the method `get_NAME(index)`; an index that does not exist raises 10022."
     )
     yield (
-        "Assigning a value of the wrong Python type raises `TypeError`, a value out of range `AMQPError` 604, and a name"
-        " that is no property `AttributeError`. Assigning to a read-only property raises `AttributeError`. The"
+        "Assigning a value of the wrong Python type raises `TypeError`, a value out of range `AMQPError` 604, and a"
+        " name that is no property `AttributeError`. Assigning to a read-only property raises `AttributeError`. The"
         " enumerations are described [on their own page](enumerations.md); plain numbers are taken for their members."
     )
     rest = [spec for spec in PROPERTIES if not spec.family]
@@ -410,9 +407,9 @@ def settings_page() -> Iterator[str]:
     yield "# Configuration settings"
     yield (
         '`config("NAME=VALUE")` sets a setting, `config("NAME")` reads it. Names are case-insensitive. Booleans are'
-        ' `True`, `False`, `Yes`, `No`, `1` or `0`, and are answered as "True" and "False". An unknown name raises 606 and'
-        " the message names the most similar setting; a malformed value raises 604; a setting that can only be read, or"
-        " cannot be changed now, raises 606 unless the table gives another code."
+        ' `True`, `False`, `Yes`, `No`, `1` or `0`, and are answered as "True" and "False". An unknown name raises 606'
+        " and the message names the most similar setting; a malformed value raises 604; a setting that can only be read,"
+        " or cannot be changed now, raises 606 unless the table gives another code."
     )
     for group, text in SETTING_GROUPS.items():
         yield f"## {group if group != 'Ours' else 'Additions'}"
@@ -442,17 +439,21 @@ def _setting_row(spec: SettingSpec) -> list[str]:
     if spec.secret:
         notes.append("Never shown in an error or a `repr`.")
     default = format_value(spec.default)
+    if not default or (spec.store in ("outcome", "live") and spec.name != "ProtocolVersion"):
+        shown = ""
+    else:
+        shown = f"`{default}`"
     return [
         f"`{name}`",
         f"`{spec.type.__name__}`",
-        "" if spec.store in ("outcome", "live") and spec.name != "ProtocolVersion" else f"`{default}`" if default else "",
+        shown,
         " ".join(notes),
     ]
 
 
 # -- errors ----------------------------------------------------------------------------------------------------------
 
-CODE_RANGES: Final = (
+CODE_RANGES: Final[tuple[tuple[str, Callable[[int], bool]], ...]] = (
     ("The protocol and the class", lambda code: 600 <= code < 700),
     ("Connections and files", lambda code: code < 270 or 284 < code < 600 or 1100 <= code < 1200),
     ("TLS", lambda code: 270 <= code <= 284),
@@ -652,8 +653,8 @@ def message_page() -> Iterator[str]:
     yield table(("Member", "Value"), ([f"`{member.name}`", f"`{member.value}`"] for member in BodyKind))
     yield "## Sections and delivery states"
     yield (
-        "These classes stand in `amqp10.wire.messaging` (`Error` in `amqp10.wire.performatives`). Their constructors take"
-        " the fields as keywords."
+        "These classes stand in `amqp10.wire.messaging` (`Error` in `amqp10.wire.performatives`). Their constructors"
+        " take the fields as keywords."
     )
     for cls in SECTION_CLASSES:
         yield f"### {cls.__name__}"
@@ -723,10 +724,10 @@ def undocumented() -> list[str]:
     members("AMQP", AMQP)
     members("Message", Message)
     need("BodyKind", BodyKind)
-    for cls in EVENT_CLASSES.values():
-        members(cls.__name__, cls)
-    for cls in exceptions():
-        need(cls.__name__, cls)
+    for params in EVENT_CLASSES.values():
+        members(params.__name__, params)
+    for error in exceptions():
+        need(error.__name__, error)
     for name in enums.__all__:
         need(name, getattr(enums, name))
     for name in codec_names():

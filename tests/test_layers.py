@@ -1,0 +1,90 @@
+"""Imports point downward only, and ``import amqp10`` stays cheap."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "src" / "amqp10"
+
+BASIS = {"errors", "codec", "wire", "engine", "net"}
+
+# Layer -> the layers that it may import. ``engine`` and ``net`` stand side by side.
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "codec": {"errors"},
+    "wire": {"errors", "codec"},
+    "engine": {"errors", "codec", "wire"},
+    "net": {"errors"},
+    "component": BASIS,
+    "broker": BASIS,
+    "ipworksmq": {"errors", "component"},
+    # What stands in amqp10/__init__.py itself is the layer "".
+    "": {*BASIS, "component"},
+    "testing": {*BASIS, "component", "broker", ""},
+    "cli": {*BASIS, "component", "broker", ""},
+    "__main__": {"cli"},
+}
+
+# What costs time to import and is needed on use only.
+HEAVY = ("OpenSSL", "asyncio", "click", "cryptography", "python_socks", "rich", "service_identity", "ssl")
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def layer_of(path: Path) -> str:
+    """The layer that a file belongs to: its folder, or its own name for a file that stands in none."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return "" if parts == ("__init__",) else parts[0]
+
+
+def imported(tree: ast.Module, package: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+    """Line and absolute name of every module that is imported anywhere: in functions and for type checkers too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(filter(None, (base, node.module or "")))
+            yield node.lineno, module
+            # "from amqp10 import net" names a layer, not something in __init__.py.
+            if module == "amqp10":
+                for alias in node.names:
+                    if (PACKAGE / alias.name).is_dir() or (PACKAGE / f"{alias.name}.py").is_file():
+                        yield node.lineno, f"amqp10.{alias.name}"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            for argument in node.args[:1]:
+                if isinstance(argument, ast.Constant):
+                    yield node.lineno, str(argument.value)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_downward_only(path: Path) -> None:
+    layer = layer_of(path)
+    package = ("amqp10", *path.relative_to(PACKAGE).parts[:-1])
+    wrong = []
+    for line, module in imported(ast.parse(path.read_text(encoding="utf-8")), package):
+        root, _, rest = module.partition(".")
+        if root != "amqp10":
+            continue
+        target = rest.partition(".")[0]
+        if target != layer and target not in ALLOWED[layer]:
+            wrong.append(f"line {line}: {layer or 'amqp10/__init__.py'} imports {module}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_layer_has_its_rule() -> None:
+    assert {layer_of(path) for path in MODULES} <= set(ALLOWED)
+
+
+@pytest.mark.parametrize("module", ["amqp10", "amqp10.ipworksmq", "amqp10.codec"])
+def test_importing_stays_cheap(module: str) -> None:
+    code = f"import sys, {module}; print(*(name for name in {HEAVY!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == []
