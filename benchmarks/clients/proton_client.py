@@ -30,7 +30,8 @@ class Send(MessagingHandler):
             event.sender.send(Message(id=f"id-{self.sent:07}", body="x" * self.size))
             self.sent += 1
             if self.sent % 1000 == 0:
-                return self.again(event)
+                self.again(event)
+                return
         if self.settled and self.sent == self.count:
             self.finish(event)
 
