@@ -42,12 +42,20 @@ class Sink:
         self.sock = sock
         self.next_id = 0
         self.rest = b""
+        self.missing = 0
         self.channel = link.session.channel
         self.acknowledged = 0
         self.session = link.session
 
     def take(self, data: bytes) -> bool:
         """Swallow what arrived. False when something other than transfers is in it: then the engine has to look."""
+        if self.missing >= len(data):
+            # In the middle of a large frame: nothing to look at.
+            self.missing -= len(data)
+            return True
+        if self.missing:
+            data = data[self.missing :]
+            self.missing = 0
         data = self.rest + data
         pos = 0
         end = len(data)
@@ -55,7 +63,7 @@ class Sink:
         unsettled = False
         while end - pos >= 8:
             (size,) = _SIZE(data, pos)
-            if pos + size > end:
+            if pos + size > end and not (end - pos > 512 and data[pos + 10] == 0x14):
                 break
             code = data[pos + 10] if size > 10 else 0
             if code == 0x14:
@@ -68,6 +76,10 @@ class Sink:
                 self._acknowledge(count, unsettled)
                 return False
             pos += size
+        if pos > end:
+            # The performative has been seen; of the rest only the length matters.
+            self.missing = pos - end
+            pos = end
         self.rest = data[pos:]
         self._acknowledge(count, unsettled)
         return True

@@ -30,6 +30,7 @@ _PROPERTIES: Final = b"\x00\x53\x73"
 _AMQP_VALUE: Final = b"\x00\x53\x77"
 _DATA: Final = b"\x00\x53\x75"
 _UINT: Final = Struct(">I").unpack_from
+_STRING_VALUE: Final = [_AMQP_VALUE + bytes((0xA1, size)) for size in range(256)]
 _LIST8: Final = [bytes((0xC0, size)) for size in range(256)]
 
 
@@ -110,34 +111,44 @@ class MessageDraft:
         """
         if self._stale:
             self._refresh()
+        head = self._header
         try:
-            if self.id:
-                fields = encode_string(self.id) + self._tail
-            elif self._tail:
-                fields = b"\x40" + self._tail
-            else:
-                return self._header + self._body()
+            fields = encode_string(self.id) + self._tail if self.id else (b"\x40" + self._tail if self._tail else b"")
         except UnicodeEncodeError as error:
             raise AMQPError(604, f"message_id cannot be encoded as UTF-8: {error.reason}") from None
-        size = len(fields) + 1
-        if size < 256:
-            return self._header + _PROPERTIES + _LIST8[size] + bytes((self._tail_count + 1,)) + fields + self._body()
-        head = b"\xd0" + (size + 3).to_bytes(4, "big") + (self._tail_count + 1).to_bytes(4, "big")
-        return self._header + _PROPERTIES + head + fields + self._body()
-
-    def _body(self) -> bytes:
-        kind = self.value_type
-        text = self.value
-        if kind is ValueType.mvtString:
+        if fields:
+            size = len(fields) + 1
+            if size < 256:
+                head += _PROPERTIES + _LIST8[size] + bytes((self._tail_count + 1,)) + fields
+            else:
+                counts = (size + 3).to_bytes(4, "big") + (self._tail_count + 1).to_bytes(4, "big")
+                head += _PROPERTIES + b"\xd0" + counts + fields
+        if self.value_type is ValueType.mvtString:
             try:
-                return _AMQP_VALUE + encode_string(text)
+                data = self.value.encode()
             except UnicodeEncodeError as error:
                 raise AMQPError(604, f"message_value cannot be encoded as UTF-8: {error.reason}") from None
-        value = values.to_amqp(kind, text, "message_value")
-        if kind is ValueType.mvtBinary:
+            if len(data) < 256:
+                return head + _STRING_VALUE[len(data)] + data
+            return self._joined(head, _AMQP_VALUE + b"\xb1", data)
+        return self._other(head)
+
+    @staticmethod
+    def _joined(head: bytes, start: bytes, data: bytes) -> bytes:
+        """A message whose body is long: its parts are joined once, because every copy of it costs."""
+        if len(data) > 0xFFFFFFFF:
+            raise AMQPError(604, "message_value is longer than the 4 GiB that AMQP can carry")
+        return b"".join((head, start, len(data).to_bytes(4, "big"), data))
+
+    def _other(self, head: bytes) -> bytes:
+        """A message whose value is anything but text."""
+        value = values.to_amqp(self.value_type, self.value, "message_value")
+        if self.value_type is ValueType.mvtBinary:
             assert isinstance(value, bytes)
-            return _DATA + encode_binary(value)
-        return _AMQP_VALUE + encode_value(value)
+            if len(value) < 256:
+                return head + _DATA + encode_binary(value)
+            return self._joined(head, _DATA + b"\xb0", value)
+        return head + _AMQP_VALUE + encode_value(value)
 
     def _refresh(self) -> None:
         """Encode anew what is kept between messages: the header, and the properties behind the message id."""
