@@ -408,8 +408,8 @@ def settings_page() -> Iterator[str]:
     yield (
         '`config("NAME=VALUE")` sets a setting, `config("NAME")` reads it. Names are case-insensitive. Booleans are'
         ' `True`, `False`, `Yes`, `No`, `1` or `0`, and are answered as "True" and "False". An unknown name raises 606'
-        " and the message names the most similar setting; a malformed value raises 604; a setting that can only be read,"
-        " or cannot be changed now, raises 606 unless the table gives another code."
+        " and the message names the most similar setting; a malformed value raises 604; a setting that can only be"
+        " read, or cannot be changed now, raises 606 unless the table gives another code."
     )
     for group, text in SETTING_GROUPS.items():
         yield f"## {group if group != 'Ours' else 'Additions'}"
