@@ -300,7 +300,9 @@ def _element_form(items: list[Any], depth: int) -> tuple[bytes, list[bytes]]:
         for item in items:
             if not isinstance(item, Described) or encode_value(item.descriptor, depth) != descriptor:
                 raise EncodeError("the elements of an array of described values must share one descriptor")
-        constructor, bodies = _element_form([item.value for item in items], depth)
+        if depth >= MAX_DEPTH:
+            raise EncodeError(f"values nest more than {MAX_DEPTH} levels deep")
+        constructor, bodies = _element_form([item.value for item in items], depth + 1)
         return b"\x00" + descriptor + constructor, bodies
     # An element that is a subclass of an AMQP type is one of that type.
     kind = _array_kind(kind)
@@ -319,7 +321,7 @@ def _element_form(items: list[Any], depth: int) -> tuple[bytes, list[bytes]]:
     if kind in (str, Symbol, bytes):
         return _variable_form(kind, items)
     if kind is list:
-        return b"\xd0", [_wide(encode_list(item, depth + 1)) for item in items]
+        return b"\xd0", [_wide(encode_value(item, depth)) for item in items]
     if kind is dict or kind is Map:
         return b"\xd1", [_wide(encode_value(item, depth)) for item in items]
     if kind is Array:
@@ -391,9 +393,9 @@ _ARRAY_KINDS: Final = frozenset({*_FIXED, str, Symbol, bytes, list, dict, Map, A
 def _encode_array(value: Array, depth: int) -> bytes:
     items = value.items
     if items:
-        if items[0] is None and len(items) > MAX_ZERO_WIDTH:
-            raise EncodeError(f"an array of null may have {MAX_ZERO_WIDTH} elements at most")
         constructor, bodies = _element_form(items, depth)
+        if len(items) > MAX_ZERO_WIDTH and not bodies[0]:
+            raise EncodeError(f"an array of null may have {MAX_ZERO_WIDTH} elements at most")
         body = constructor + b"".join(bodies)
     else:
         body = value.constructor
