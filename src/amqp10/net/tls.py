@@ -214,7 +214,9 @@ class TlsSession:
             return []
         if len(self._received) < 8:
             self._received += bytes(data[: 8 - len(self._received)])
-            stranger = describe_stranger(self._received)
+            stranger = describe_stranger(self._received, complete=False)
+            if stranger is None:
+                return []
             if stranger:
                 raise self._failed(AMQPError(276, f"TLS handshake with {self._hostname} failed: {stranger}"))
         if self._record_log is not None:
@@ -263,13 +265,10 @@ class TlsSession:
         """
         self._check_usable()
         if not self.handshake_done:
-            raise self._failed(
-                AMQPError(
-                    276,
-                    f"TLS handshake with {self._hostname} failed: the server closed the connection while this side "
-                    f"was {self.stage}",
-                )
+            why = describe_stranger(self._received, complete=True) or (
+                f"the server closed the connection while this side was {self.stage}"
             )
+            raise self._failed(AMQPError(276, f"TLS handshake with {self._hostname} failed: {why}"))
         self._save_session()
         if not self._closed_by_peer:
             self._report("the connection ended without a TLS close; data may be missing")
@@ -482,7 +481,9 @@ class TlsSession:
         """
         self._held.clear()
         self._seen.decided = True
-        self._send_queue.append(bytes((21, 3, 3, 0, 2, 2, alert)))
+        # TLS 1.3 records carry the version number of 1.2.
+        version = min(self._connection.get_protocol_version(), SSL.TLS1_2_VERSION)
+        self._send_queue.append(bytes((21, version >> 8, version & 0xFF, 0, 2, 2, alert)))
 
     def _server_chain(self) -> ServerChain:
         connection = self._connection

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from OpenSSL import SSL, _util, crypto, rand
+from OpenSSL import SSL, _util, crypto
 
 from amqp10.errors import AMQPError
 from amqp10.net.certstore_base import parse_certificates
@@ -152,8 +152,7 @@ class TlsContext:
         self.accept_der: Final = _accepted_certificate(options.accept_server_cert)
         self.sessions: Final[dict[str, object]] = {}
         if options.prng_seed_data:
-            # Counted as no entropy: it may add to the generator's state, never stand in for the system's source.
-            rand.add(options.prng_seed_data.encode("utf-8", "surrogateescape"), 0)
+            _seed(options.prng_seed_data.encode("utf-8", "surrogateescape"))
 
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         self.context: Final = context
@@ -221,32 +220,37 @@ class TlsContext:
         tls13 = bool(self.versions & Protocols.TLS13)
         older = bool(self.versions & ~Protocols.TLS13)
 
+        # OpenSSL has one list for all versions, and servers choose from it by their own taste.
         offered: list[str] = []
-        if tls13:
-            offered += names13
-            if default13 and modern:
-                offered.insert(0, "x25519mlkem768")
-        if older:
-            offered += [name for name in names12 if name not in offered]
+        if tls13 and older and default13 and not default12:
+            # Offering more than the list for 1.2 would make most TLS 1.2 servers choose what must then be refused.
+            offered += names12
+        else:
+            if tls13 and default13 and modern:
+                offered.append("x25519mlkem768")
+            offered += [name for name in (names13 if tls13 else []) if name not in offered]
+            offered += [name for name in (names12 if older else []) if name not in offered]
         marked: set[str] = set()
         if tls13 and not default_shares:
             marked = set(shares)
-            missing = marked - set(names13)
+            missing = marked - set(offered)
             if missing:
-                raise AMQPError(606, f"TLS13KeyShareGroups has groups that are not supported: {', '.join(missing)}")
+                raise AMQPError(
+                    606, f"TLS13KeyShareGroups has groups that are not offered: {', '.join(sorted(missing))}"
+                )
             if not modern:
                 raise AMQPError(606, "TLS13KeyShareGroups needs OpenSSL 3.5 or newer; leave it at its default")
             if len(marked) > _MAX_KEY_SHARES:
                 raise AMQPError(606, f"TLS13KeyShareGroups: OpenSSL sends at most {_MAX_KEY_SHARES} key shares")
-        elif tls13 and default13 and modern:
+        elif "x25519mlkem768" in offered and default13:
             marked = {"x25519mlkem768", "ecdhe_x25519"}  # OpenSSL's own choice, and every browser's
         text = ":".join(("*" if name in marked else "") + GROUPS[name].openssl for name in offered)
         if not _call_setter("SSL_CTX_set1_curves_list", context, text) and not (
             default12 and default13 and default_shares
         ):
             raise AMQPError(606, f"this OpenSSL does not take the key exchange groups {', '.join(offered)}")
-        # One list serves both versions, so what was negotiated is checked against the list of its version. At its
-        # default the list for 1.2 does not exclude the newer curves that the one for 1.3 brings in.
+        # What was negotiated is checked against the list of its version. At its default the list for 1.2 does not
+        # exclude the newer curves that the one for 1.3 brings in.
         return (
             None if default12 else frozenset(names12),
             None if default13 else frozenset(names13),
@@ -350,6 +354,22 @@ def _call_setter(name: str, context: SSL.Context, value: str) -> bool:
         # What stays in OpenSSL's error queue would be blamed on the next call.
         _util.lib.ERR_clear_error()
     return done
+
+
+def _seed(data: bytes) -> None:
+    import warnings
+
+    try:
+        with warnings.catch_warnings():
+            # pyOpenSSL advises against its random numbers; here they are only given something, not used.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            from OpenSSL import rand
+    except ImportError as error:
+        raise AMQPError(
+            606, "OpenSSLPrngSeedData cannot be set with this pyOpenSSL; the system's random source is used"
+        ) from error
+    # Counted as no entropy: it may add to the generator's state, never stand in for the system's source.
+    rand.add(data, 0)
 
 
 def append_key_log(path: str, lines: list[bytes]) -> None:

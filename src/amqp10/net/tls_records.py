@@ -16,6 +16,16 @@ _TYPES: Final[dict[int, str]] = {
 }
 _HEADER: Final = 5
 
+_UNKNOWN: Final = "the server's answer is not TLS; it probably does not use TLS on this port"
+_GREETINGS: Final = (
+    (
+        b"AMQP",
+        "the server answers in plain AMQP; it does not use TLS on this port (its TLS port is usually 5671, "
+        "or set ssl_enabled to False)",
+    ),
+    (b"HTTP/", "the server answers in HTTP; it does not use TLS on this port"),
+)
+
 
 class RecordLog:
     """Reports each record that passes, in either direction, with its kind and size; never its content."""
@@ -65,17 +75,23 @@ class _Scanner:
         return found
 
 
-def describe_stranger(start: bytes) -> str:
-    """What a server speaks whose first bytes are not TLS; empty if they are, or if there are too few to tell."""
-    if not start or (start[0] in (21, 22) and (len(start) < 2 or start[1] == 3)):
+def describe_stranger(start: bytes, *, complete: bool) -> str | None:
+    """What a server speaks whose first bytes are not TLS.
+
+    Args:
+        start: the first bytes, eight of them if there are as many.
+        complete: whether no more will come.
+
+    Returns:
+        The description; ``""`` if it is TLS; ``None`` if it is not, and more bytes will tell what it is.
+    """
+    if not start:
         return ""
-    if start.startswith(b"AMQP"):
-        return (
-            "the server answers in plain AMQP; it does not use TLS on this port (its TLS port is usually 5671, "
-            "or set ssl_enabled to False)"
-        )
-    if b"AMQP".startswith(start[:4]) or b"HTTP/".startswith(start[:5]):
-        return ""
-    if start.startswith(b"HTTP/"):
-        return "the server answers in HTTP; it does not use TLS on this port"
-    return "the server's answer is not TLS; it probably does not use TLS on this port"
+    if start[0] in (21, 22):
+        return "" if len(start) < 2 or start[1] == 3 else _UNKNOWN
+    for greeting, description in _GREETINGS:
+        if start.startswith(greeting):
+            return description
+        if greeting.startswith(start) and not complete:
+            return None
+    return _UNKNOWN

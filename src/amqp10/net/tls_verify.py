@@ -119,8 +119,10 @@ def problems_of(chain: ServerChain, rules: Rules, flags: SecurityFlags) -> list[
     """
     certificates = chain.built or chain.presented
     problems = _openssl_problems(chain.errors, certificates)
-    if not any(problem.kind is Kind.WEAK for problem in problems):
-        problems += _weak(certificates)
+    weak = _weak(certificates)
+    if weak:
+        # The same as OpenSSL's findings, with numbers.
+        problems = [problem for problem in problems if problem.kind is not Kind.WEAK] + weak
     if rules.signatures is not None:
         problems += _signature_problems(certificates, rules.signatures, rules.tls13)
     problems += _host_problems(chain.leaf, rules.hostname)
