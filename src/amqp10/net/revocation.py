@@ -95,8 +95,8 @@ def fetch_http(url: str, timeout: float, max_size: int) -> bytes:
             if length.isdecimal() and int(length) != size:
                 raise FetchError("the answer was cut short")
     except urllib.error.HTTPError as error:
-        with error:
-            raise FetchError(f"the server answered {error.code}") from error
+        error.close()
+        raise FetchError(f"the server answered {error.code}") from error
     except TimeoutError as error:
         raise FetchError(f"no answer within {timeout:g} s") from error
     except urllib.error.URLError as error:
