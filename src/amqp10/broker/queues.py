@@ -221,14 +221,16 @@ def expiry(payload: bytes, now: float, wall: float) -> float | None:
         now: the broker's clock.
         wall: the time of day in seconds since 1970, which absolute expiry times are in.
     """
-    # Few messages have either, and a look at the first octets tells for the common one that has no header.
+    # The common message starts with properties that are too short to reach absolute-expiry-time, its ninth field.
+    if payload[:4] == b"\x00\x53\x73\xc0" and payload[5] < 9:
+        return None
     message = Message.decode(payload)
     try:
         times = []
-        header = message.header if payload[2:3] == b"\x70" else None
+        header = message.header
         if header is not None and header.ttl is not None:
             times.append(now + int(header.ttl) / 1000)
-        properties = message.properties if payload[:3] != b"\x00\x53\x73" or len(payload) > 8 else None
+        properties = message.properties
         if properties is not None and properties.absolute_expiry_time:
             times.append(now + int(properties.absolute_expiry_time) / 1000 - wall)
         return min(times, default=None)

@@ -1,0 +1,294 @@
+"""The ``amqp10`` command: a broker to try things with, and a demonstration."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+import click
+
+from amqp10 import AMQP, __version__
+from amqp10.component.enums import MessageState, ValueType
+from amqp10.component.events import AMQPMessageInEventParams, AMQPMessageOutcomeEventParams, AMQPMessageOutEventParams
+from amqp10.errors import AMQPError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+__all__ = ["main"]
+
+_LATENCY_SAMPLES = 300
+
+
+def main() -> None:
+    """Entry point of the command: errors are one line on standard error and exit status 1."""
+    try:
+        commands(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except AMQPError as error:
+        click.echo(f"amqp10: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        click.echo(f"amqp10: {error.strerror or error}", err=True)
+        sys.exit(1)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="amqp10")
+def commands() -> None:
+    """AMQP 1.0 from the command line."""
+
+
+# -- broker ----------------------------------------------------------------------------------------------------------
+
+
+def _user(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    users = {}
+    for value in values:
+        name, separator, password = value.partition(":")
+        if not separator or not name:
+            # The value is not repeated: it may be a password.
+            raise click.BadParameter("write NAME:PASSWORD")
+        users[name] = password
+    return users
+
+
+@commands.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=5672, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 for a free one.")
+@click.option("--user", "users", multiple=True, metavar="NAME:PASSWORD", callback=_user, help="Let only these users
+in.")
+@click.option(
+    "--max-queue-length", default=0, type=click.IntRange(0), help="Most messages in a queue; 0 for no limit."
+)
+def broker(host: str, port: int, users: dict[str, str], max_queue_length: int) -> None:
+    """Run the in-memory broker until Ctrl-C. For development and tests: messages are gone when it ends."""
+    from amqp10.broker import Broker
+
+    stop = threading.Event()
+
+    def on_signal(_: int, __: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    with Broker(host, port, users=users, max_queue_length=max_queue_length) as running:
+        click.echo(f"listening on {running.url}")
+        stop.wait()
+    click.echo("stopped")
+
+
+# -- demo ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the demonstration goes."""
+
+    host: str
+    port: int
+    address: str
+    user: str = ""
+    password: str = field(default="", repr=False)
+    tls: bool = False
+
+
+def parse_url(url: str) -> Target:
+    """``amqp://user:password@host:port/ADDRESS`` taken apart; ``amqps`` is TLS.
+
+    Raises:
+        click.BadParameter: it is not of that form.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("amqp", "amqps"):
+        raise click.BadParameter("the URL must start with amqp:// or amqps://", param_hint="--url")
+    try:
+        port = parts.port
+    except ValueError:
+        raise click.BadParameter("the port must be a number from 1 to 65535", param_hint="--url") from None
+    if not parts.hostname:
+        raise click.BadParameter("the URL names no host", param_hint="--url")
+    tls = parts.scheme == "amqps"
+    address = parts.path
+    # RabbitMQ's addresses start with a slash, other brokers' do not.
+    if not address.startswith(("/queues/", "/exchanges/")):
+        address = unquote(address.removeprefix("/"))
+    return Target(
+        host=parts.hostname,
+        port=port or (5671 if tls else 5672),
+        address=address or "amqp10-demo",
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        tls=tls,
+    )
+
+
+@dataclass
+class Report:
+    """What the demonstration found."""
+
+    sent: int = 0
+    received: int = 0
+    send_seconds: float = 0.0
+    receive_seconds: float = 0.0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    latencies: list[float] = field(default_factory=list)
+
+
+@commands.command()
+@click.option("--url", default="", help="A broker to use: amqp://user:password@host:port/ADDRESS. Without it, an own
+one.")
+@click.option("--count", default=5000, show_default=True, type=click.IntRange(1, 10_000_000), help="How many messages.")
+@click.option("--size", default=100, show_default=True, type=click.IntRange(0, 16_000_000), help="Octets of each.")
+def demo(url: str, count: int, size: int) -> None:
+    """Send messages, receive them again, and show how it went."""
+    with _place(url) as target:
+        report = run_demo(target, count, size, _progress)
+    _show(target, report, size)
+    if report.received != count:
+        raise click.ClickException(f"{count} messages were sent, but {report.received} came back")
+
+
+@contextlib.contextmanager
+def _place(url: str) -> Iterator[Target]:
+    if url:
+        yield parse_url(url)
+        return
+    from amqp10.broker import Broker
+
+    with Broker() as running:
+        click.echo(f"embedded broker on {running.url}")
+        yield Target(running.host, running.port, "demo")
+
+
+Progress = Callable[[str, int], contextlib.AbstractContextManager[Callable[[int], None]]]
+
+
+@contextlib.contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal, a line elsewhere. Gives a function that takes the number done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console()
+    if not console.is_terminal:
+        click.echo(f"{what} {total} messages")
+        yield lambda done: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda done: progress.update(task, completed=done)
+
+
+def run_demo(target: Target, count: int, size: int, progress: Progress) -> Report:
+    """Send ``count`` messages unsettled, receive them, and measure single round trips.
+
+    Raises:
+        AMQPError: the broker cannot be reached or used.
+    """
+    report = Report()
+    with AMQP() as amqp:
+        amqp.user = target.user
+        amqp.password = target.password
+        amqp.ssl_enabled = target.tls
+
+        def on_outcome(event: AMQPMessageOutcomeEventParams) -> None:
+            if event.direction == 1:
+                report.outcomes[MessageState(event.state).name.lower()] += 1
+
+        def on_out(_: AMQPMessageOutEventParams) -> None:
+            report.sent += 1
+
+        def on_in(_: AMQPMessageInEventParams) -> None:
+            report.received += 1
+
+        amqp.on_message_outcome = on_outcome
+        amqp.on_message_out = on_out
+        amqp.on_message_in = on_in
+        amqp.connect_to(target.host, target.port)
+        amqp.create_session("demo")
+        amqp.create_sender_link("demo", "demo-sender", target.address)
+        amqp.message_settled = False
+        amqp.message_value_type = ValueType.mvtString
+        _send(amqp, report, count, size, progress)
+        amqp.on_message_in = on_in
+        with progress("receiving", count) as show:
+            start = time.perf_counter()
+            amqp.create_receiver_link("demo", "demo-receiver", target.address)
+            last, stalled = 0, time.perf_counter()
+            while report.received < count:
+                amqp.do_events()
+                show(report.received)
+                if report.received != last:
+                    last, stalled = report.received, time.perf_counter()
+                elif time.perf_counter() - stalled > 10:
+                    break  # the command says how many came
+            report.receive_seconds = time.perf_counter() - start
+        amqp.close_link("demo-receiver")
+    report.latencies.sort()
+    return report
+
+
+def _send(amqp: AMQP, report: Report, count: int, size: int, progress: Progress) -> None:
+    value = "x" * size
+    samples = min(_LATENCY_SAMPLES, count)
+    with progress("sending", count) as show:
+        # First one at a time, for the latency, then the rest as fast as they go.
+        for i in range(samples):
+            begin = time.perf_counter()
+            amqp.message_id = f"demo-{i}"
+            amqp.message_value = value
+            amqp.send_message("demo-sender")
+            while report.sent <= i:
+                amqp.do_events()
+            report.latencies.append(time.perf_counter() - begin)
+        start = time.perf_counter()
+        for i in range(samples, count):
+            amqp.message_id = f"demo-{i}"
+            amqp.send_message("demo-sender")
+            if i % 500 == 0:
+                show(report.sent)
+        while report.sent < count:
+            amqp.do_events()
+            show(report.sent)
+        show(count)
+        report.send_seconds = time.perf_counter() - start if count > samples else sum(report.latencies)
+
+
+def _show(target: Target, report: Report, size: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{target.host}:{target.port} {target.address}", show_header=True)
+    table.add_column("")
+    table.add_column("sent", justify="right")
+    table.add_column("received", justify="right")
+    bulk = max(1, report.sent - len(report.latencies)) if report.sent > len(report.latencies) else report.sent
+    table.add_row("messages", f"{report.sent:,}", f"{report.received:,}")
+    table.add_row(
+        "messages/s",
+        f"{bulk / max(report.send_seconds, 1e-9):,.0f}",
+        f"{report.received / max(report.receive_seconds, 1e-9):,.0f}",
+    )
+    outcomes = ", ".join(f"{count:,} {name}" for name, count in sorted(report.outcomes.items())) or "none"
+    table.add_row("outcomes", outcomes, "")
+    latencies = report.latencies
+    if latencies:
+        p50 = latencies[len(latencies) // 2] * 1000
+        p99 = latencies[len(latencies) * 99 // 100] * 1000
+        table.add_row("latency p50 / p99", f"{p50:.2f} / {p99:.2f} ms", "")
+    table.add_row("message size", f"{size:,} octets", "")
+    Console().print(table)
