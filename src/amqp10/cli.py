@@ -68,11 +68,8 @@ def _user(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dic
 @commands.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=5672, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 for a free one.")
-@click.option("--user", "users", multiple=True, metavar="NAME:PASSWORD", callback=_user, help="Let only these users
-in.")
-@click.option(
-    "--max-queue-length", default=0, type=click.IntRange(0), help="Most messages in a queue; 0 for no limit."
-)
+@click.option("--user", "users", multiple=True, metavar="NAME:PASSWORD", callback=_user, help="Let only them in.")
+@click.option("--max-queue-length", default=0, type=click.IntRange(0), help="Most messages in a queue; 0 for no limit.")
 def broker(host: str, port: int, users: dict[str, str], max_queue_length: int) -> None:
     """Run the in-memory broker until Ctrl-C. For development and tests: messages are gone when it ends."""
     from amqp10.broker import Broker
@@ -148,8 +145,9 @@ class Report:
 
 
 @commands.command()
-@click.option("--url", default="", help="A broker to use: amqp://user:password@host:port/ADDRESS. Without it, an own
-one.")
+@click.option(
+    "--url", default="", help="A broker to use, amqp://user:password@host:port/ADDRESS, instead of an own one."
+)
 @click.option("--count", default=5000, show_default=True, type=click.IntRange(1, 10_000_000), help="How many messages.")
 @click.option("--size", default=100, show_default=True, type=click.IntRange(0, 16_000_000), help="Octets of each.")
 def demo(url: str, count: int, size: int) -> None:
