@@ -137,7 +137,8 @@ _PEM_BLOCK: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1--
 
 def decode_base64(data: bytes) -> bytes | None:
     """The content of base64 text (standard or URL-safe, line breaks allowed), or ``None`` if it is not that."""
-    if not data or not _BASE64.match(data):
+    # Dashes are digits of the URL-safe alphabet; five of them are the frame of PEM.
+    if not data or b"-----" in data or not _BASE64.match(data):
         return None
     compact = b"".join(data.split()).replace(b"-", b"+").replace(b"_", b"/")
     try:

@@ -98,18 +98,16 @@ def load_pem(data: bytes, password: str) -> list[CertificateEntry]:
 
 
 def _pem_key(label: str, block: bytes, password: str) -> PrivateKeyTypes:
-    openssh = label == "OPENSSH PRIVATE KEY"
+    load = serialization.load_ssh_private_key if label == "OPENSSH PRIVATE KEY" else serialization.load_pem_private_key
     secret = password.encode("utf-8")
     try:
         try:
-            if openssh:
-                return serialization.load_ssh_private_key(block, secret or None)
-            return serialization.load_pem_private_key(block, secret or None)
+            return load(block, secret or None)
         except TypeError as error:
             # The store's password is not for a key that has none.
             if not secret or "not encrypted" not in str(error):
                 raise
-            return serialization.load_pem_private_key(block, None)
+            return load(block, None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise _key_error(error, password, "PEM store") from error
 

@@ -126,7 +126,7 @@ class CertificateStore:
         if subject.strip() == "*":
             return self.entries[0] if self.entries else None
         wanted = _normal(subject)
-        if not wanted:
+        if not wanted.strip(","):
             return None
         named = [entry for entry in self.entries if entry.subject]
         for entry in named:
