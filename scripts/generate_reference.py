@@ -23,6 +23,7 @@ from typing import Any, Final, cast
 
 import amqp10
 import amqp10.codec
+from amqp10.broker import Broker
 from amqp10.codec.composite import Composite
 from amqp10.component import enums
 from amqp10.component.amqp import AMQP
@@ -142,7 +143,8 @@ def markdown(text: str) -> str:
             out += ["", f"**{_SECTIONS[line]}**", "", *_items(block), ""]
         elif line.endswith("::"):
             block, at = _indented(lines, at + 1)
-            out += [inline(line[:-1]), "", "```python", *block, "```", ""]
+            # Two colons on a line of their own leave nothing behind.
+            out += ["" if line == "::" else inline(line[:-1]), "", "```python", *block, "```", ""]
         elif line.startswith(">>> "):
             out.append("```pycon")
             while at < len(lines) and lines[at].strip():
@@ -680,6 +682,27 @@ def _message_row(name: str, member: property) -> list[str]:
     ]
 
 
+# -- broker ----------------------------------------------------------------------------------------------------------
+
+
+def broker_page() -> Iterator[str]:
+    yield "# The embedded broker: amqp10.broker"
+    yield "See [Testing](../testing.md) for what it does and for examples."
+    yield markdown(docstring(Broker))
+    yield f"```text\nBroker{signature(Broker.__init__)}\n```".replace(" -> None\n", "\n")
+    properties = [(name, member) for name, member in public(Broker) if isinstance(member, property)]
+    yield "## Properties"
+    yield table(
+        ("Property", "Type", "What it is"), (_message_row(*item)[:2] + _message_row(*item)[3:] for item in properties)
+    )
+    yield "## Methods"
+    for name, member in public(Broker):
+        if callable(_function(member)) and not isinstance(member, property):
+            yield f"### {name}"
+            yield f"```text\n{name}{signature(_function(member))}\n```"
+            yield markdown(docstring(_function(member)))
+
+
 # -- all pages -------------------------------------------------------------------------------------------------------
 
 PAGES: Final[tuple[tuple[str, str, Callable[[], Iterator[str]]], ...]] = (
@@ -691,6 +714,7 @@ PAGES: Final[tuple[tuple[str, str, Callable[[], Iterator[str]]], ...]] = (
     ("error-codes.md", "every error code", error_codes_page),
     ("errors.md", "the exception classes", errors_page),
     ("message.md", "`Message`, a message with all its sections", message_page),
+    ("broker.md", "the embedded broker", broker_page),
     ("codec.md", "the type system: encode, decode and the classes for types", codec_page),
 )
 
@@ -723,6 +747,7 @@ def undocumented() -> list[str]:
 
     members("AMQP", AMQP)
     members("Message", Message)
+    members("Broker", Broker)
     need("BodyKind", BodyKind)
     for params in EVENT_CLASSES.values():
         members(params.__name__, params)
