@@ -298,19 +298,20 @@ class TestChecksBeforeConnecting:
 
 class TestReachingTheProxy:
     def fails(self, proxy: ProxyOptions, seconds: float = PATIENCE) -> AMQPError:
-        with no_descriptor_leaks(), Waiter() as waiter, pytest.raises(AMQPError) as caught:
+        with Waiter() as waiter, pytest.raises(AMQPError) as caught:
             connect_tcp("192.0.2.2", 5672, TransportOptions(proxy=proxy), Deadline(seconds), waiter)
         return caught.value
 
     @pytest.mark.parametrize("kind", list(ProxyKind))
     def test_refused(self, kind: ProxyKind) -> None:
         port = free_port()
-        error = self.fails(ProxyOptions(kind, "127.0.0.1", port))
+        with no_descriptor_leaks():
+            error = self.fails(ProxyOptions(kind, "127.0.0.1", port))
         assert error.code == 10061
         assert f"the proxy 127.0.0.1:{port}" in error.message
 
     def test_silent(self) -> None:
-        with silent_address() as (host, port):
+        with silent_address() as (host, port), no_descriptor_leaks():
             error = self.fails(ProxyOptions(ProxyKind.SOCKS5, host, port), 0.02)
         assert isinstance(error, AMQPTimeoutError)
         assert f"the proxy {host}:{port}" in error.message

@@ -217,6 +217,20 @@ class TestSending:
                 transport.send([b"x", b"y" * 10000])
 
 
+class TestPush:
+    @pytest.mark.parametrize("no_delay", [False, True])
+    def test_leaves_the_option_as_the_program_set_it(self, no_delay: bool) -> None:
+        with connected_pair(TransportOptions(tcp_no_delay=no_delay)) as (transport, _):
+            transport.push()
+            with socket.socket(fileno=os.dup(transport.fileno())) as copy:
+                assert bool(copy.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)) is no_delay
+
+    def test_on_a_closed_transport_is_harmless(self) -> None:
+        with connected_pair() as (transport, _):
+            transport.close()
+            transport.push()
+
+
 class TestRateLimit:
     def test_send_takes_only_what_is_allowed_and_says_when_to_go_on(self) -> None:
         clock = FakeClock()

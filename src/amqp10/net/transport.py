@@ -58,8 +58,8 @@ class Transport(Protocol):
     def push(self) -> None:
         """Have the system send what it holds back in the hope of more (Nagle's algorithm): the caller is about to wait.
 
-        Otherwise a small last write could lie there until the peer acknowledges an earlier one, which it may put off for
-        40 milliseconds, while both sides wait.
+        Otherwise a small last write could lie there until the peer acknowledges an earlier one, which it may put off
+        for 40 milliseconds, while both sides wait.
         """
         ...
 
