@@ -1,8 +1,9 @@
 """Connections through a proxy: an HTTP tunnel (CONNECT), SOCKS4, SOCKS4A, SOCKS5.
 
 The SOCKS protocols are python-socks', driven over this package's own non-blocking socket, so that time-outs and
-interruptions work as they do everywhere else. The HTTP tunnel is written out here, because it needs further header
-lines (the setting ``FirewallData``), and must not read past the proxy's answer.
+interruptions work as they do everywhere else (its parameter ``forward`` makes that possible, since version 3.0). The
+HTTP tunnel is written out here, because it needs further header lines (the setting ``FirewallData``), and must not read
+past the proxy's answer.
 
 Who resolves the server's name: an HTTP proxy and a SOCKS4A proxy always do; a SOCKS5 proxy does when the name has a
 ``*`` in front, otherwise it is resolved here, as for SOCKS4, which can only carry IPv4 addresses.
@@ -241,7 +242,7 @@ def _targets(
 class Hop:
     """The connection to the proxy while a tunnel is being set up: reads and writes that wait.
 
-    It has the methods that python-socks expects of a stream.
+    It has the methods of a blocking socket that python-socks uses.
     """
 
     __slots__ = ("_deadline", "_transport", "_waiter", "answer", "name")
@@ -254,7 +255,7 @@ class Hop:
         self.answer = b""
         """What the proxy has sent since the last write: its answer as it stands on the wire."""
 
-    def write(self, data: bytes) -> None:
+    def sendall(self, data: bytes) -> None:
         """Send all of it."""
         self.answer = b""
         transport = self._transport
@@ -266,15 +267,15 @@ class Hop:
                 self._deadline.touch()
             else:
                 self._wait(write=True, resume=transport.next_send_time())
+        transport.push()
 
-    def read_exactly(self, count: int) -> bytes:
-        """Receive exactly so many bytes."""
-        data = b""
-        while len(data) < count:
-            chunk = self._checked(self._transport.recv(count - len(data)))
-            data += chunk
-            self.answer += chunk
-        return data
+    def recv(self, count: int) -> bytes:
+        """Receive at least one byte and at most so many."""
+        chunk = b""
+        while not chunk:
+            chunk = self._checked(self._transport.recv(count))
+        self.answer += chunk
+        return chunk
 
     def read_header(self, limit: int) -> bytes:
         """Receive an HTTP header up to and including its empty line, and not one byte more.
@@ -366,7 +367,7 @@ def _extra_lines(proxy: ProxyOptions) -> list[str]:
 
 def _open_tunnel(hop: Hop, request: bytes, proxy: ProxyOptions) -> AMQPError | None:
     """Returns the proxy's refusal, or None when the tunnel is open."""
-    hop.write(request)
+    hop.sendall(request)
     header = hop.read_header(_MAX_HEADER)
     match = _STATUS_LINE.match(header)
     if match is None or not _is_complete(header):
@@ -419,7 +420,7 @@ _SOCKS4_REPLIES: Final[dict[int, tuple[int, str]]] = {
 
 
 class _OpenHop:
-    """Stands in python-socks for "another proxy that is connected through first": it hands out our open connection."""
+    """Stands in python-socks for "another proxy to connect through first": its socket is our open connection."""
 
     __slots__ = ("_hop",)
 
@@ -434,7 +435,7 @@ class _OpenHop:
 def _open_socks(hop: Hop, kind: ProxyKind, target: str, port: int, proxy: ProxyOptions) -> AMQPError | None:
     """Returns the proxy's refusal, or None when the connection is made."""
     from python_socks import ProxyError, ProxyType
-    from python_socks.sync.v2 import Proxy
+    from python_socks.sync import Proxy
 
     stand_in: Any = _OpenHop(hop)
     protocol = Proxy(
