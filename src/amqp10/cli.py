@@ -145,9 +145,7 @@ class Report:
 
 
 @commands.command()
-@click.option(
-    "--url", default="", help="A broker: amqp://user:password@host:port/ADDRESS. Default: an own one."
-)
+@click.option("--url", default="", help="A broker: amqp://user:password@host:port/ADDRESS. Default: an own one.")
 @click.option("--count", default=5000, show_default=True, type=click.IntRange(1, 10_000_000), help="How many messages.")
 @click.option("--size", default=100, show_default=True, type=click.IntRange(0, 16_000_000), help="Octets of each.")
 def demo(url: str, count: int, size: int) -> None:

@@ -132,7 +132,7 @@ class BrokerConnection:
 
     def __init__(self, container: BrokerContainer, max_frame_size: int, idle_timeout: float) -> None:
         self.container = container
-        sasl = SaslServer(users=container.users, anonymous=not container.users)
+        sasl = SaslServer(users=container.users, anonymous=not container.users, anybody=not container.users)
         self.sasl = sasl
         self.engine = Connection(
             EndpointRole.SERVER,

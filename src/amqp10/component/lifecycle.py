@@ -183,6 +183,9 @@ class Lifecycle(Network):
         self._writable = False
         self._remote_address = self._local_address = None
         if pump is None:
+            if self._waiter is not None:
+                self._waiter.close()
+                self._waiter = None
             return
         try:
             pump.flush()
@@ -192,6 +195,9 @@ class Lifecycle(Network):
             self._pump = None
             self._engine = None
             pump.close(graceful)
+            # The wake-up channel goes with the connection: an instance that is not connected holds no descriptors.
+            pump.waiter.close()
+            self._waiter = None
 
     def _drop_queued(self, link_name: str | None) -> None:
         """Messages that no handler has seen: their sender gets them back. Settled ones stay, nobody has them but us."""

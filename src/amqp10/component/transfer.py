@@ -122,41 +122,43 @@ class Transfer(Core):
         names = iter(ids) if ids is not None else None
         sent = 0
         delivery: OutgoingDelivery | None = None
-        for value in values:
-            if type(value) is not str:
-                raise TypeError(f"values[{sent}] must be a str, not {type(value).__name__}")
-            draft.value = value
-            if names is not None:
-                name = next(names, None)
-                if type(name) is not str:
-                    raise TypeError(f"ids[{sent}] is missing" if name is None else f"ids[{sent}] must be a str")
-                draft.id = name
-            elif generate:
-                draft.id = _new_id()
-            try:
-                payload = draft.encode()
-            except AMQPError as error:
-                raise AMQPError(error.code, f"values[{sent}]: {error.message}") from error
-            if link.credit <= 0:
-                self._await_credit(record)
-            delivery = link.send(payload, settled=settled, context=draft.id)
-            if not settled:
-                outgoing[delivery] = None
-            elif self._on_message_out is not None:
-                self._post_out(delivery)
-            sent += 1
-            if sent % _BATCH == 0 and not self._dispatching:
-                self._outgoing_cache = None
-                pump.flush()
-                self._turn(0)
-        self._outgoing_cache = None
-        draft.link_name = link_name
-        if link.credit == 0:
-            record.announced = False
-        if delivery is not None and not self._dispatching:
-            if not (pump.flush() and delivery.complete):
-                self._await_written(delivery)
-            self._dispatch()
+        try:
+            for value in values:
+                if type(value) is not str:
+                    raise TypeError(f"values[{sent}] must be a str, not {type(value).__name__}")
+                draft.value = value
+                if names is not None:
+                    name = next(names, None)
+                    if type(name) is not str:
+                        raise TypeError(f"ids[{sent}] is missing" if name is None else f"ids[{sent}] must be a str")
+                    draft.id = name
+                elif generate:
+                    draft.id = _new_id()
+                try:
+                    payload = draft.encode()
+                except AMQPError as error:
+                    raise AMQPError(error.code, f"values[{sent}]: {error.message}") from error
+                if link.credit <= 0 or (self._timeout == 0 and pump.blocked):
+                    self._await_credit(record)
+                delivery = link.send(payload, settled=settled, context=draft.id)
+                if not settled:
+                    outgoing[delivery] = None
+                    self._outgoing_cache = None
+                elif self._on_message_out is not None:
+                    self._post_out(delivery)
+                sent += 1
+                if sent % _BATCH == 0 and not self._dispatching:
+                    pump.flush()
+                    self._turn(0)
+        finally:
+            # Also when a later value is no good: the messages before it are sent.
+            if delivery is not None:
+                draft.link_name = link_name
+                if link.credit == 0:
+                    record.announced = False
+                if not self._dispatching and self._pump is pump and not (pump.flush() and delivery.complete):
+                    self._await_written(delivery)
+        self._dispatch()
         return sent
 
     def _await_credit(self, record: SenderRecord) -> None:
@@ -408,7 +410,15 @@ class Transfer(Core):
                 for delivery in session.partial_deliveries():
                     record: Any = delivery.link.context
                     name = record.name if record is not None else delivery.link.name
-                    views.append(MessageView(delivery.payload, name, delivery.settled, delivery))
+                    views.append(
+                        MessageView(
+                            delivery.payload,
+                            name,
+                            delivery.settled,
+                            delivery,
+                            self._settings.simplified_json_format,
+                        )
+                    )
         return views + self._handling
 
     def _get_incoming_message(self, index: int) -> MessageView:
@@ -422,7 +432,9 @@ class Transfer(Core):
             messages = self._outgoing_cache = list(self._outgoing)
         check_index(index, len(messages), "outgoing_message_index")
         delivery = messages[index]
-        return MessageView(delivery.payload, delivery.link.context.name, False, delivery)
+        return MessageView(
+            delivery.payload, delivery.link.context.name, False, delivery, self._settings.simplified_json_format
+        )
 
 
 def _undecodable(error: DecodeError) -> Rejected:

@@ -180,6 +180,11 @@ class Connection:
         """Whether nothing more is to be exchanged: the transport can be closed when the output has been written."""
         return self.state is ConnectionState.END
 
+    @property
+    def _over(self) -> bool:
+        """Whether nothing that still arrives is looked at."""
+        return self._stage is _Stage.OVER
+
     def _advance(self, trigger: Trigger) -> None:
         state = CONNECTION_TRANSITIONS.get((self.state, trigger))
         if state is None:
@@ -240,7 +245,12 @@ class Connection:
             ConnectionState.OC_PIPE,
         ):
             return
-        if self.state in (ConnectionState.START, ConnectionState.HDR_SENT, ConnectionState.HDR_RCVD, ConnectionState.HDR_EXCH):
+        if self.state in (
+            ConnectionState.START,
+            ConnectionState.HDR_SENT,
+            ConnectionState.HDR_RCVD,
+            ConnectionState.HDR_EXCH,
+        ):
             # No open has been sent: there is nothing to close but the transport.
             self.state = ConnectionState.END
             self._stage = _Stage.OVER
@@ -254,9 +264,7 @@ class Connection:
 
     # -- sessions --------------------------------------------------------------------------------------------------
 
-    def begin(
-        self, *, incoming_window: int = 2048, outgoing_window: int = 2048, handle_max: int = _MASK
-    ) -> Session:
+    def begin(self, *, incoming_window: int = 2048, outgoing_window: int = 2048, handle_max: int = _MASK) -> Session:
         """Begin a session on the lowest free channel (transport, "establishing a session").
 
         Args:
@@ -313,7 +321,9 @@ class Connection:
         """Have a session flushed before the next bytes are handed out."""
         self._dirty.add(session)
 
-    def send(self, channel: int, performative: Open | Begin | Attach | Flow | Disposition | Detach | End | Close) -> None:
+    def send(
+        self, channel: int, performative: Open | Begin | Attach | Flow | Disposition | Detach | End | Close
+    ) -> None:
         """Queue a frame without payload.
 
         Raises:
@@ -480,9 +490,11 @@ class Connection:
                 ) from error
             except DecodeError as error:
                 raise ConnectionFault(
-                    MalformedFrameError(f"the peer sent a malformed frame: {error.message}", condition="amqp:decode-error")
+                    MalformedFrameError(
+                        f"the peer sent a malformed frame: {error.message}", condition="amqp:decode-error"
+                    )
                 ) from error
-            if self._stage is _Stage.OVER:
+            if self._over:
                 return end
 
     def _fast_disposition(self, session: Session, buf: bytes, pos: int, stop: int, events: list[Event]) -> bool:
@@ -670,7 +682,8 @@ class Connection:
         if self._stage is not _Stage.SASL_FRAMES:
             self._on_header(data[pos : pos + 8])
             return pos + 8
-        size, doff, kind, _ = _HEADER(data, pos)
+        header: tuple[int, int, int, int] = _HEADER(data, pos)
+        size, doff, kind, _ = header
         if size > _SASL_FRAME_LIMIT or doff < 2 or doff * 4 > size:
             raise ConnectionFault.malformed(f"the peer sent a SASL frame of {size} octets with data offset {doff}")
         if len(data) - pos < size:
@@ -732,9 +745,7 @@ class Connection:
         self._advance(Trigger.S_HEADER)
         self._stage = _Stage.FRAMES
 
-    def _send_sasl(
-        self, performative: SaslMechanisms | SaslInit | SaslChallenge | SaslResponse | SaslOutcome
-    ) -> None:
+    def _send_sasl(self, performative: SaslMechanisms | SaslInit | SaslChallenge | SaslResponse | SaslOutcome) -> None:
         if self.trace is not None:
             self.trace(True, 0, performative, 0)
         self.output.append(encode_sasl_frame(performative))
@@ -777,5 +788,3 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<Connection {self.role.name} {self.state.name} sessions={len(self.sessions)}>"
-
-

@@ -119,6 +119,11 @@ class LinkEndpoint:
         """Whether both attaches have been exchanged and neither detach."""
         return self.state is LinkState.ATTACHED
 
+    @property
+    def detached(self) -> bool:
+        """Whether the link is over, or has not begun."""
+        return self.state is LinkState.DETACHED
+
     def _advance(self, trigger: Trigger) -> None:
         state = LINK_TRANSITIONS.get((self.state, trigger))
         if state is None:
@@ -234,7 +239,7 @@ class LinkEndpoint:
             self.session.send(Detach(handle=self.handle, closed=closed, error=wire_error(error)))
         self._advance(Trigger.S_DETACH)
         self.credit = 0
-        if self.state is LinkState.DETACHED:
+        if self.detached:
             self.session.release_link(self)
 
     def on_detach(self, detach: Detach) -> LinkDetached:
@@ -362,7 +367,8 @@ class SenderLink(LinkEndpoint):
             output = connection.output
             if settled:
                 output.append(
-                    self._pack(frame_size + 1, self._settled_head, delivery_id, b"\xa0\x04", delivery_id, b"\x43") + b"\x41"
+                    self._pack(frame_size + 1, self._settled_head, delivery_id, b"\xa0\x04", delivery_id, b"\x43")
+                    + b"\x41"
                 )
             else:
                 session.outgoing_unsettled[delivery_id] = delivery
@@ -558,5 +564,3 @@ class ReceiverLink(LinkEndpoint):
                 "amqp:link:message-size-exceeded",
                 f"a message on link {self.name!r} is larger than the {self.max_message_size} octets accepted",
             )
-
-

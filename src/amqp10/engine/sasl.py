@@ -159,21 +159,24 @@ class SaslServer:
     Args:
         users: user name -> password for PLAIN. Empty: PLAIN is not offered.
         anonymous: whether ANONYMOUS is offered.
+        anybody: whether PLAIN is offered and takes any user and password; for brokers that let everybody in.
         external: called for EXTERNAL with the requested identity; returns the identity granted, or None to refuse.
             None: EXTERNAL is not offered.
     """
 
-    __slots__ = ("_anonymous", "_external", "_users", "identity")
+    __slots__ = ("_anonymous", "_anybody", "_external", "_users", "identity")
 
     def __init__(
         self,
         *,
         users: Mapping[str, str] | None = None,
         anonymous: bool = True,
+        anybody: bool = False,
         external: Callable[[str], str | None] | None = None,
     ) -> None:
         self._users = dict(users or {})
         self._anonymous = anonymous
+        self._anybody = anybody
         self._external = external
         self.identity: str | None = None
         """Who was authenticated; "anonymous" for ANONYMOUS."""
@@ -184,7 +187,7 @@ class SaslServer:
         names = []
         if self._external is not None:
             names.append("EXTERNAL")
-        if self._users:
+        if self._users or self._anybody:
             names.append("PLAIN")
         if self._anonymous:
             names.append("ANONYMOUS")
@@ -208,6 +211,9 @@ class SaslServer:
         if len(parts) != 3:
             return SaslCode.AUTH
         user = parts[1].decode("utf-8", "replace")
+        if self._anybody:
+            self.identity = user
+            return SaslCode.OK
         # An unknown user costs the same comparison as a wrong password, so that the time does not tell them apart.
         expected = self._users.get(user, "")
         right = hmac.compare_digest(expected.encode(), parts[2])

@@ -150,6 +150,11 @@ class Session:
         return self.state is SessionState.MAPPED
 
     @property
+    def unmapped(self) -> bool:
+        """Whether the session is over, or has not begun."""
+        return self.state is SessionState.UNMAPPED
+
+    @property
     def can_send(self) -> bool:
         """Whether frames may be sent on this session now (transport, "session states")."""
         return self.connection.can_send and self.state in (
@@ -211,7 +216,7 @@ class Session:
         if self.error is None:
             self.error = error
         self._forget_links()
-        if self.state is SessionState.UNMAPPED:
+        if self.unmapped:
             self.connection.release_session(self)
 
     def on_end(self, end: End) -> SessionEnded:
@@ -736,9 +741,7 @@ class Session:
         """Take a disposition: states of deliveries sent from here, or of ones received here."""
         first = int(disposition.first)
         last = first if disposition.last is None else int(disposition.last)
-        self.take_disposition(
-            bool(disposition.role), first, last, bool(disposition.settled), disposition.state, events
-        )
+        self.take_disposition(bool(disposition.role), first, last, bool(disposition.settled), disposition.state, events)
 
     def take_disposition(
         self, receiver: bool, first: int, last: int, settled: bool, state: DeliveryState | None, events: list[Event]
@@ -803,5 +806,3 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<Session channel={self.channel} {self.state.name} links={len(self.links)}>"
-
-
