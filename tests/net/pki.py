@@ -274,7 +274,21 @@ def sha1_signed(issuer: Identity) -> Identity:
     sha256_oid, sha1_oid = (bytes.fromhex("2a864886f70d0101") + last for last in (b"\x0b", b"\x05"))
     tbs = proper.certificate.tbs_certificate_bytes.replace(sha256_oid, sha1_oid)
     signature = issuer.key.sign(tbs, padding.PKCS1v15(), hashes.SHA1())
-    algorithm = b"\x30\x0d\x06\x09" + sha1_oid + b"\x05\x00"
+    return _assembled(proper, tbs, b"\x30\x0d\x06\x09" + sha1_oid + b"\x05\x00", signature)
+
+
+def altered(issuer: Identity, old: bytes, new: bytes, common_name: str = "altered", **settings: object) -> Identity:
+    """A certificate in which bytes were replaced by as many others before an EC issuer signed it."""
+    assert isinstance(issuer.key, ec.EllipticCurvePrivateKey)
+    assert len(old) == len(new)
+    proper = issue(common_name, issuer, **settings)  # type: ignore[arg-type]
+    assert old in proper.certificate.tbs_certificate_bytes
+    tbs = proper.certificate.tbs_certificate_bytes.replace(old, new)
+    signature = issuer.key.sign(tbs, ec.ECDSA(hashes.SHA256()))
+    return _assembled(proper, tbs, bytes.fromhex("300a06082a8648ce3d040302"), signature)
+
+
+def _assembled(proper: Identity, tbs: bytes, algorithm: bytes, signature: bytes) -> Identity:
     content = tbs + algorithm + b"\x03" + _length(len(signature) + 1) + b"\0" + signature
     certificate = x509.load_der_x509_certificate(b"\x30" + _length(len(content)) + content)
     return Identity(certificate, proper.key, proper.above)

@@ -457,6 +457,7 @@ def test_any_bytes_give_entries_or_271(data: bytes, kind: StoreType) -> None:
             raise
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # the library's remarks on odd but readable certificates
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from([name for name in samples() if "ppk 3" not in name]),

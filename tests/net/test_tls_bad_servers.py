@@ -19,12 +19,15 @@ from amqp10.errors import AMQPError
 from amqp10.net.revocation import CrlSource, FetchError
 from amqp10.net.tls import TlsContext, TlsSession
 from amqp10.net.tls_options import PeerCertificate, SecurityFlags, TlsOptions
+from amqp10.net.tls_verify import Rules, ServerChain, problems_of
+from amqp10.net.x509names import MALFORMED, check_readable
 from tests.net.pki import (
     DAY,
     HOST,
     NOW,
     Identity,
     MemoryServer,
+    altered,
     client,
     ec_key,
     exchange,
@@ -480,3 +483,43 @@ def test_unused_intermediate_is_harmless() -> None:
     extra = (intermediate_ca().certificate, issue("Other CA", root_ca(), ca=True).certificate)
     handshake(session, MemoryServer(server_context(good_server(), send=extra)))
     assert session.handshake_done
+
+
+BROKEN = {
+    "subject": (b"altered", b"alt\xff\xfeed"),
+    "host name": (b"broker.test", b"brok\xffr.test"),
+    "length": (b"\x82\x0bbroker.test", b"\x82\x7fbroker.test"),
+    "extension twice": (bytes.fromhex("0603551d25"), bytes.fromhex("0603551d11")),
+    "crl points": (bytes.fromhex("0603551d25"), bytes.fromhex("0603551d1f")),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), BROKEN.values(), ids=BROKEN)
+def test_malformed_certificates_are_problems_or_value_errors(old: bytes, new: bytes) -> None:
+    identity = altered(root_ca(), old, new)
+    chain = ServerChain((identity.certificate,), (identity.certificate, root_ca().certificate), ())
+    rules = Rules(HOST, 1, CrlSource(fetch=lambda *_: make_crl(root_ca())), None, True)
+    try:
+        check_readable(identity.certificate)
+        assert problems_of(chain, rules, SecurityFlags(0))
+    except MALFORMED:
+        pass  # the session makes 280 of it, see below
+
+
+def test_a_malformed_certificate_is_280_and_not_a_bare_exception(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AMQPError) as caught:
+        attempt(Bad(lambda: altered(root_ca(), *BROKEN["host name"]), ""), (SSL.TLS1_3_VERSION, SSL.TLS1_3_VERSION))
+    assert caught.value.code == 280
+
+    def malformed(*_: object) -> None:
+        raise ValueError("error parsing asn1 value")
+
+    def twice(*_: object) -> None:
+        raise x509.DuplicateExtension("2.5.29.17", x509.ObjectIdentifier("2.5.29.17"))
+
+    for function, failing in (("problems_of", malformed), ("check_readable", malformed), ("problems_of", twice)):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"amqp10.net.tls.{function}", failing)
+            with pytest.raises(AMQPError) as caught:
+                attempt(Bad(good_server, ""), (SSL.TLS1_3_VERSION, SSL.TLS1_3_VERSION))
+            assert caught.value.code == 280

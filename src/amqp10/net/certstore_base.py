@@ -13,7 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from amqp10.errors import AMQPError
-from amqp10.net.x509names import subject_text
+from amqp10.net.x509names import MALFORMED, check_readable, subject_text
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
@@ -103,6 +103,11 @@ def entries_from(
 ) -> list[CertificateEntry]:
     """Pair certificates with their keys; first those that have one, then the rest, then keys without certificate."""
     certificates = list(dict.fromkeys(certificates))
+    try:
+        for certificate in certificates:
+            check_readable(certificate)
+    except ValueError as error:
+        raise StoreError("a certificate in the store is malformed") from error
     with_key: list[CertificateEntry] = []
     without: list[CertificateEntry] = []
     encoded = [public_bytes(key.public_key()) for key in keys]
@@ -196,8 +201,8 @@ def parse_certificates(data: bytes) -> list[x509.Certificate]:
         for label, block in pem_blocks(text):
             if label in ("CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"):
                 try:
-                    found.append(x509.load_pem_x509_certificate(block))
-                except ValueError as error:
+                    found.append(check_readable(x509.load_pem_x509_certificate(block)))
+                except MALFORMED as error:
                     raise ValueError("a certificate in it is malformed") from error
         if not found:
             raise ValueError("it has PEM blocks, but no certificate")
@@ -213,6 +218,6 @@ def parse_certificates(data: bytes) -> list[x509.Certificate]:
     if state == "truncated":
         raise ValueError("it is truncated")
     try:
-        return [x509.load_der_x509_certificate(data)]
-    except ValueError as error:
+        return [check_readable(x509.load_der_x509_certificate(data))]
+    except MALFORMED as error:
         raise ValueError("it is not a certificate") from error

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from amqp10.net.certstore_base import CertificateEntry, StoreError, entries_from
 from amqp10.net.certstore_x509 import is_pkcs12, load_pfx
+from amqp10.net.x509names import MALFORMED
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -129,7 +130,7 @@ def load_jks(data: bytes, password: str) -> list[CertificateEntry]:
 def _certificate(data: bytes) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(data)
-    except ValueError as error:
+    except MALFORMED as error:
         raise StoreError("a certificate in the JKS store is malformed") from error
 
 

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from amqp10.net.certstore_base import CertificateEntry, StoreError, decode_base64, entries_from, parse_certificates
+from amqp10.net.x509names import MALFORMED
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
@@ -45,7 +46,7 @@ def load_ssh_public(data: bytes, password: str) -> list[CertificateEntry]:
             continue
         try:
             key = load_ssh_public_key(b" ".join(parts[:2]))
-        except UnsupportedAlgorithm as error:
+        except (UnsupportedAlgorithm, NotImplementedError) as error:
             raise StoreError("the SSH public key is of a type that is not supported here") from error
         except ValueError as error:
             raise StoreError("the SSH public key is truncated or damaged") from error
@@ -121,7 +122,7 @@ def _jwk_entries(jwk: dict[str, Any]) -> list[CertificateEntry]:
         else:
             raise StoreError("the JWK has no known key type (kty)")
         certificates = _jwk_certificates(jwk)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (*MALFORMED, UnsupportedAlgorithm) as error:
         raise StoreError("the JWK's key is malformed") from error
     if certificates:
         entries = entries_from(certificates, [private] if private is not None else [], label)

@@ -71,7 +71,8 @@ def load_ppk(data: bytes, password: str) -> list[CertificateEntry]:
     )
     digest = hashlib.sha256 if file.version == 3 else hashlib.sha1
     expected = hmac.new(mac_key, signed, digest).hexdigest()
-    if not hmac.compare_digest(expected.encode(), file.fields.get("Private-MAC", "").strip().lower().encode()):
+    given = file.fields.get("Private-MAC", "").strip().lower().encode("utf-8", "surrogateescape")
+    if not hmac.compare_digest(expected.encode(), given):
         if encrypted:
             raise StoreError("the password is wrong for the PPK store (or the store is damaged)")
         raise StoreError("the PPK store is damaged: its checksum does not match")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
@@ -16,9 +18,9 @@ from amqp10.net.certstore_base import (
     pem_blocks,
     sequence_state,
 )
+from amqp10.net.x509names import MALFORMED
 
 if TYPE_CHECKING:
-    from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 __all__ = ["is_pkcs12", "load_der_key", "load_pem", "load_pfx", "load_pkcs7", "load_public"]
@@ -58,6 +60,8 @@ def load_pfx(data: bytes, password: str) -> list[CertificateEntry]:
             given = "the password is wrong" if password else "a password is needed"
             raise StoreError(f"{given} for the PFX store (or the store is damaged)") from error
         raise StoreError("the PFX store is damaged") from error
+    except x509.InvalidVersion as error:
+        raise StoreError("a certificate in the PFX store is malformed") from error
     except TypeError as error:
         raise StoreError("the PFX store holds a key of an unknown type") from error
     certificates: list[x509.Certificate] = []
@@ -108,7 +112,7 @@ def _pem_key(label: str, block: bytes, password: str) -> PrivateKeyTypes:
             if not secret or "not encrypted" not in str(error):
                 raise
             return load(block, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, NotImplementedError) as error:
         raise _key_error(error, password, "PEM store") from error
 
 
@@ -122,7 +126,7 @@ def load_der_key(data: bytes, password: str) -> PrivateKeyTypes:
             if not secret or "not encrypted" not in str(error):
                 raise
             return serialization.load_der_private_key(data, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, NotImplementedError) as error:
         raise _key_error(error, password, "key store") from error
 
 
@@ -136,7 +140,7 @@ def _key_error(error: Exception, password: str, what: str) -> StoreError:
         return StoreError(f"a password is needed for the private key in the {what}")
     if "bcrypt" in text:
         return StoreError(f"the private key in the {what} needs the package bcrypt to be decrypted")
-    if isinstance(error, UnsupportedAlgorithm):
+    if isinstance(error, UnsupportedAlgorithm | NotImplementedError):
         return StoreError(f"the private key in the {what} is of a kind that is not supported here")
     return StoreError(f"the private key in the {what} is damaged")
 
@@ -165,8 +169,11 @@ def load_pkcs7(data: bytes, password: str) -> list[CertificateEntry]:
         if not is_pkcs7(data):
             raise StoreError("the data is not a PKCS#7 store")
     try:
-        certificates = pkcs7.load_pem_pkcs7_certificates(data) if pem else pkcs7.load_der_pkcs7_certificates(data)
-    except (ValueError, UnsupportedAlgorithm) as error:
+        with warnings.catch_warnings():
+            # Windows writes BER at times, which the library reads, with a remark that helps nobody here.
+            warnings.simplefilter("ignore", UserWarning)
+            certificates = pkcs7.load_pem_pkcs7_certificates(data) if pem else pkcs7.load_der_pkcs7_certificates(data)
+    except (*MALFORMED, UnsupportedAlgorithm) as error:
         raise StoreError("the PKCS#7 store is damaged, or holds something else than certificates") from error
     if not certificates:
         raise StoreError("the PKCS#7 store is empty")

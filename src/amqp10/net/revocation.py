@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, p
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import CRLEntryExtensionOID, ExtendedKeyUsageOID
 
-from amqp10.net.x509names import short_name
+from amqp10.net.x509names import MALFORMED, short_name
 
 __all__ = ["CrlSource", "Revocation", "RevocationResult", "check_crl", "check_ocsp", "fetch_http"]
 
@@ -148,7 +148,7 @@ class CrlSource:
         data = self._fetch(url, self._timeout, self._max_size)
         try:
             crl = x509.load_pem_x509_crl(data) if data.lstrip().startswith(b"-----") else x509.load_der_x509_crl(data)
-        except ValueError as error:
+        except MALFORMED as error:
             raise FetchError("the answer is not a CRL") from error
         return crl
 
@@ -168,7 +168,7 @@ def check_crl(certificate: x509.Certificate, issuer: x509.Certificate, source: C
     name = short_name(certificate)
     try:
         urls = _crl_urls(certificate)
-    except ValueError:
+    except MALFORMED:
         return RevocationResult(Revocation.UNKNOWN, f"the CRL addresses in the certificate {name} are malformed")
     if not urls:
         return RevocationResult(Revocation.NOT_OFFERED, f"the certificate {name} names no CRL")
@@ -203,7 +203,7 @@ def _printable(url: str) -> str:
 def _reason(entry: x509.RevokedCertificate) -> str:
     try:
         value = entry.extensions.get_extension_for_oid(CRLEntryExtensionOID.CRL_REASON).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, *MALFORMED):
         return ""
     return f" ({value.reason.value})" if isinstance(value, x509.CRLReason) else ""
 
@@ -248,7 +248,7 @@ def _crl_problem(
             return "the CA may not sign CRLs"
     except x509.ExtensionNotFound:
         pass  # without the extension, every use is allowed
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (*MALFORMED, TypeError, UnsupportedAlgorithm):
         return "the CRL's signature cannot be verified"
     if crl.last_update_utc > now + _SKEW:
         return "the CRL is not valid yet"
@@ -269,7 +269,7 @@ def _crl_problem(
                     return "the CRL does not cover this certificate"
             elif extension.critical:
                 return "the CRL has a critical extension that is not understood"
-    except ValueError:
+    except MALFORMED:
         return "the CRL's extensions are malformed"
     return ""
 
@@ -307,7 +307,7 @@ def check_ocsp(
                 )
             if single.certificate_status is ocsp.OCSPCertStatus.GOOD:
                 return RevocationResult(Revocation.GOOD)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (*MALFORMED, TypeError, UnsupportedAlgorithm):
         return unusable
     return unusable
 

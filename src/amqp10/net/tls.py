@@ -40,7 +40,7 @@ from amqp10.net.tls_verify import (
     remaining,
     status_text,
 )
-from amqp10.net.x509names import name_text
+from amqp10.net.x509names import MALFORMED, check_readable, name_text
 
 __all__ = ["TlsContext", "TlsInfo", "TlsOptions", "TlsSession"]
 
@@ -433,8 +433,8 @@ class TlsSession:
             self._chain = chain = self._server_chain()
             leaf = chain.leaf
             self._report(f"server certificate: {name_text(leaf.subject)}, issued by {name_text(leaf.issuer)}")
-            problems = problems_of(chain, self._rules(), self._context.flags)
-            problems += self._group_problem()
+            self._check_group()
+            problems = self._problems(chain)
             unlifted = remaining(problems, self._context.flags)
             accept = not unlifted
             status = status_text(unlifted)
@@ -491,7 +491,9 @@ class TlsSession:
             presented = tuple(connection.get_peer_cert_chain(as_cryptography=True) or ())
             leaf = connection.get_peer_certificate(as_cryptography=True)
             built = tuple(connection.get_verified_chain(as_cryptography=True) or ())
-        except (ValueError, SSL.Error) as error:
+            for certificate in (*presented, *built):
+                check_readable(certificate)
+        except (*MALFORMED, SSL.Error) as error:
             raise AMQPError(280, f"the certificate that {self._hostname} sent cannot be read") from error
         saved = self._resumable
         if not self._seen.certificate_seen and saved is not None and leaf == saved.chain.leaf:
@@ -501,6 +503,13 @@ class TlsSession:
         if not self._seen.certificate_seen or leaf is None or not presented:
             raise AMQPError(280, f"{self._hostname} sent no certificate")
         return ServerChain(presented, built, tuple(self._seen.errors), self._seen.ocsp)
+
+    def _problems(self, chain: ServerChain) -> list[Problem]:
+        try:
+            return problems_of(chain, self._rules(), self._context.flags)
+        except MALFORMED as error:
+            # Parts of a certificate are parsed when they are looked at, and any of them may be malformed.
+            raise AMQPError(280, f"the certificate that {self._hostname} sent is malformed: {error}") from error
 
     def _rules(self) -> Rules:
         context = self._context
@@ -513,16 +522,16 @@ class TlsSession:
             tls13=tls13,
         )
 
-    def _group_problem(self) -> list[Problem]:
-        """The group that the server chose, if the list for the version in use does not have it."""
+    def _check_group(self) -> None:
+        """Raise if the list of groups for the version in use lacks the one that the server chose."""
         tls13 = self._connection.get_protocol_version() == SSL.TLS1_3_VERSION
         allowed = self._context.tls13_groups if tls13 else self._context.tls12_groups
         name = self._connection.get_group_name()
         if allowed is None or not name:
-            return []
+            return
         group = group_from_openssl(name)
         if group is not None and group.name in allowed:
-            return []
+            return
         raise AMQPError(
             276,
             f"{self._hostname} chose the key exchange group {name}, which "

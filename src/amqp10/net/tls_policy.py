@@ -32,6 +32,7 @@ from amqp10.net.tls_options import (
     SecurityFlags,
     TlsOptions,
 )
+from amqp10.net.x509names import MALFORMED
 
 __all__ = ["Observed", "TlsContext"]
 
@@ -453,7 +454,7 @@ def system_certificates() -> list[x509.Certificate]:
                 if encoding == "x509_asn" and (trust is True or "1.3.6.1.5.5.7.3.1" in trust):
                     try:
                         found.append(x509.load_der_x509_certificate(data))
-                    except ValueError:
+                    except MALFORMED:
                         continue  # a certificate that cannot be parsed cannot be trusted either
     return found
 

@@ -23,7 +23,7 @@ from service_identity.cryptography import verify_certificate_hostname, verify_ce
 
 from amqp10.net.revocation import CrlSource, Revocation, RevocationResult, check_crl, check_ocsp
 from amqp10.net.tls_options import SecurityFlags
-from amqp10.net.x509names import short_name
+from amqp10.net.x509names import MALFORMED, short_name
 
 __all__ = ["Kind", "Problem", "Rules", "ServerChain", "is_ip_address", "problems_of", "remaining", "status_text"]
 
@@ -336,7 +336,7 @@ def _host_problems(certificate: x509.Certificate, hostname: str) -> list[Problem
 def _names_in(certificate: x509.Certificate) -> str:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, *MALFORMED):
         return "no host"
     texts = names.get_values_for_type(x509.DNSName) + [
         str(address) for address in names.get_values_for_type(x509.IPAddress)

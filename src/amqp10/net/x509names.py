@@ -7,7 +7,10 @@ from typing import Final
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-__all__ = ["name_text", "short_name", "subject_text"]
+__all__ = ["MALFORMED", "check_readable", "name_text", "short_name", "subject_text"]
+
+# What cryptography raises for certificates that break the rules, at loading or when a part is looked at.
+MALFORMED: Final = (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 
 _LABELS: Final[dict[x509.ObjectIdentifier, str]] = {
     NameOID.COMMON_NAME: "CN",
@@ -54,3 +57,19 @@ def subject_text(certificate: x509.Certificate) -> str:
 def short_name(certificate: x509.Certificate) -> str:
     """A certificate in a sentence: its subject, or its serial number if the subject is empty."""
     return name_text(certificate.subject) or f"serial number {certificate.serial_number:x}"
+
+
+def check_readable(certificate: x509.Certificate) -> x509.Certificate:
+    """The certificate itself, after its lazily parsed basic fields have shown to be well-formed.
+
+    Raises:
+        ValueError: if one is not.
+    """
+    try:
+        for name in (certificate.subject, certificate.issuer):
+            name_text(name)
+        fields = (certificate.not_valid_before_utc, certificate.not_valid_after_utc, certificate.version)
+    except MALFORMED as error:
+        raise ValueError(f"the certificate is malformed: {error}") from error
+    del fields
+    return certificate
