@@ -13,22 +13,14 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from amqp10.errors import AMQPError
-from amqp10.net.tls_names import SUITES_BY_OPENSSL, group_from_openssl
+from amqp10.net.tls_names import group_from_openssl
 from amqp10.net.tls_options import PeerCertificate, TlsInfo, TlsOptions
-from amqp10.net.tls_policy import (
-    SESSION_LIFETIME,
-    Observed,
-    TlsContext,
-    append_key_log,
-    reasons,
-    version_text,
-)
+from amqp10.net.tls_outcome import Circumstances, data_error, handshake_error, negotiated
+from amqp10.net.tls_policy import SESSION_LIFETIME, Observed, TlsContext, append_key_log, reasons
 from amqp10.net.tls_records import RecordLog, describe_stranger
 from amqp10.net.tls_verify import (
     ALERTS,
@@ -53,8 +45,6 @@ _MAX_HOST: Final = 255
 
 # An alert record of OpenSSL's own, encrypted or not, is shorter than this; a client's second flight is longer.
 _LONGEST_ALERT: Final = 48
-
-_VERSIONS: Final[dict[str, str]] = {"TLSv1": "TLS1.0", "TLSv1.1": "TLS1.1", "TLSv1.2": "TLS1.2", "TLSv1.3": "TLS1.3"}
 
 
 class _SavedSession:
@@ -83,7 +73,8 @@ class TlsSession:
         authenticate: is asked once, when the server's certificate was verified and before anything is sent to the
             server, and has the last word. What it raises comes out of :meth:`feed` or :meth:`verify`.
         defer_verification: leave it to the driver to call :meth:`verify` when :attr:`verification_pending` is set,
-            because it may take a while (CRLs are fetched).
+            because it may take a while (CRLs are fetched). Stop reading from the network meanwhile: what is fed is
+            only kept.
 
     Raises:
         AMQPError: 606 and others for settings, see ``TlsContext``; 102 for a host name that cannot be one.
@@ -166,8 +157,9 @@ class TlsSession:
     @property
     def info(self) -> TlsInfo | None:
         """What was negotiated; ``None`` before the handshake is done."""
-        if self._info is None and self.handshake_done:
-            self._info = self._negotiated()
+        if self._info is None and self.handshake_done and self._chain is not None:
+            resumed = not self._seen.certificate_seen
+            self._info = negotiated(self._connection, self._chain, status=self._status, resumed=resumed)
         return self._info
 
     @property
@@ -337,6 +329,11 @@ class TlsSession:
         if self._on_status is not None:
             self._on_status(message)
 
+    def _circumstances(self) -> Circumstances:
+        context = self._context
+        has_certificate = context.options.client_certificate is not None
+        return Circumstances(self._hostname, context.versions, self._verified, has_certificate)
+
     def _check_usable(self) -> None:
         if self._error is not None:
             raise self._error
@@ -382,7 +379,7 @@ class TlsSession:
                 self._closed_by_peer = True
                 self._report("the server closed the TLS session")
         except SSL.Error as error:
-            failure = self._failed(self._broken(error))
+            failure = self._failed(data_error(error, self._connection, self._circumstances()))
             if not pieces:
                 raise failure from error
             # What came before was good; the error comes out of the next call.
@@ -401,7 +398,7 @@ class TlsSession:
             output = b"".join(self._drain())
             if self._verified or not self._seen.certificate_seen or len(output) <= _LONGEST_ALERT:
                 self._send_queue.append(output)
-            raise self._failed(self._handshake_error(error)) from error
+            raise self._failed(handshake_error(error, self._connection, self._circumstances())) from error
         finally:
             self._flush_key_log()
         output_now = self._drain()
@@ -547,100 +544,6 @@ class TlsSession:
                 f"key exchange {info.key_exchange}{resumed}"
             )
 
-    def _negotiated(self) -> TlsInfo | None:
-        chain = self._chain
-        if chain is None:
-            return None
-        connection = self._connection
-        openssl_name = connection.get_cipher_name() or ""
-        suite = SUITES_BY_OPENSSL.get(openssl_name)
-        bits = connection.get_cipher_bits() or 0
-        exchange, strength = self._key_exchange(suite.key_exchange if suite is not None else "", chain)
-        version = connection.get_protocol_version_name() or ""
-        return TlsInfo(
-            version=_VERSIONS.get(version, version),
-            cipher_suite=suite.iana if suite is not None else openssl_name,
-            cipher=suite.cipher if suite is not None else openssl_name,
-            cipher_strength=bits,
-            key_exchange=exchange,
-            key_exchange_strength=strength,
-            server_certificate=chain.leaf.public_bytes(Encoding.PEM),
-            server_chain=tuple(item.public_bytes(Encoding.PEM) for item in chain.presented),
-            subject=name_text(chain.leaf.subject),
-            issuer=name_text(chain.leaf.issuer),
-            status=self._status,
-            resumed=not self._seen.certificate_seen,
-        )
-
-    def _key_exchange(self, method: str, chain: ServerChain) -> tuple[str, int]:
-        if method == "RSA":
-            try:
-                key = chain.leaf.public_key()
-            except (ValueError, UnsupportedAlgorithm):
-                return "RSA", 0
-            return "RSA", key.key_size if isinstance(key, rsa.RSAPublicKey) else 0
-        name = self._connection.get_group_name() or ""
-        group = group_from_openssl(name)
-        if group is not None:
-            return group.label, group.bits
-        return name or method, 0
-
-    # --- errors in words ---
-
-    def _handshake_error(self, error: SSL.Error) -> AMQPError:
-        words = reasons(error).lower()
-        host = self._hostname
-        context = self._context
-        if isinstance(error, SSL.SysCallError):
-            return AMQPError(276, f"TLS handshake with {host} failed: the connection ended")
-        missing = self._missing_client_certificate(words)
-        if missing is not None:
-            return missing
-        if any(text in words for text in ("unsupported protocol", "protocol version", "wrong version number")):
-            why = (
-                f"there is no TLS version that both sides allow; this side allows {version_text(context.versions)} "
-                "(SSLEnabledProtocols)"
-            )
-        elif self._verified and "alert" in words:
-            why = f"the server ended it after seeing the client's side: {words}"
-        elif "handshake failure" in words:
-            why = "the server found no cipher suite, group or signature algorithm that both sides allow"
-        elif "no ciphers available" in words or "no suitable" in words:
-            why = f"the settings leave nothing to offer: {words}"
-        else:
-            why = words
-        return AMQPError(276, f"TLS handshake with {host} failed: {why}")
-
-    def _missing_client_certificate(self, words: str) -> AMQPError | None:
-        """The error for a server that insists on a client certificate when there is none."""
-        if self._context.options.client_certificate is not None:
-            return None
-        asked = "certificate required" in words
-        if not asked and self._verified and ("handshake failure" in words or "bad certificate" in words):
-            # TLS 1.2 has no alert of its own for this; a request for a certificate is remembered by its CA names.
-            asked = bool(self._connection.get_client_ca_list(as_cryptography=True))
-        if not asked:
-            return None
-        return AMQPError(281, f"{self._hostname} requires a client certificate, and none is set (ssl_cert_store)")
-
-    def _broken(self, error: SSL.Error) -> AMQPError:
-        words = reasons(error).lower()
-        if isinstance(error, SSL.SysCallError):
-            words = "the connection ended"
-        missing = self._missing_client_certificate(words)
-        if missing is not None:
-            return missing
-        certificate_alerts = (
-            "alert bad certificate",
-            "alert unknown ca",
-            "alert certificate",
-            "alert unsupported cert",
-        )
-        if self._context.options.client_certificate is not None and any(text in words for text in certificate_alerts):
-            # With TLS 1.3 the server judges the client's certificate after this side has finished.
-            return AMQPError(276, f"{self._hostname} did not accept the client certificate: {words}")
-        return AMQPError(284, f"data from {self._hostname} could not be decrypted: {words}")
-
     # --- resumption ---
 
     def _saved_session(self) -> _SavedSession | None:
@@ -683,8 +586,10 @@ def _host_name(name: str) -> str:
     text = text.removesuffix(".")
     try:
         if not text.isascii():
-            import idna
-
+            try:
+                import idna
+            except ImportError as error:
+                raise AMQPError(102, f"{name!r} needs the package idna, or its ASCII form (xn--...)") from error
             text = idna.encode(text, uts46=True).decode("ascii")
         text.encode("ascii")
     except (UnicodeError, ValueError) as error:
