@@ -25,6 +25,7 @@ from amqp10.net.certstores import (
     load_client_certificate,
     open_store,
 )
+from amqp10.net.tls_options import TlsOptions
 from amqp10.net.x509names import name_text
 from tests.net.pki import Identity, client, issue, root_ca
 from tests.net.stores import (
@@ -499,11 +500,23 @@ def test_subjects_are_written_with_the_common_name_first_and_commas_quoted() -> 
     )
 
 
-def test_entries_compare_by_identity_and_need_no_certificate() -> None:
+def test_opening_a_store_twice_gives_equal_entries() -> None:
+    # The TLS context, and the sessions to resume in it, are kept while the options stay equal.
+    data = pfx(ec_identity(), PASSWORD)
+    first, second = (open_store(data, StoreType.PFX_BLOB, PASSWORD).find("*") for _ in range(2))
+    assert first == second
+    assert hash(first) == hash(second)
+    assert TlsOptions(client_certificate=first) == TlsOptions(client_certificate=second)
+    bare = open_store(ec_identity().pem, StoreType.PUBLIC_KEY_BLOB).find("*")
+    assert bare != first
+    assert first != open_store(pfx(rsa_identity()), StoreType.PFX_BLOB).find("*")
+    assert first != "entry"
+
+
+def test_an_entry_needs_no_certificate() -> None:
     entry = CertificateEntry(certificate=None)
     assert entry.encoded == b""
     assert not entry.has_private_key
-    assert entry != CertificateEntry(certificate=None)
 
 
 def test_xml_and_p7b_of_the_same_identity_agree() -> None:

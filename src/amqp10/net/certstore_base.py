@@ -43,6 +43,8 @@ class StoreError(AMQPError):
 class CertificateEntry:
     """One certificate of a store, or one key for which the store has no certificate.
 
+    Entries are equal if certificate, key and chain are, so that opening a store again gives equal entries.
+
     Attributes:
         certificate: the certificate; ``None`` in stores that hold only keys (SSH, PPK, most XML and JWK).
         private_key: its private key, if the store has it. Never shown in a ``repr``.
@@ -58,6 +60,19 @@ class CertificateEntry:
     subject: str = ""
     label: str = ""
     public_key: PublicKeyTypes | None = field(default=None, repr=False)
+
+    def _identity(self) -> tuple[object, ...]:
+        # Private keys cannot be compared, and need not be: the public key tells which one it is.
+        public = public_bytes(self.public_key) if self.public_key is not None else None
+        return (self.certificate, self.private_key is not None, public, self.chain)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, CertificateEntry):
+            return NotImplemented
+        return self is other or self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
 
     @property
     def has_private_key(self) -> bool:
