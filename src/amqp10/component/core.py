@@ -42,8 +42,10 @@ from amqp10.engine.events import (
     LinkAttached,
     LinkDetached,
     LinkFlow,
+    LinkRequested,
     SessionBegun,
     SessionEnded,
+    SessionRequested,
 )
 from amqp10.errors import AMQPError, AMQPTimeoutError, ProtocolError
 
@@ -281,6 +283,11 @@ class Core:
             link.session.links[link.name] = link
         elif isinstance(event, LinkDetached):
             self._on_detached(event)
+        elif isinstance(event, LinkRequested):
+            # A client only has the links that it asks for.
+            event.link.refuse(ProtocolError("this client accepts no links", condition="amqp:not-implemented"))
+        elif isinstance(event, SessionRequested):
+            event.session.end(ProtocolError("this client accepts no sessions", condition="amqp:not-implemented"))
         elif isinstance(event, SessionBegun):
             self._sessions.add(event.session.context)
         elif isinstance(event, SessionEnded):

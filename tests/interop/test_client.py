@@ -1,0 +1,536 @@
+"""The class AMQP against RabbitMQ 4, the broker of Proton, a rhea container and the embedded broker."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from amqp10 import (
+    AMQP,
+    AMQPError,
+    AMQPMessageInEventParams,
+    AMQPMessageOutcomeEventParams,
+    AuthScheme,
+    MessageState,
+    ReceiveMode,
+    ValueType,
+)
+from amqp10.broker import Broker
+from amqp10.ipworksmq import IPWorksMQError
+from tests.interop.peers import PASSWORD, USER, RabbitMQ, RheaContainer
+
+pytestmark = pytest.mark.interop
+
+COUNT = int(os.environ.get("AMQP10_INTEROP_COUNT", "100000"))
+PATIENCE = 120.0
+"""How long a test works a connection at most, in seconds, before it says that what it waits for does not happen."""
+
+
+class Place:
+    """A broker to talk to, whichever it is."""
+
+    def __init__(self, kind: str, host: str, port: int, user: str, password: str, queue: Callable[[str], str]) -> None:
+        self.kind = kind
+        self.host = host
+        self.port = port
+        self.user = user
+        self.password = password
+        self.queue = queue
+        """Makes sure that a queue exists; gives its address."""
+
+    def connect(self, amqp: AMQP) -> None:
+        amqp.user = self.user
+        amqp.password = self.password
+        amqp.connect_to(self.host, self.port)
+        amqp.create_session("s")
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[Broker]:
+    with Broker(users={USER: PASSWORD}) as broker:
+        yield broker
+
+
+@pytest.fixture(params=["rabbitmq", "embedded", "proton_broker", "rhea_container"])
+def place(request: pytest.FixtureRequest) -> Place:
+    kind: str = request.param
+    peer: Any = request.getfixturevalue(kind)
+    if kind == "rabbitmq":
+        return Place(kind, peer.host, peer.port, peer.user, peer.password, lambda name: str(peer.declare_queue(name)))
+    if kind == "proton_broker":
+        return Place(kind, peer.host, peer.port, "", "", lambda name: name)
+    return Place(kind, peer.host, peer.port, USER, PASSWORD, lambda name: name)
+
+
+@pytest.fixture
+def amqp() -> Iterator[AMQP]:
+    with AMQP() as amqp:
+        amqp.timeout = 30
+        amqp.message_value_type = ValueType.mvtString
+        amqp.message_settled = False
+        yield amqp
+
+
+def work(amqp: AMQP, done: Callable[[], bool], what: str) -> None:
+    """Work the connection until something has happened."""
+    end = time.monotonic() + PATIENCE
+    while not done():
+        assert time.monotonic() < end, f"never happened: {what}"
+        amqp.do_events()
+
+
+def test_every_unsettled_message_goes_there_and_back_once_and_in_order(amqp: AMQP, place: Place) -> None:
+    address = place.queue("bulk")
+    place.connect(amqp)
+    amqp.create_sender_link("s", "out", address)
+    sent_ids: list[str] = []
+    outcomes: list[int] = []
+    amqp.on_message_out = lambda e: sent_ids.append(e.message_id)
+    amqp.on_message_outcome = lambda e: outcomes.append(e.state) if e.direction == 1 else None
+    for i in range(COUNT):
+        amqp.message_id = f"id-{i}"
+        amqp.message_value = f"text {i}"
+        amqp.send_message("out")
+    work(amqp, lambda: len(sent_ids) >= COUNT, "on_message_out for every message")
+    assert amqp.outgoing_message_count == 0
+    assert sorted(sent_ids) == sorted(f"id-{i}" for i in range(COUNT))
+    assert outcomes == [MessageState.Accepted] * COUNT
+
+    received: list[tuple[str, str]] = []
+    amqp.on_message_in = lambda e: received.append((e.message_id, amqp.received_message_value))
+    amqp.create_receiver_link("s", "in", address)
+    work(amqp, lambda: len(received) >= COUNT, "every message received")
+    amqp.do_events()
+    assert received == [(f"id-{i}", f"text {i}") for i in range(COUNT)]
+
+
+@pytest.mark.parametrize(
+    ("value_type", "value"),
+    [
+        (ValueType.mvtString, "Grüße, 世界"),
+        (ValueType.mvtString, "x" * 5_000_000),
+        (ValueType.mvtBinary, "00FF80" * 1000),
+        (ValueType.mvtBinary, "AB" * 5_000_000),
+        (ValueType.mvtInt, "-2147483648"),
+        (ValueType.mvtUlong, "18446744073709551615"),
+        (ValueType.mvtBoolean, "True"),
+        (ValueType.mvtDouble, "1.5"),
+        (ValueType.mvtUuid, "12345678-1234-5678-1234-567812345678"),
+        (ValueType.mvtJson, '{"type": "map", "value": ["k", {"type": "uint", "value": 7}, null, true]}'),
+    ],
+    ids=["text", "5 MB text", "binary", "5 MB binary", "int", "ulong", "boolean", "double", "uuid", "map"],
+)
+def test_value_arrives_as_it_was_sent(amqp: AMQP, place: Place, value_type: ValueType, value: str) -> None:
+    import json
+
+    address = place.queue("values")
+    place.connect(amqp)
+    amqp.create_sender_link("s", "out", address)
+    amqp.message_value_type = value_type
+    amqp.message_value = value
+    amqp.message_subject = "a subject"
+    amqp.message_correlation_id = "c-1"
+    amqp.message_user_id = place.user  # RabbitMQ wants it to be who is logged in
+    amqp.message_content_type = "application/x-test"
+    amqp.send_message("out")
+    work(amqp, lambda: amqp.outgoing_message_count == 0, "the outcome")
+    amqp.receive_mode = ReceiveMode.rmFetch
+    amqp.create_receiver_link("s", "in", address)
+    amqp.fetch_message("in")
+    if value_type is ValueType.mvtJson:
+        # The abbreviated syntax on both sides, white space apart.
+        assert json.loads(amqp.received_message_value) == {
+            "type": "map",
+            "value": ["k", {"type": "uint", "value": 7}, None, True],
+        }
+    else:
+        assert amqp.received_message_value == value
+    assert amqp.received_message_value_type == value_type
+    assert amqp.received_message_subject == "a subject"
+    assert amqp.received_message_correlation_id == "c-1"
+    if value_type is ValueType.mvtBinary:
+        assert amqp.received_message_content_type == "application/x-test"
+
+
+def test_fetch_without_a_message_times_out_and_the_link_works_on(amqp: AMQP, place: Place) -> None:
+    if place.kind == "proton_broker":
+        pytest.xfail("Proton's example broker does not answer a drain")
+    address = place.queue("fetch")
+    place.connect(amqp)
+    amqp.create_sender_link("s", "out", address)
+    amqp.receive_mode = ReceiveMode.rmFetch
+    amqp.create_receiver_link("s", "in", address)
+    amqp.fetch_timeout = 1
+    for round_number in range(2):
+        with pytest.raises(AMQPError) as caught:
+            amqp.fetch_message("in")
+        assert caught.value.code == 201
+        assert amqp.get_link_credit(1) == 0
+        amqp.message_value = f"hello {round_number}"
+        amqp.send_message("out")
+        work(amqp, lambda: amqp.outgoing_message_count == 0, "the outcome")
+        amqp.fetch_message("in")
+        assert amqp.received_message_value == f"hello {round_number}"
+
+
+def test_wrong_password_is_told_as_such(amqp: AMQP, place: Place) -> None:
+    if not place.user:
+        pytest.skip("this peer lets everybody in")
+    amqp.user = place.user
+    amqp.password = "wrong"
+    with pytest.raises(AMQPError) as caught:
+        amqp.connect_to(place.host, place.port)
+    assert caught.value.code == 602
+    assert "wrong" not in str(caught.value)
+    assert "not accepted" in str(caught.value)
+    # The instance is as good as new.
+    place.connect(amqp)
+
+
+# -- outcomes --------------------------------------------------------------------------------------------------------
+
+
+def _send_one(amqp: AMQP, address: str, value: str = "x") -> None:
+    amqp.create_sender_link("s", "out", address)
+    amqp.message_value = value
+    amqp.send_message("out")
+    work(amqp, lambda: amqp.outgoing_message_count == 0, "the outcome")
+
+
+def test_rabbitmq_dead_letters_what_is_rejected(amqp: AMQP, rabbitmq: RabbitMQ) -> None:
+    dead = rabbitmq.declare_queue("dead")
+    address = rabbitmq.declare_queue(
+        "mortal", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+    )
+    amqp.user, amqp.password = rabbitmq.user, rabbitmq.password
+    amqp.connect_to(rabbitmq.host, rabbitmq.port)
+    amqp.create_session("s")
+    _send_one(amqp, address, "doomed")
+
+    def reject(event: AMQPMessageInEventParams) -> None:
+        event.state = MessageState.Rejected
+        amqp.config("RejectErrorCondition=amqp:precondition-failed")
+        amqp.config("RejectErrorDescription=not today")
+
+    amqp.on_message_in = reject
+    amqp.receive_mode = ReceiveMode.rmFetch
+    amqp.create_receiver_link("s", "in", address)
+    amqp.fetch_message("in")
+    amqp.on_message_in = None
+    amqp.create_receiver_link("s", "graveyard", dead)
+    amqp.fetch_message("graveyard")
+    assert amqp.received_message_value == "doomed"
+
+
+def test_rabbitmq_redelivers_what_is_modified_and_counts_it(amqp: AMQP, rabbitmq: RabbitMQ) -> None:
+    address = rabbitmq.declare_queue("again")
+    amqp.user, amqp.password = rabbitmq.user, rabbitmq.password
+    amqp.connect_to(rabbitmq.host, rabbitmq.port)
+    amqp.create_session("s")
+    _send_one(amqp, address)
+    seen: list[int] = []
+
+    def decide(event: AMQPMessageInEventParams) -> None:
+        seen.append(amqp.received_message_delivery_count)
+        if len(seen) == 1:
+            event.state = MessageState.Modified
+            amqp.config("ModifiedDeliveryFailed=True")
+        elif len(seen) == 2:
+            event.state = MessageState.Released
+
+    amqp.on_message_in = decide
+    amqp.create_receiver_link("s", "in", address)
+    work(amqp, lambda: len(seen) == 3, "two redeliveries")
+    assert seen[0] == 0
+    assert seen[1] == 1
+
+
+def test_rabbitmq_releases_what_it_cannot_route(amqp: AMQP, rabbitmq: RabbitMQ) -> None:
+    rabbitmq.declare_exchange("nowhere")
+    amqp.user, amqp.password = rabbitmq.user, rabbitmq.password
+    amqp.connect_to(rabbitmq.host, rabbitmq.port)
+    amqp.create_session("s")
+    states: list[int] = []
+    amqp.on_message_outcome = lambda e: states.append(e.state)
+    _send_one(amqp, "/exchanges/nowhere/key")
+    assert states == [MessageState.Released]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "state"),
+    [("reject/q", MessageState.Rejected), ("release/q", MessageState.Released), ("modify/q", MessageState.Modified)],
+)
+def test_outcome_of_a_sent_message_is_told_with_its_reason(
+    amqp: AMQP, rhea_container: RheaContainer, prefix: str, state: MessageState
+) -> None:
+    amqp.connect_to(rhea_container.host, rhea_container.port)
+    amqp.create_session("s")
+    seen: list[tuple[int, str, str]] = []
+    fired: list[str] = []
+
+    def on_outcome(event: AMQPMessageOutcomeEventParams) -> None:
+        seen.append((event.state, amqp.config("RejectErrorCondition"), amqp.config("ModifiedDeliveryFailed")))
+
+    amqp.on_message_outcome = on_outcome
+    amqp.on_message_out = lambda e: fired.append(e.message_id)
+    amqp.message_id = "m-1"
+    _send_one(amqp, prefix)
+    condition = "amqp:precondition-failed" if state is MessageState.Rejected else ""
+    failed = "True" if state is MessageState.Modified else "False"
+    assert seen == [(state, condition, failed)]
+    assert fired == ["m-1"]
+
+
+# -- things that go wrong --------------------------------------------------------------------------------------------
+
+
+def test_rabbitmq_names_the_queue_that_does_not_exist(amqp: AMQP, rabbitmq: RabbitMQ) -> None:
+    amqp.user, amqp.password = rabbitmq.user, rabbitmq.password
+    amqp.connect_to(rabbitmq.host, rabbitmq.port)
+    amqp.create_session("s")
+    with pytest.raises(AMQPError) as caught:
+        amqp.create_receiver_link("s", "in", "/queues/missing")
+    assert caught.value.code == 600
+    assert caught.value.condition == "amqp:not-found"
+    assert "missing" in caught.value.message
+    assert amqp.link_count == 0
+
+
+def test_refused_attach_leaves_no_link_and_gives_the_reason(amqp: AMQP, rhea_container: RheaContainer) -> None:
+    amqp.connect_to(rhea_container.host, rhea_container.port)
+    amqp.create_session("s")
+    # A name each: rhea takes an attach in the other direction under the same name for the old link.
+    for name, create in (("out", amqp.create_sender_link), ("in", amqp.create_receiver_link)):
+        with pytest.raises(AMQPError) as caught:
+            create("s", name, "refuse/it")
+        assert (caught.value.code, caught.value.condition) == (600, "amqp:not-found")
+        assert amqp.link_count == 0
+    amqp.create_sender_link("s", "out", "welcome")
+
+
+def _send_and_work(amqp: AMQP, link: str) -> None:
+    amqp.send_message(link)
+    work(amqp, lambda: False, "the end of the connection")
+
+
+def test_close_by_the_server_is_raised_by_the_next_call(amqp: AMQP, rhea_container: RheaContainer) -> None:
+    amqp.connect_to(rhea_container.host, rhea_container.port)
+    amqp.create_session("s")
+    ends: list[int] = []
+    amqp.on_disconnected = lambda e: ends.append(e.status_code)
+    amqp.create_sender_link("s", "l", "close-connection/now")
+    amqp.message_value = "x"
+    with pytest.raises(AMQPError) as caught:
+        _send_and_work(amqp, "l")
+    assert (caught.value.code, caught.value.condition) == (600, "amqp:connection:forced")
+    assert ends == [600]
+    assert not amqp.connected
+
+
+def test_dropped_connection_is_1120(amqp: AMQP, rhea_container: RheaContainer) -> None:
+    amqp.connect_to(rhea_container.host, rhea_container.port)
+    amqp.create_session("s")
+    amqp.create_sender_link("s", "l", "drop/now")
+    amqp.message_value = "x"
+    with pytest.raises(AMQPError) as caught:
+        _send_and_work(amqp, "l")
+    assert caught.value.code == 1120
+    assert amqp.outgoing_message_count == 1
+
+
+def test_nothing_is_lost_when_the_broker_is_killed_in_mid_stream(amqp: AMQP, rabbitmq: RabbitMQ) -> None:
+    address = rabbitmq.declare_queue("phoenix")
+    amqp.user, amqp.password = rabbitmq.user, rabbitmq.password
+    amqp.connect_to(rabbitmq.host, rabbitmq.port)
+    amqp.create_session("s")
+    amqp.create_sender_link("s", "out", address)
+    accepted: set[str] = set()
+    amqp.on_message_out = lambda e: accepted.add(e.message_id)
+    sent: set[str] = set()
+    killer = threading.Thread(target=rabbitmq.kill)
+
+    def stream() -> None:
+        for i in range(1_000_000):
+            amqp.message_id = f"id-{i}"
+            amqp.message_value = "x"
+            if i == 3000:
+                killer.start()
+            amqp.send_message("out")
+            sent.add(f"id-{i}")
+
+    with pytest.raises(AMQPError) as caught:
+        stream()
+    ended = time.monotonic()
+    killer.join()
+    assert caught.value.code == 1120
+    assert time.monotonic() - ended < 15, "the caller heard of it long before or after the broker was gone"
+    unsettled = [amqp.get_outgoing_message_id(i) for i in range(amqp.outgoing_message_count)]
+    assert sent - accepted <= set(unsettled)
+    assert not set(unsettled) & accepted
+    rabbitmq.restart()
+    lost = list(unsettled)
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            amqp.connect()
+            amqp.create_session("s")
+            amqp.create_sender_link("s", "out", address)
+            break
+        except AMQPError:
+            assert time.monotonic() < deadline, "the broker did not come back"
+            amqp.disconnect()
+    for name in lost:
+        amqp.message_id = name
+        amqp.send_message("out")
+    work(amqp, lambda: amqp.outgoing_message_count == 0, "the outcomes")
+    received: list[str] = []
+    amqp.on_message_in = lambda e: received.append(e.message_id)
+    amqp.create_receiver_link("s", "in", address)
+    wanted = sent | set(lost)
+    work(amqp, lambda: wanted <= set(received), "every message after the restart")
+    duplicates = len(received) - len(set(received))
+    assert duplicates <= len(lost)
+
+
+class _Listener:
+    """Accepts connections and answers with fixed bytes, or with nothing."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.sock = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.sock.getsockname()[1]
+        self._answer = answer
+        self._accepted: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                sock, _ = self.sock.accept()
+            except OSError:
+                return
+            self._accepted.append(sock)
+            if self._answer:
+                sock.sendall(self._answer)
+
+    def close(self) -> None:
+        self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
+        self._thread.join()
+        for sock in self._accepted:
+            sock.close()
+
+
+@pytest.fixture
+def listener(request: pytest.FixtureRequest) -> Iterator[_Listener]:
+    made = _Listener(request.param)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("listener", [b"AMQP\x00\x00\x09\x01"], indirect=True)
+def test_server_of_another_protocol_version_is_named(amqp: AMQP, listener: _Listener) -> None:
+    with pytest.raises(AMQPError, match="AMQP 0-9-1") as caught:
+        amqp.connect_to("127.0.0.1", listener.port)
+    assert caught.value.code == 600
+
+
+@pytest.mark.parametrize("listener", [b""], indirect=True)
+def test_silent_server_is_given_up_in_time(amqp: AMQP, listener: _Listener) -> None:
+    amqp.timeout = 1
+    start = time.monotonic()
+    with pytest.raises(AMQPError) as caught:
+        amqp.connect_to("127.0.0.1", listener.port)
+    assert caught.value.code == 201
+    assert time.monotonic() - start < 5
+
+
+def test_port_that_nobody_listens_on_is_refused_at_once(amqp: AMQP) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    statuses: list[int] = []
+    amqp.on_connected = lambda e: statuses.append(e.status_code)
+    with pytest.raises(AMQPError) as caught:
+        amqp.connect_to("127.0.0.1", port)
+    assert caught.value.code == 10061
+    assert statuses == [10061]
+
+
+# -- interruption ----------------------------------------------------------------------------------------------------
+
+
+def _interrupt_soon(amqp: AMQP) -> threading.Timer:
+    timer = threading.Timer(0.3, amqp.interrupt)
+    timer.start()
+    return timer
+
+
+@pytest.mark.parametrize("listener", [b""], indirect=True)
+def test_interrupt_ends_connect(amqp: AMQP, listener: _Listener) -> None:
+    timer = _interrupt_soon(amqp)
+    with pytest.raises(AMQPError) as caught:
+        amqp.connect_to("127.0.0.1", listener.port)
+    timer.join()
+    assert caught.value.code == 10004
+
+
+def test_interrupt_ends_fetch_and_sending_and_the_connection_stays_usable(amqp: AMQP, embedded: Broker) -> None:
+    amqp.user, amqp.password = USER, PASSWORD
+    amqp.connect_to(embedded.host, embedded.port)
+    amqp.create_session("s")
+    amqp.receive_mode = ReceiveMode.rmFetch
+    amqp.create_receiver_link("s", "in", "interrupted")
+    amqp.fetch_timeout = 0
+    timer = _interrupt_soon(amqp)
+    with pytest.raises(AMQPError) as caught:
+        amqp.fetch_message("in")
+    timer.join()
+    assert caught.value.code == 10004
+    _send_one(amqp, "interrupted", "still here")
+    amqp.fetch_message("in")
+    assert amqp.received_message_value == "still here"
+
+
+# -- the reference's names -------------------------------------------------------------------------------------------
+
+
+def test_program_written_with_getters_and_setters_runs(rabbitmq: RabbitMQ) -> None:
+    from amqp10 import ipworksmq
+
+    address = rabbitmq.declare_queue("getters")
+    client = ipworksmq.AMQP()
+    client.set_auth_scheme(AuthScheme.smSASLPlain)
+    client.set_user(rabbitmq.user)
+    client.set_password(rabbitmq.password)
+    client.set_container_id("reference-program")
+    client.set_remote_host(rabbitmq.host)
+    client.set_remote_port(rabbitmq.port)
+    client.set_connected(True)
+    assert client.get_connected()
+    client.create_session("session")
+    client.create_sender_link("session", "sender", address)
+    client.reset_message()
+    client.set_message_id("1")
+    client.set_message_value("Hello, world!")
+    client.set_message_value_type(17)
+    client.set_message_settled(False)
+    client.send_message("sender")
+    work(client, lambda: client.get_outgoing_message_count() == 0, "the outcome")
+    client.set_receive_mode(1)
+    client.create_receiver_link("session", "receiver", address)
+    client.fetch_message("receiver")
+    assert client.get_received_message_value() == "Hello, world!"
+    assert client.get_received_message_value_type() == 17
+    assert [client.get_link_name(i) for i in range(client.get_link_count())] == ["sender", "receiver"]
+    with pytest.raises(IPWorksMQError):
+        client.get_link_name(2)
+    client.close_link("receiver")
+    client.close_session("session")
+    client.set_connected(False)
+    assert not client.connected
