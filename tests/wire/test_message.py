@@ -110,6 +110,11 @@ VALUE = b"\x00\x53\x77\x40"
 MALFORMED = {
     "no section": b"\x40",
     "unknown section": b"\x00\x53\x10\x45",
+    "section described by a list": b"\x00\x45\x40" + VALUE,
+    "section described by a map": b"\x00\xc1\x01\x00\x40" + VALUE,
+    "section described by a described value": b"\x00\x00\x53\x01\x40\x40" + VALUE,
+    "section described by null": b"\x00\x40\x40" + VALUE,
+    "descriptors without an end": b"\x00\x53\x77" + b"\x00" * 100_000,
     "body before properties": VALUE + Properties(message_id="a").encode(),
     "section twice": Header().encode() + Header().encode() + VALUE,
     "value twice": VALUE + VALUE,

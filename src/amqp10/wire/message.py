@@ -348,7 +348,11 @@ def _scan(buf: bytes) -> dict[int, list[tuple[int, int, int]]]:
             pos += 3
         else:
             descriptor, pos = decode_value(buf, pos + 1)
-            code = SECTION_NAMES.get(descriptor, -1) if isinstance(descriptor, str) else descriptor
+            # Any value can be a descriptor, those that cannot be hashed included.
+            if isinstance(descriptor, str):
+                code = SECTION_NAMES.get(descriptor, -1)
+            else:
+                code = descriptor if isinstance(descriptor, int) else -1
         if code not in _NAMES:
             raise DecodeError(f"no message section has the descriptor at offset {start}")
         value = pos
