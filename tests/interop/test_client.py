@@ -345,7 +345,9 @@ def test_dropped_connection_is_1120(amqp: AMQP, rhea_container: RheaContainer) -
 
 
 def test_nothing_is_lost_when_the_broker_is_killed_in_mid_stream(amqp: AMQP, rabbitmq: RabbitMQ) -> None:
-    address = rabbitmq.declare_queue("phoenix")
+    # A classic queue with durable messages: what it has confirmed is on the disk.
+    address = rabbitmq.declare_queue("phoenix", type="classic")
+    amqp.message_durable = True
     amqp.user, amqp.password = rabbitmq.user, rabbitmq.password
     amqp.connect_to(rabbitmq.host, rabbitmq.port)
     amqp.create_session("s")

@@ -1,0 +1,403 @@
+"""Both ends of the engine joined in memory: life cycles, transfers, flow control, outcomes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from amqp10.engine import (
+    AnonymousMechanism,
+    ConnectionClosed,
+    ConnectionFailed,
+    ConnectionOpened,
+    ConnectionState,
+    DeliveriesUpdated,
+    DeliveryAborted,
+    IncomingDelivery,
+    LinkDetached,
+    LinkRequested,
+    PlainMechanism,
+    ReceiverLink,
+    SaslClient,
+    SaslServer,
+    SenderLink,
+    SessionEnded,
+)
+from amqp10.errors import AuthenticationError, LimitError, ProtocolError
+from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Source, Target
+from tests.engine.harness import Pair
+
+NEAR_WRAP = {"initial_outgoing_id": 0xFFFFFFFA, "initial_delivery_count": 0xFFFFFFFB}
+
+
+def deliveries(events: list[Any]) -> list[IncomingDelivery]:
+    return [event for event in events if isinstance(event, IncomingDelivery)]
+
+
+@pytest.mark.parametrize("chunk", [0, 1, 7])
+@pytest.mark.parametrize("sasl", ["none", "anonymous", "plain"])
+def test_connection_opens_and_closes_however_the_bytes_are_cut(chunk: int, sasl: str) -> None:
+    client: dict[str, Any] = {}
+    server: dict[str, Any] = {}
+    if sasl != "none":
+        mechanism = AnonymousMechanism() if sasl == "anonymous" else PlainMechanism("u", "p")
+        client["sasl"] = SaslClient([mechanism])
+        server["sasl"] = SaslServer(users={"u": "p"})
+    pair = Pair(chunk=chunk, client=client, server=server)
+    pair.step()
+    assert isinstance(pair.take()[0], ConnectionOpened)
+    assert isinstance(pair.take(server=True)[0], ConnectionOpened)
+    pair.client.close()
+    pair.step()
+    assert pair.take() == [ConnectionClosed(None, by_peer=False)]
+    assert pair.take(server=True) == [ConnectionClosed(None, by_peer=True)]
+    assert pair.client.state is pair.server.state is ConnectionState.END
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "users", "words"),
+    [
+        (PlainMechanism("u", "wrong"), {"u": "p"}, "not accepted"),
+        (PlainMechanism("nobody", "p"), {"u": "p"}, "not accepted"),
+        (PlainMechanism("u", "p"), {}, "does not offer SASL PLAIN; it offers: ANONYMOUS"),
+    ],
+)
+def test_authentication_that_fails_says_why(mechanism: PlainMechanism, users: dict[str, str], words: str) -> None:
+    pair = Pair(client={"sasl": SaslClient([mechanism])}, server={"sasl": SaslServer(users=users)})
+    pair.step()
+    (event,) = pair.take()
+    assert isinstance(event, ConnectionFailed)
+    assert isinstance(event.error, AuthenticationError)
+    assert words in event.error.message
+
+
+def test_simultaneous_close_and_detach_and_end_come_to_rest() -> None:
+    pair = Pair()
+    mine, theirs = pair.session()
+    out, incoming = pair.sender(mine)
+    out.detach()
+    incoming.detach()
+    pair.step()
+    assert mine.links == {}
+    assert theirs.links == {}
+    mine.end()
+    theirs.end()
+    pair.step()
+    assert not pair.client.sessions
+    assert not pair.server.sessions
+    pair.client.close()
+    pair.server.close()
+    pair.step()
+    assert pair.client.finished
+    assert pair.server.finished
+
+
+def test_lowest_free_channel_and_handle_are_used_again() -> None:
+    pair = Pair()
+    sessions = [pair.session()[0] for _ in range(3)]
+    assert [session.channel for session in sessions] == [0, 1, 2]
+    sessions[1].end()
+    pair.step()
+    pair.take(server=True)
+    again, _ = pair.session()
+    assert again.channel == 1
+    links = [pair.sender(again, name)[0] for name in "abc"]
+    links[0].detach()
+    pair.step()
+    pair.take(server=True)
+    assert pair.sender(again, "d")[0].handle == 0
+
+
+def test_limits_of_the_peer_are_kept() -> None:
+    pair = Pair(server={"channel_max": 1})
+    pair.session()
+    pair.session()
+    with pytest.raises(LimitError):
+        pair.client.begin()
+    session, _ = Pair().session(handle_max=0)
+    session.attach_sender("a", source=Source(), target=Target())
+    with pytest.raises(LimitError):
+        session.attach_sender("b", source=Source(), target=Target())
+
+
+def test_refused_link_tells_the_reason_and_leaves_nothing() -> None:
+    pair = Pair()
+    mine, theirs = pair.session()
+    link = mine.attach_sender("l", source=Source(), target=Target(address="nowhere"))
+    pair.step()
+    request = next(e for e in pair.take(server=True) if isinstance(e, LinkRequested))
+    request.link.refuse(ProtocolError("no such node", condition="amqp:not-found"))
+    pair.step()
+    (event,) = [e for e in pair.take() if isinstance(e, LinkDetached)]
+    assert event.refused
+    assert event.error is not None
+    assert event.error.condition == "amqp:not-found"
+    assert "no such node" in event.error.message
+    assert link.detached
+    assert mine.links == {}
+    assert theirs.links == {}
+
+
+def test_begin_and_attach_may_follow_without_waiting() -> None:
+    pair = Pair()
+    pair.step()
+    session = pair.client.begin()
+    session.attach_sender("l", source=Source(), target=Target(address="q"))
+    pair.step()
+    kinds = [type(event).__name__ for event in pair.take(server=True)]
+    assert kinds[-2:] == ["SessionRequested", "LinkRequested"]
+
+
+@pytest.mark.parametrize("chunk", [0, 1, 100])
+@pytest.mark.parametrize("frame", [512, 4096, 0xFFFFFFFF])
+@pytest.mark.parametrize("size", [0, 1, 400, 5000])
+def test_message_of_any_size_arrives_whole_through_frames_of_any_size(chunk: int, frame: int, size: int) -> None:
+    pair = Pair(chunk=chunk, client=NEAR_WRAP, server={"max_frame_size": frame, **NEAR_WRAP})
+    mine, theirs = pair.session()
+    out, _ = pair.sender(mine)
+    payload = bytes(i % 251 for i in range(size))
+    sent = [out.send(payload) for _ in range(12)]
+    pair.step()
+    arrived = deliveries(pair.take(server=True))
+    assert [delivery.payload for delivery in arrived] == [payload] * 12
+    for delivery in arrived:
+        delivery.settle(ACCEPTED)
+    pair.step()
+    updates = [e for e in pair.take() if isinstance(e, DeliveriesUpdated)]
+    assert [d for update in updates for d in update.deliveries] == sent
+    assert len(updates) == 1, "consecutive deliveries with one outcome travel in one disposition"
+    assert not mine.outgoing_unsettled
+    assert not theirs.incoming_unsettled
+
+
+def test_session_window_holds_a_message_back_and_lets_it_go_on() -> None:
+    pair = Pair(server={"max_frame_size": 512})
+    mine, theirs = pair.session()
+    theirs.incoming_window = 4
+    theirs.send_flow()
+    out, incoming = pair.sender(mine)
+    delivery = out.send(b"x" * 5000)
+    pair.client.data_to_send(pair.now)
+    assert 0 < delivery.sent < 5000
+    assert not delivery.complete
+    # The rest goes as the window opens; the harness carries the flows.
+    pair = Pair(server={"max_frame_size": 512})
+    mine, theirs = pair.session()
+    theirs.incoming_window = 4
+    theirs.send_flow()
+    out, incoming = pair.sender(mine)
+    delivery = out.send(b"x" * 5000)
+    pair.step()
+    assert delivery.complete
+    assert [d.size for d in deliveries(pair.take(server=True))] == [5000]
+    assert incoming.partial is None
+
+
+def test_large_messages_of_several_links_take_turns() -> None:
+    pair = Pair(server={"max_frame_size": 512})
+    mine, theirs = pair.session()
+    a, _ = pair.sender(mine, "a")
+    b, _ = pair.sender(mine, "b")
+    mine.remote_incoming_window = 0
+    first = a.send(b"a" * 3000)
+    second = b.send(b"b" * 3000)
+    theirs.send_flow()
+    pair.step()
+    arrived = deliveries(pair.take(server=True))
+    assert sorted(d.payload[:1] for d in arrived) == [b"a", b"b"]
+    assert {first.delivery_id, second.delivery_id} == {0, 1}
+
+
+def test_aborted_delivery_is_discarded_and_the_link_goes_on() -> None:
+    pair = Pair(server={"max_frame_size": 512})
+    mine, theirs = pair.session()
+    theirs.incoming_window = 3
+    theirs.send_flow()
+    out, _ = pair.sender(mine)
+    delivery = out.send(b"x" * 5000)
+    assert not delivery.complete
+    delivery.abort()
+    out.send(b"next")
+    pair.step()
+    events = pair.take(server=True)
+    assert [e.delivery.delivery_id for e in events if isinstance(e, DeliveryAborted)] == [0]
+    assert [d.payload for d in deliveries(events)] == [b"next"]
+    assert not theirs.incoming_unsettled or list(theirs.incoming_unsettled) == [1]
+
+
+def test_drain_gives_the_credit_back() -> None:
+    pair = Pair(client=NEAR_WRAP)
+    mine, _ = pair.session()
+    out, incoming = pair.sender(mine, credit=5)
+    out.send(b"one")
+    incoming.flow(4, drain=True)
+    pair.step()
+    assert out.drain
+    out.drained()
+    pair.step()
+    assert (out.credit, incoming.credit, incoming.drain) == (0, 0, False)
+    assert out.delivery_count == incoming.delivery_count
+    with pytest.raises(ProtocolError):
+        out.send(b"two")
+
+
+def test_message_beyond_the_peers_limit_is_refused_before_anything_is_sent() -> None:
+    pair = Pair()
+    mine, _ = pair.session()
+    out, _ = pair.sender(mine, max_message_size=100)
+    with pytest.raises(ProtocolError) as caught:
+        out.send(b"x" * 101)
+    assert caught.value.condition == "amqp:link:message-size-exceeded"
+    assert pair.client.data_to_send(pair.now) == []
+    out.send(b"x" * 100)
+
+
+def test_heartbeats_keep_a_quiet_connection_and_silence_ends_it() -> None:
+    pair = Pair(client={"idle_timeout": 10}, server={"idle_timeout": 10})
+    pair.step()
+    pair.take()
+    assert pair.client.next_deadline() == pair.now + 2.5
+    for _ in range(20):
+        pair.now += 2.5
+        assert pair.client.tick(pair.now) == []
+        assert pair.server.tick(pair.now) == []
+        pair.step()
+    pair.now += 10
+    (event,) = pair.client.tick(pair.now)
+    assert isinstance(event, ConnectionFailed)
+    assert event.error.code == 201
+
+
+def test_session_end_with_an_error_reaches_the_other_side() -> None:
+    pair = Pair()
+    mine, theirs = pair.session()
+    pair.sender(mine)
+    theirs.end(ProtocolError("enough", condition="amqp:resource-limit-exceeded"))
+    pair.step()
+    (event,) = [e for e in pair.take() if isinstance(e, SessionEnded)]
+    assert event.by_peer
+    assert event.error is not None
+    assert event.error.condition == "amqp:resource-limit-exceeded"
+    assert mine.links == {}
+    assert not pair.server.sessions
+
+
+@given(st.lists(st.integers(0, 3000), min_size=1, max_size=30), st.integers(0, 300), st.sampled_from([512, 700, 65536]))
+@settings(deadline=None)
+def test_fast_and_general_decoding_agree(sizes: list[int], chunk: int, frame: int) -> None:
+    results = []
+    for traced in (False, True):
+        pair = Pair(chunk=chunk, server={"max_frame_size": frame})
+        mine, _ = pair.session()
+        out, incoming = pair.sender(mine, credit=1000)
+        if traced:
+            # A trace makes the engine decode every frame the general way.
+            pair.server.trace = lambda *_: None
+            pair.client.trace = lambda *_: None
+        for i, size in enumerate(sizes):
+            out.send(bytes(size), settled=i % 3 == 0)
+        pair.step()
+        arrived = deliveries(pair.take(server=True))
+        for delivery in arrived:
+            delivery.settle(ACCEPTED)
+        pair.step()
+        updated = [d.delivery_id for e in pair.take() if isinstance(e, DeliveriesUpdated) for d in e.deliveries]
+        seen = [(d.delivery_id, d.tag, d.payload, d.remote_settled, d.message_format) for d in arrived]
+        results.append((seen, updated, incoming.credit, incoming.delivery_count, mine.next_outgoing_id))
+    assert results[0] == results[1]
+
+
+class Traffic(RuleBasedStateMachine):
+    """Random legal traffic: nothing lost or doubled, order kept, and no fault: credit and windows are never overrun."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pair = Pair(chunk=13, client=NEAR_WRAP, server={"max_frame_size": 512, **NEAR_WRAP})
+        self.mine, self.theirs = self.pair.session()
+        self.theirs.incoming_window = 5
+        self.theirs.send_flow()
+        self.links: dict[str, tuple[SenderLink, ReceiverLink]] = {}
+        self.sent: dict[str, list[bytes]] = {}
+        self.got: dict[str, list[bytes]] = {}
+        self.open: list[IncomingDelivery] = []
+        self.settled: dict[int, str] = {}
+        self.count = 0
+
+    @precondition(lambda self: len(self.links) < 3)
+    @rule()
+    def attach(self) -> None:
+        name = f"link-{len(self.links)}"
+        self.links[name] = self.pair.sender(self.mine, name, credit=2)
+        self.sent[name] = []
+        self.got[name] = []
+
+    @precondition(lambda self: self.links)
+    @rule(data=st.data(), size=st.integers(0, 2500), settled=st.booleans())
+    def send(self, data: st.DataObject, size: int, settled: bool) -> None:
+        name = data.draw(st.sampled_from(sorted(self.links)))
+        link = self.links[name][0]
+        if link.credit > 0:
+            self.count += 1
+            payload = b"%d:" % self.count + bytes(size)
+            self.sent[name].append(payload)
+            link.send(payload, settled=settled)
+        else:
+            with pytest.raises(ProtocolError):
+                link.send(b"")
+
+    @precondition(lambda self: self.links)
+    @rule(data=st.data(), credit=st.integers(1, 6), drain=st.booleans())
+    def flow(self, data: st.DataObject, credit: int, drain: bool) -> None:
+        name = data.draw(st.sampled_from(sorted(self.links)))
+        self.links[name][1].flow(credit, drain=drain)
+        self.pump()
+        self.links[name][0].drained()
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data(), state=st.sampled_from([ACCEPTED, RELEASED, Modified(delivery_failed=True)]))
+    def settle(self, data: st.DataObject, state: Any) -> None:
+        index = data.draw(st.integers(0, len(self.open) - 1))
+        self.open.pop(index).settle(state)
+
+    @rule()
+    def pump(self) -> None:
+        self.pair.step()
+        for event in self.pair.take(server=True):
+            if isinstance(event, IncomingDelivery):
+                self.got[event.link.name].append(event.payload)
+                if not event.settled:
+                    self.open.append(event)
+            else:
+                assert not isinstance(event, (ConnectionFailed, SessionEnded, LinkDetached)), event
+        for event in self.pair.take():
+            assert not isinstance(event, (ConnectionFailed, SessionEnded, LinkDetached)), event
+            if isinstance(event, DeliveriesUpdated):
+                for delivery in event.deliveries:
+                    assert delivery.delivery_id not in self.settled, "an outcome was reported twice"
+                    self.settled[delivery.delivery_id] = type(event.state).__name__
+
+    @invariant()
+    def order_is_kept_and_nothing_is_doubled(self) -> None:
+        for name, got in self.got.items():
+            assert got == self.sent[name][: len(got)]
+
+    def teardown(self) -> None:
+        for name in self.links:
+            self.links[name][1].flow(6)
+        self.pump()
+        for name, sent in self.sent.items():
+            assert self.got[name] == sent, "a message was lost"
+        for delivery in list(self.open):
+            delivery.settle(ACCEPTED)
+        self.open.clear()
+        self.pump()
+        assert not self.mine.outgoing_unsettled
+        assert not self.theirs.incoming_unsettled
+
+
+TestTraffic = Traffic.TestCase
+TestTraffic.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
