@@ -1,0 +1,86 @@
+"""The amqp10 command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from amqp10 import AMQP
+from amqp10.broker import Broker
+from amqp10.cli import commands, parse_url
+
+
+def test_demo_runs_on_its_own_broker_and_shows_a_table() -> None:
+    result = CliRunner().invoke(commands, ["demo", "--count", "400", "--size", "10"])
+    assert result.exit_code == 0, result.output
+    assert "400 accepted" in result.output
+    assert "p50" in result.output
+
+
+def test_demo_runs_on_a_broker_that_is_named() -> None:
+    with Broker(users={"me": "s:cret"}) as broker:
+        url = f"amqp://me:s%3Acret@{broker.host}:{broker.port}/there"
+        result = CliRunner().invoke(commands, ["demo", "--url", url, "--count", "20"])
+        assert result.exit_code == 0, result.output
+        assert broker.queues() == ["there"]
+        assert "s:cret" not in result.output
+
+
+def test_error_is_one_line_and_exit_status_1() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "amqp10", "demo", "--url", f"amqp://u:secret@127.0.0.1:{port}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "10061" in done.stderr
+    assert "secret" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("url", ["http://x", "amqp://", "amqp://h:99999", "nonsense"])
+def test_url_that_is_none_is_explained(url: str) -> None:
+    result = CliRunner().invoke(commands, ["demo", "--url", url])
+    assert result.exit_code == 2
+    assert "--url" in result.output
+
+
+def test_url_is_taken_apart() -> None:
+    target = parse_url("amqps://a%40b:p%2Fw@host/queues/x%20y")
+    assert (target.host, target.port, target.address) == ("host", 5671, "/queues/x%20y")
+    assert (target.user, target.password, target.tls) == ("a@b", "p/w", True)
+    assert "p/w" not in repr(target)
+
+
+def test_broker_runs_until_it_is_told_to_stop() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "amqp10", "broker", "--port", "0", "--user", "u:p"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        port = int(line.rsplit(":", 1)[1])
+        with AMQP() as amqp:
+            amqp.user, amqp.password = "u", "p"
+            amqp.connect_to("127.0.0.1", port)
+        process.send_signal(signal.SIGTERM)
+        rest, _ = process.communicate(timeout=20)
+        assert process.returncode == 0
+        assert "stopped" in rest
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
