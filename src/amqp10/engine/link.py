@@ -471,7 +471,7 @@ class SenderLink(LinkEndpoint):
 
         With deliveries still waiting for the session window, the answer follows the last of them.
         """
-        if not self.drain:
+        if not self.drain or not self.attached or not self.session.can_send:
             return
         if self.pending:
             self._drain_pending = True
