@@ -26,7 +26,7 @@ usage: python3 run.py COMMAND [ARGUMENT ...]
 
 
 def main(arguments: list[str]) -> int:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - whoever runs this may have an older one
         print(f"amqp10 needs Python 3.11 or newer; this is {sys.version.split()[0]}", file=sys.stderr)
         return 1
     if not arguments or arguments[0] not in ("demo", "test", "check", "broker"):

@@ -112,7 +112,7 @@ values = st.recursive(scalars, _compounds, max_leaves=12)
 
 
 def exact(value: Any) -> Any:
-    """A form of a value in which ``==`` means the same AMQP value of the same type: types told apart, floats by bits."""
+    """A form of a value in which ``==`` means the same AMQP value of the same type; floats are compared by bits."""
     kind = type(value)
     if isinstance(value, float):
         return kind, struct.pack(">d", value)

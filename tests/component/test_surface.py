@@ -1,4 +1,4 @@
-"""The class AMQP against the documented surface: every property, method, event, setting and code, on the live object."""
+"""The class AMQP against the documented surface: every property, method, event, setting and code, on a live one."""
 
 from __future__ import annotations
 

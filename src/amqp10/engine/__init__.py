@@ -1,8 +1,8 @@
 """The AMQP 1.0 protocol without I/O: bytes and the time go in, events and bytes come out.
 
-Open ``connection.py`` for the byte stream, the opening handshake and heartbeats, ``session.py`` for channels and windows,
-``link.py`` for credit and message transfer, ``delivery.py`` for what is in flight, ``sasl.py`` for authentication,
-``states.py`` for every legal state change and ``events.py`` for what the engine reports.
+Open ``connection.py`` for the byte stream, the opening handshake and heartbeats, ``session.py`` for channels and
+windows, ``link.py`` for credit and message transfer, ``delivery.py`` for what is in flight, ``sasl.py`` for
+authentication, ``states.py`` for every legal state change and ``events.py`` for what the engine reports.
 """
 
 from amqp10.engine.connection import Connection

@@ -1,8 +1,8 @@
 """The connection: protocol headers, SASL, open and close, frames to sessions and back, heartbeats.
 
 Transport, "connections" and "version negotiation"; security, "sasl". The engine does no I/O: feed it what arrived with
-:meth:`Connection.receive_data`, write out what :meth:`Connection.data_to_send` returns, call :meth:`Connection.tick` when
-:meth:`Connection.next_deadline` has come.
+:meth:`Connection.receive_data`, write out what :meth:`Connection.data_to_send` returns, and call
+:meth:`Connection.tick` when :meth:`Connection.next_deadline` has come.
 """
 
 from __future__ import annotations
@@ -363,7 +363,7 @@ class Connection:
         return output
 
     def send_heartbeat(self, now: float) -> None:
-        """Queue an empty frame if the peer is about to hear nothing for too long; for when nobody calls :meth:`tick`."""
+        """Queue an empty frame if the peer is about to hear nothing for too long; for callers without :meth:`tick`."""
         if self.remote_idle_timeout > 0 and self.can_send and now - self._last_sent >= self.remote_idle_timeout / 2:
             if self.trace is not None:
                 self.trace(True, 0, None, 0)
@@ -431,7 +431,7 @@ class Connection:
         return events
 
     def _consume(self, data: bytes, events: list[Event]) -> int:
-        """Handle everything that is whole in ``data``; return how far that reaches. Sets how much is needed to go on."""
+        """Handle all that is whole in ``data``; return how far that reaches. Sets how much is needed to go on."""
         pos = 0
         end = len(data)
         incoming = self._incoming
@@ -498,7 +498,7 @@ class Connection:
                 return end
 
     def _fast_disposition(self, session: Session, buf: bytes, pos: int, stop: int, events: list[Event]) -> bool:
-        """Read the shapes of "accepted and settled" that receivers send all the time; False leaves it to the decoder."""
+        """Read the usual shapes of "accepted and settled"; False leaves the frame to the general decoder."""
         if buf[pos] != 0xC0 or buf[pos + 3] != 0x41 or not 5 <= buf[pos + 2] <= 6:
             return False
         count = buf[pos + 2]
@@ -596,7 +596,7 @@ class Connection:
         if size < MIN_MAX_FRAME_SIZE:
             raise ConnectionFault.broken_rule(
                 "amqp:invalid-field",
-                f"the peer's max-frame-size of {size} is below the {MIN_MAX_FRAME_SIZE} octets that everyone must accept",
+                f"the peer's max-frame-size of {size} is below the {MIN_MAX_FRAME_SIZE} that everyone must accept",
             )
         self.remote_open = performative
         self.remote_max_frame_size = size

@@ -58,7 +58,7 @@ class OutgoingDelivery:
 
     @property
     def tag(self) -> bytes:
-        """The delivery tag: the delivery id in network order, unique on the link while 2**32 deliveries are not in flight."""
+        """The delivery tag: the delivery id in network order."""
         return self.delivery_id.to_bytes(4, "big")
 
     @property
@@ -81,7 +81,7 @@ class OutgoingDelivery:
             session.queue_disposition(False, self.delivery_id, state or self.remote_state, True)
 
     def abort(self) -> None:
-        """Give up a delivery that is only partly sent: the receiver discards what it has (transport, "transferring large messages").
+        """Give up a delivery that is only partly sent (transport, "transferring large messages"): the receiver discards it.
 
         Raises:
             ProtocolError: the delivery has been sent completely.
@@ -142,7 +142,7 @@ class IncomingDelivery:
         parts = self._parts
         if parts is not None:
             self._payload = b"".join(parts)
-            # While more is to come the parts stay, so that looking at a growing delivery does not join it again and again.
+            # While more is to come they stay parts, so that looking at a growing delivery does not join it each time.
             self._parts = [self._payload] if self.partial else None
         return self._payload
 

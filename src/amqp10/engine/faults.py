@@ -1,7 +1,7 @@
 """How the engine stops at a broken rule: exceptions that name the scope the specification wants ended.
 
-They never leave the engine: ``Connection.receive_data`` answers with the close, end or detach that carries the condition
-and reports the event. They are raised only when a peer misbehaves, never on the way of a good frame.
+They never leave the engine: ``Connection.receive_data`` answers with the close, end or detach that carries the
+condition and reports the event. They are raised only when a peer misbehaves, never on the way of a good frame.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["ConnectionFault", "LinkFault", "SessionFault", "remote_error"]
 
 
-class ConnectionFault(Exception):
+class ConnectionFault(Exception):  # noqa: N818 - never leaves the engine
     """The connection must be closed with this error."""
 
     def __init__(self, error: AMQPError) -> None:
@@ -37,7 +37,7 @@ class ConnectionFault(Exception):
         return cls(MalformedFrameError(message))
 
 
-class SessionFault(Exception):
+class SessionFault(Exception):  # noqa: N818 - never leaves the engine
     """The session must be ended with this error (transport, "session errors")."""
 
     def __init__(self, session: Session, condition: str, message: str) -> None:
@@ -46,7 +46,7 @@ class SessionFault(Exception):
         self.error = ProtocolError(message, condition=condition)
 
 
-class LinkFault(Exception):
+class LinkFault(Exception):  # noqa: N818 - never leaves the engine
     """The link must be detached with this error (transport, "link errors")."""
 
     def __init__(self, link: LinkEndpoint, condition: str, message: str) -> None:

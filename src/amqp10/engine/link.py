@@ -1,7 +1,7 @@
 """Link endpoints: attach and detach, credit, drain, and the transfer of messages (transport, "links").
 
-A sender's hot path is :meth:`SenderLink.send`: a message that fits one frame is written from a template in which only the
-size and the delivery id change. A receiver's is ``Session.receive_transfer``.
+A sender's hot path is :meth:`SenderLink.send`: a message that fits one frame is written from a template in which only
+the size and the delivery id change. A receiver's is ``Session.receive_transfer``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from amqp10.wire.performatives import Attach, Detach, Error, Flow, ReceiverSettl
 
 if TYPE_CHECKING:
     from amqp10.engine.session import Session
-    from amqp10.wire.messaging import Coordinator, DeliveryState, Source, Target
+    from amqp10.wire.messaging import Coordinator, Source, Target
 
 __all__ = ["LinkEndpoint", "ReceiverLink", "SenderLink"]
 
@@ -170,7 +170,8 @@ class LinkEndpoint:
             self._resolve_limit()
         if not self.local_request:
             return True
-        # The sender decides about the source, the receiver about the target (transport, "establishing or resuming a link").
+        # The sender decides about the source, the receiver about the target (transport, "establishing or resuming a
+        # link").
         if self.is_receiver:
             self.refusing = attach.source is None and self.source is not None
             if attach.source is not None:

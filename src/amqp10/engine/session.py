@@ -202,7 +202,7 @@ class Session:
         return SessionBegun(self) if self.local_request else SessionRequested(self)
 
     def end(self, error: AMQPError | None = None) -> None:
-        """Queue an end. Does nothing when one has been sent already; a session that the peer began is answered first."""
+        """Queue an end. Does nothing when one has been sent; a session that the peer began is answered first."""
         if self.state is SessionState.BEGIN_RCVD:
             self.send_begin()
         if self.state not in (SessionState.MAPPED, SessionState.END_RCVD):
@@ -434,7 +434,7 @@ class Session:
         backlog = self.backlog
         while backlog and self.remote_incoming_window > 0 and self.can_send:
             link = backlog[0]
-            # A lone link needs no turns; several take one frame each, so that a large message does not hold up the rest.
+            # A lone link needs no turns; several take one frame each: a large message does not hold up the rest.
             link.send_frames(self.remote_incoming_window if len(backlog) == 1 else 1)
             if not link.pending:
                 backlog.popleft()
@@ -464,7 +464,7 @@ class Session:
         self.send(flow)
 
     def queue_disposition(self, receiver: bool, delivery_id: int, state: DeliveryState | None, settled: bool) -> None:
-        """Report a state for a delivery. Neighbours that share a state travel in one range (transport, "disposition")."""
+        """Report a state for a delivery. Neighbours that share one travel in a range (transport, "disposition")."""
         pending = self._disposition
         if pending is not None:
             if (

@@ -1,9 +1,9 @@
 """Every state machine of the engine, as enumerations and transition tables.
 
 A transition that is not in a table is illegal; the engine turns it into the fault that the specification asks for.
-Connection and session tables follow the diagrams of transport, "connection states" and "session states", and are the same
-for both roles. Links have no diagram in the specification: theirs is the product of "attach sent or received" and
-"detach sent or received", drawn from transport, "establishing or resuming a link" and "closing a link".
+Connection and session tables follow the diagrams of transport, "connection states" and "session states", and are the
+same for both roles. Links have no diagram in the specification: theirs is the product of "attach sent or received"
+and "detach sent or received", drawn from transport, "establishing or resuming a link" and "closing a link".
 """
 
 from __future__ import annotations
