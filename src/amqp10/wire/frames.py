@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from struct import Struct
-from typing import Final
+from struct import error as struct_error
+from typing import Final, TypeAlias, get_args
 
 from amqp10.codec.composite import Composite, decode_composite
-from amqp10.errors import MalformedFrameError
+from amqp10.errors import EncodeError, MalformedFrameError
 from amqp10.wire import messaging as _messaging  # registers the termini and states that frame bodies carry
 from amqp10.wire.performatives import Performative, SaslFrame
 
@@ -17,11 +19,12 @@ __all__ = [
     "FRAME_SASL",
     "SASL_HEADER",
     "TLS_HEADER",
+    "Frame",
+    "FrameBuffer",
     "decode_frame_body",
     "describe_header",
     "encode_frame",
     "encode_sasl_frame",
-    "read_frame_header",
 ]
 
 assert _messaging.ACCEPTED is not None
@@ -38,60 +41,129 @@ _PACK = Struct(">IBBH").pack
 _UNPACK = Struct(">IBBH").unpack_from
 
 
-def encode_frame(channel: int, performative: Performative, payload: bytes = b"") -> bytes:
+def encode_frame(channel: int, performative: Performative, payload: bytes | memoryview = b"") -> bytes:
     """One AMQP frame.
 
     Args:
         channel: 0 to 65535.
         performative: the frame body.
         payload: what stands behind it.
+
+    Raises:
+        EncodeError: the channel is out of range, or a field of the performative does not fit.
     """
     body = performative.encode()
-    return _PACK(8 + len(body) + len(payload), 2, FRAME_AMQP, channel) + body + payload
+    try:
+        head = _PACK(8 + len(body) + len(payload), 2, FRAME_AMQP, channel)
+    except struct_error:
+        raise EncodeError("a channel is a number from 0 to 65535, and a frame has less than 2**32 octets") from None
+    return b"".join((head, body, payload))
 
 
 def encode_sasl_frame(performative: SaslFrame) -> bytes:
-    """One SASL frame (security, "sasl")."""
+    """One SASL frame (security, "sasl").
+
+    Raises:
+        EncodeError: a field of the frame body does not fit.
+    """
     body = performative.encode()
     return _PACK(8 + len(body), 2, FRAME_SASL, 0) + body
 
 
-def read_frame_header(buf: bytes, pos: int, limit: int) -> tuple[int, int, int, int]:
-    """Read the frame header at ``pos``, of which all 8 octets are there.
-
-    Args:
-        buf: the bytes.
-        pos: where the frame starts.
-        limit: the largest frame that is accepted, in octets.
-
-    Returns:
-        The position of the body, the position behind the frame, the frame type and the channel.
-
-    Raises:
-        MalformedFrameError: the size is below 8 or beyond the limit, or the data offset points outside the frame.
-            Nothing of the announced size has been waited for or allocated then.
-    """
-    size, doff, kind, channel = _UNPACK(buf, pos)
-    if size > limit:
-        raise MalformedFrameError(f"the peer sent a frame of {size} octets; {limit} is the agreed maximum")
-    if doff < 2 or doff * 4 > size:
-        raise MalformedFrameError(f"the peer sent a frame of {size} octets with data offset {doff}")
-    return pos + doff * 4, pos + size, kind, channel
+_BODIES: Final = frozenset((*get_args(Performative), *get_args(SaslFrame)))
 
 
 def decode_frame_body(buf: bytes, start: int, stop: int) -> tuple[Composite, int]:
     """The performative that stands at ``start`` of a frame, and where its payload starts.
 
     Raises:
-        DecodeError: it is malformed, or reaches behind ``stop``.
-        MalformedFrameError: it is no frame body.
+        DecodeError: it is malformed.
+        MalformedFrameError: it reaches behind ``stop``, or is no frame body.
     """
     performative, pos = decode_composite(buf, start)
     if pos > stop:
         raise MalformedFrameError(
             f"the peer sent a frame whose {performative.NAME} reaches behind its end", condition="amqp:decode-error"
         )
+    if type(performative) not in _BODIES:
+        raise MalformedFrameError(
+            f"the peer sent a frame whose body is of type {performative.NAME}", condition="amqp:decode-error"
+        )
     return performative, pos
+
+
+Frame: TypeAlias = tuple[int, int, bytes, int, int]
+"""Frame type, channel, a buffer, and where in it the frame body starts and ends."""
+
+
+class FrameBuffer:
+    """Incoming bytes, in pieces of any size, to frames (transport, "frame layout").
+
+    Feed it what arrives, and iterate over it until it has no further frame::
+
+        buffer.feed(data)
+        for kind, channel, buf, start, stop in buffer:
+            ...
+
+    Frames that arrive whole are not copied. A frame that arrives in many pieces is joined once, when it is whole. What
+    is kept never exceeds the largest permitted frame and one piece.
+
+    Args:
+        limit: the largest frame that is accepted, in octets; may be changed at any time.
+    """
+
+    __slots__ = ("_data", "_have", "_need", "_pieces", "_pos", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._data = b""
+        self._pos = 0
+        self._pieces: list[bytes] = []
+        self._have = 0  # octets in the pieces
+        self._need = 8  # octets of the frame, as far as that is known
+
+    def __len__(self) -> int:
+        """How many octets are kept that no frame has been made of."""
+        return len(self._data) - self._pos + self._have
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes that arrived. Iterate before the next are fed, or they pile up."""
+        if data:
+            self._pieces.append(data)
+            self._have += len(data)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self
+
+    def __next__(self) -> Frame:
+        """The next whole frame.
+
+        Raises:
+            StopIteration: more bytes have to arrive first.
+            MalformedFrameError: the size is below 8 or beyond the limit, or the data offset points outside the frame.
+                Nothing of the announced size has been waited for then. Every further call raises it again.
+        """
+        rest = len(self._data) - self._pos
+        if rest + self._have < self._need:
+            raise StopIteration
+        if rest < self._need:
+            pieces = self._pieces if rest == 0 else [self._data[self._pos :], *self._pieces]
+            self._data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self._pos = self._have = 0
+            self._pieces = []
+            rest = len(self._data)
+        pos = self._pos
+        size, doff, kind, channel = _UNPACK(self._data, pos)
+        if size > self.limit:
+            raise MalformedFrameError(f"the peer sent a frame of {size} octets; {self.limit} is the agreed maximum")
+        if doff < 2 or doff * 4 > size:
+            raise MalformedFrameError(f"the peer sent a frame of {size} octets with data offset {doff}")
+        if size > rest:
+            self._need = size
+            return self.__next__()
+        self._need = 8
+        self._pos = pos + size
+        return kind, channel, self._data, pos + doff * 4, pos + size
 
 
 _PRINTABLE: Final = frozenset(range(0x20, 0x7F))
@@ -105,11 +177,12 @@ def describe_header(header: bytes) -> str:
     """
     if header[:4] == b"AMQP" and len(header) >= 8:
         protocol, major, minor, revision = header[4:8]
-        # AMQP 0-9-1 has 0, 0, 9, 1 behind the letters; 0-8 to 0-10 have 1, 1 and then their version.
+        # AMQP 0-9-1 has 0, 0, 9, 1 behind the letters; 0-8 to 0-10 have 1, 1 and then their version, 0-8 reversed.
         if (protocol, major) == (0, 0):
             return f"the server speaks AMQP {major}-{minor}-{revision}, not AMQP 1.0"
         if (protocol, major) == (1, 1):
-            return f"the server speaks AMQP {minor}-{revision}, not AMQP 1.0"
+            version = "0-8" if (minor, revision) == (8, 0) else f"{minor}-{revision}"
+            return f"the server speaks AMQP {version}, not AMQP 1.0"
         names = {0: "AMQP", 2: "AMQP over TLS", 3: "AMQP with a SASL layer"}
         what = names.get(protocol, f"the unknown protocol {protocol} of AMQP")
         return f"the server speaks {what} {major}.{minor}.{revision}, which does not match what was asked for"
@@ -117,5 +190,7 @@ def describe_header(header: bytes) -> str:
         return "the server speaks TLS on this port: enable TLS, or use the port for plain AMQP"
     if header[:5] == b"HTTP/":
         return "the server speaks HTTP, not AMQP"
+    if not header:
+        return "the server does not speak AMQP: it answered nothing"
     shown = "".join(chr(octet) if octet in _PRINTABLE else f"\\x{octet:02x}" for octet in header[:8])
-    return f"the server does not speak AMQP: it answered {shown!r}"
+    return f"the server does not speak AMQP: it answered '{shown}'"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, Self
+from uuid import UUID
 
-from amqp10.codec.composite import Composite, lookup
+from amqp10.codec.composite import lookup
 from amqp10.codec.decode import DECODE_FAULTS, decode_value, skip_value, translate
 from amqp10.codec.encode import encode
-from amqp10.codec.types import Map
+from amqp10.codec.types import Map, Symbol
 from amqp10.errors import DecodeError, EncodeError
 from amqp10.wire.messaging import (
     SECTION_AMQP_SEQUENCE,
@@ -31,13 +32,15 @@ __all__ = ["ABSENT", "BodyKind", "Message"]
 
 class _Absent(Enum):
     ABSENT = 0
+    UNREAD = 1
 
     def __repr__(self) -> str:
-        return "ABSENT"
+        return self.name
 
 
 ABSENT: Final = _Absent.ABSENT
 """Stands for "no amqp-value section", because an amqp-value section may hold null."""
+_UNREAD: Final = _Absent.UNREAD
 
 
 class BodyKind(Enum):
@@ -55,27 +58,26 @@ _KINDS: Final = {
     SECTION_AMQP_VALUE: BodyKind.VALUE,
 }
 _NAMES: Final = {code: name.split(":")[1] for name, code in SECTION_NAMES.items()}
-_REPEATABLE: Final = frozenset((SECTION_DATA, SECTION_AMQP_SEQUENCE))
-_BEFORE_BODY: Final = (
-    SECTION_HEADER,
-    SECTION_DELIVERY_ANNOTATIONS,
-    SECTION_MESSAGE_ANNOTATIONS,
-    SECTION_PROPERTIES,
-    SECTION_APPLICATION_PROPERTIES,
-)
+_HEADS: Final = {code: bytes((0x00, 0x53, code)) for code in _NAMES}
+# What cannot be changed in place: a section that was looked at and holds one of these is as it was.
+_IMMUTABLE: Final = (type(None), bool, int, float, str, bytes, UUID)
 
 Pairs = Mapping[Any, Any]
+Span = tuple[int, int, int]
+"""Where a section starts, where its value starts, and where it ends; of a repeated section, its first and its last."""
 
 
 class Message:
     """A message with all its sections.
 
     Sections are read and assigned as attributes; ``None`` is an absent one. The body is given by exactly one of
-    ``data``, ``sequence`` and ``value``, or by none.
+    ``data``, ``sequence`` and ``value``, or by none; assigning one of them replaces the body.
 
-    A decoded message keeps its bytes: :meth:`encode` gives them back unchanged, and sections that were not assigned
-    anew go out byte for byte as they came in. A section that is changed in place, rather than assigned, is not
-    noticed.
+    A decoded message keeps its bytes. :meth:`encode` gives them back as they are, and of a message that was changed it
+    gives back every section that was not: whether it was changed by assignment or in place.
+
+    Keys of annotations and of the footer that are plain ``str`` are sent as symbols, which is what the specification
+    wants there.
 
     Args:
         header: durability, priority, time to live (messaging, "header").
@@ -83,19 +85,40 @@ class Message:
         message_annotations: for the infrastructure.
         properties: the standard properties.
         application_properties: the program's own; string keys, simple values.
-        data: one or more binary sections.
-        sequence: one or more list sections.
+        data: one binary section, or a sequence of at least one.
+        sequence: the elements of one amqp-sequence section, or a sequence of at least one list, one for each section.
         value: one value of any type; None stands for null.
         footer: what can only be known once the message is complete.
 
     Raises:
-        EncodeError: more than one kind of body is given.
+        EncodeError: more than one kind of body is given, or something that cannot be one.
     """
 
-    __slots__ = ("_changed", "_payload", "_sections", "_values")
+    __slots__ = (
+        "_application_properties",
+        "_data",
+        "_delivery_annotations",
+        "_footer",
+        "_header",
+        "_message_annotations",
+        "_payload",
+        "_properties",
+        "_sequence",
+        "_spans",
+        "_value",
+    )
 
-    _changed: set[int]
-    """Sections that were given or assigned here; the others go out as they came in."""
+    _payload: bytes
+    _spans: dict[int, Span] | None
+    _header: Header | _Absent | None
+    _delivery_annotations: Pairs | _Absent | None
+    _message_annotations: Pairs | _Absent | None
+    _properties: Properties | _Absent | None
+    _application_properties: Pairs | _Absent | None
+    _data: list[bytes] | _Absent | None
+    _sequence: list[list[Any]] | _Absent | None
+    _value: Any
+    _footer: Pairs | _Absent | None
 
     def __init__(
         self,
@@ -105,36 +128,29 @@ class Message:
         message_annotations: Pairs | None = None,
         properties: Properties | None = None,
         application_properties: Pairs | None = None,
-        data: bytes | Sequence[bytes] | None = None,
+        data: bytes | bytearray | memoryview | Sequence[bytes] | None = None,
         sequence: Sequence[Any] | None = None,
         value: Any = ABSENT,
         footer: Pairs | None = None,
     ) -> None:
         self._payload = b""
-        self._sections: dict[int, list[tuple[int, int, int]]] | None = {}
-        self._values: dict[int, Any] = {}
-        for code, section in (
-            (SECTION_HEADER, header),
-            (SECTION_DELIVERY_ANNOTATIONS, delivery_annotations),
-            (SECTION_MESSAGE_ANNOTATIONS, message_annotations),
-            (SECTION_PROPERTIES, properties),
-            (SECTION_APPLICATION_PROPERTIES, application_properties),
-            (SECTION_FOOTER, footer),
-        ):
-            if section is not None:
-                self._values[code] = section
-        if (data is not None) + (sequence is not None) + (value is not ABSENT) > 1:
-            raise EncodeError("a message has one kind of body: data, sequence or value")
-        if data is not None:
-            self._values[SECTION_DATA] = (
-                [bytes(data)] if isinstance(data, (bytes, bytearray, memoryview)) else [bytes(part) for part in data]
-            )
-        elif sequence is not None:
-            parts = list(sequence)
-            self._values[SECTION_AMQP_SEQUENCE] = parts if all(isinstance(p, list) for p in parts) else [parts]
-        elif value is not ABSENT:
-            self._values[SECTION_AMQP_VALUE] = value
-        self._changed = set(self._values)
+        self._spans = {}
+        self._header = header
+        self._delivery_annotations = delivery_annotations
+        self._message_annotations = message_annotations
+        self._properties = properties
+        self._application_properties = application_properties
+        self._footer = footer
+        self._value = value
+        self._data = None
+        self._sequence = None
+        if data is not None or sequence is not None:
+            if value is not ABSENT or (data is not None and sequence is not None):
+                raise EncodeError("a message has one kind of body: data, sequence or value")
+            if data is not None:
+                self._data = _data_sections(data)
+            elif sequence is not None:
+                self._sequence = _sequence_sections(sequence)
 
     # -- decoding --------------------------------------------------------------------------------------------------
 
@@ -147,43 +163,34 @@ class Message:
         """
         self = cls.__new__(cls)
         self._payload = payload if isinstance(payload, bytes) else bytes(payload)
-        self._sections = None
-        self._values = {}
-        self._changed = set()
+        self._spans = None
+        self._header = self._delivery_annotations = self._message_annotations = self._properties = _UNREAD
+        self._application_properties = self._data = self._sequence = self._value = self._footer = _UNREAD
         return self
 
-    def scan(self) -> dict[int, list[tuple[int, int, int]]]:
-        """Find the sections, without decoding them: code -> (start, start of the value, end) for each.
+    def scan(self) -> Mapping[int, Span]:
+        """Find the sections, without decoding them: descriptor code -> where it stands in the payload.
 
         Raises:
             DecodeError: the payload is not a sequence of sections in the right order.
         """
-        sections = self._sections
-        if sections is None:
+        spans = self._spans
+        if spans is None:
             try:
-                sections = self._sections = _scan(self._payload)
+                spans = self._spans = _scan(self._payload)
             except DECODE_FAULTS as error:
                 raise translate(error) from None
-        return sections
+        return spans
 
-    def _section(self, code: int) -> Any:
-        values = self._values
-        if code in values:
-            return values[code]
-        found = self.scan().get(code)
-        if not found:
-            return None
-        try:
-            value = _decode_section(self._payload, code, found)
-        except DECODE_FAULTS as error:
-            raise translate(error) from None
-        values[code] = value
+    def _read(self, code: int) -> Any:
+        """Decode a section that nobody has looked at yet."""
+        span = self.scan().get(code)
+        if span is None:
+            value = ABSENT if code == SECTION_AMQP_VALUE else None
+        else:
+            value = _decode_section(self._payload, code, span)
+        setattr(self, _SLOTS[code], value)
         return value
-
-    def _assign(self, code: int, value: Any) -> None:
-        self.scan()
-        self._values[code] = value
-        self._changed.add(code)
 
     def validate(self) -> None:
         """Decode every section.
@@ -191,103 +198,150 @@ class Message:
         Raises:
             DecodeError: one of them is malformed.
         """
-        for code in list(self.scan()):
-            self._section(code)
+        for code in self.scan():
+            if getattr(self, _SLOTS[code]) is _UNREAD:
+                self._read(code)
 
     # -- sections --------------------------------------------------------------------------------------------------
 
     @property
     def header(self) -> Header | None:
         """Delivery details (messaging, "header")."""
-        value: Header | None = self._section(SECTION_HEADER)
-        return value
+        value = self._header
+        return self._read(SECTION_HEADER) if isinstance(value, _Absent) else value
 
     @header.setter
     def header(self, value: Header | None) -> None:
-        self._assign(SECTION_HEADER, value)
+        self.scan()
+        self._header = value
 
     @property
     def delivery_annotations(self) -> Pairs | None:
         """For the next hop only (messaging, "delivery-annotations")."""
-        value: Pairs | None = self._section(SECTION_DELIVERY_ANNOTATIONS)
-        return value
+        value = self._delivery_annotations
+        return self._read(SECTION_DELIVERY_ANNOTATIONS) if isinstance(value, _Absent) else value
 
     @delivery_annotations.setter
     def delivery_annotations(self, value: Pairs | None) -> None:
-        self._assign(SECTION_DELIVERY_ANNOTATIONS, value)
+        self.scan()
+        self._delivery_annotations = value
 
     @property
     def message_annotations(self) -> Pairs | None:
         """For the infrastructure (messaging, "message-annotations")."""
-        value: Pairs | None = self._section(SECTION_MESSAGE_ANNOTATIONS)
-        return value
+        value = self._message_annotations
+        return self._read(SECTION_MESSAGE_ANNOTATIONS) if isinstance(value, _Absent) else value
 
     @message_annotations.setter
     def message_annotations(self, value: Pairs | None) -> None:
-        self._assign(SECTION_MESSAGE_ANNOTATIONS, value)
+        self.scan()
+        self._message_annotations = value
 
     @property
     def properties(self) -> Properties | None:
         """The standard properties (messaging, "properties")."""
-        value: Properties | None = self._section(SECTION_PROPERTIES)
-        return value
+        value = self._properties
+        return self._read(SECTION_PROPERTIES) if isinstance(value, _Absent) else value
 
     @properties.setter
     def properties(self, value: Properties | None) -> None:
-        self._assign(SECTION_PROPERTIES, value)
+        self.scan()
+        self._properties = value
 
     @property
     def application_properties(self) -> Pairs | None:
         """The program's own properties (messaging, "application-properties")."""
-        value: Pairs | None = self._section(SECTION_APPLICATION_PROPERTIES)
-        return value
+        value = self._application_properties
+        return self._read(SECTION_APPLICATION_PROPERTIES) if isinstance(value, _Absent) else value
 
     @application_properties.setter
     def application_properties(self, value: Pairs | None) -> None:
-        self._assign(SECTION_APPLICATION_PROPERTIES, value)
+        self.scan()
+        self._application_properties = value
 
     @property
     def footer(self) -> Pairs | None:
         """What could only be known at the end (messaging, "footer")."""
-        value: Pairs | None = self._section(SECTION_FOOTER)
-        return value
+        value = self._footer
+        return self._read(SECTION_FOOTER) if isinstance(value, _Absent) else value
 
     @footer.setter
     def footer(self, value: Pairs | None) -> None:
-        self._assign(SECTION_FOOTER, value)
+        self.scan()
+        self._footer = value
+
+    # -- body ------------------------------------------------------------------------------------------------------
 
     @property
     def body_kind(self) -> BodyKind:
         """Which kind of body the message has."""
+        spans = self.scan()
         for code, kind in _KINDS.items():
-            if code in self._values or code in self.scan():
+            value = getattr(self, _SLOTS[code])
+            if code in spans if value is _UNREAD else value is not None and value is not ABSENT:
                 return kind
+        if self._value is None:
+            return BodyKind.VALUE
         return BodyKind.NONE
 
     @property
+    def data_sections(self) -> list[bytes] | None:
+        """The data sections one by one; None when the body is of another kind (messaging, "data")."""
+        value = self._data
+        return self._read(SECTION_DATA) if isinstance(value, _Absent) else value
+
+    @property
     def data(self) -> bytes | None:
-        """The data sections, joined; None when the body is of another kind (messaging, "data")."""
-        parts: list[bytes] | None = self._section(SECTION_DATA)
+        """The data sections, joined; None when the body is of another kind (messaging, "data").
+
+        Assign one section, or a sequence of them.
+        """
+        parts = self.data_sections
         if parts is None:
             return None
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    @property
-    def data_sections(self) -> list[bytes] | None:
-        """The data sections one by one."""
-        parts: list[bytes] | None = self._section(SECTION_DATA)
-        return parts
+    @data.setter
+    def data(self, value: bytes | bytearray | memoryview | Sequence[bytes]) -> None:
+        parts = _data_sections(value)
+        self._drop_body()
+        self._data = parts
 
     @property
     def sequence(self) -> list[list[Any]] | None:
-        """The amqp-sequence sections; None when the body is of another kind (messaging, "amqp-sequence")."""
-        parts: list[list[Any]] | None = self._section(SECTION_AMQP_SEQUENCE)
-        return parts
+        """The amqp-sequence sections; None when the body is of another kind (messaging, "amqp-sequence").
+
+        Assign the elements of one section, or a sequence of lists, one for each.
+        """
+        value = self._sequence
+        return self._read(SECTION_AMQP_SEQUENCE) if isinstance(value, _Absent) else value
+
+    @sequence.setter
+    def sequence(self, value: Sequence[Any]) -> None:
+        parts = _sequence_sections(value)
+        self._drop_body()
+        self._sequence = parts
 
     @property
     def value(self) -> Any:
-        """The value of an amqp-value body; None for null and for bodies of another kind (messaging, "amqp-value")."""
-        return self._section(SECTION_AMQP_VALUE)
+        """The value of an amqp-value body; None for null and for bodies of another kind (messaging, "amqp-value").
+
+        Assign ``ABSENT`` for no body at all.
+        """
+        value = self._value
+        if value is _UNREAD:
+            value = self._read(SECTION_AMQP_VALUE)
+        return None if value is ABSENT else value
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        self._drop_body()
+        self._value = value
+
+    def _drop_body(self) -> None:
+        self.scan()
+        self._data = self._sequence = None
+        self._value = ABSENT
 
     # -- encoding --------------------------------------------------------------------------------------------------
 
@@ -295,98 +349,188 @@ class Message:
         """The encoded message.
 
         Raises:
-            EncodeError: a section holds a value that has no encoding.
+            EncodeError: a section holds a value that has no encoding, or that does not belong there.
+            DecodeError: a decoded message was changed, and what it was decoded from is malformed.
         """
-        if not self._changed and self._payload:
+        spans = self._spans
+        if spans is None:
             return self._payload
         parts: list[bytes] = []
-        for code in _BEFORE_BODY:
-            self._encode_section(code, parts)
-        for code in _KINDS:
-            self._encode_section(code, parts)
-        self._encode_section(SECTION_FOOTER, parts)
+        for code, slot in _SLOTS.items():
+            value = getattr(self, slot)
+            span = spans.get(code)
+            if span is not None and (value is _UNREAD or self._is_unchanged(code, span, value)):
+                parts.append(self._payload[span[0] : span[2]])
+            elif value is _UNREAD or value is ABSENT or (value is None and code != SECTION_AMQP_VALUE):
+                continue
+            else:
+                parts.append(_encode_section(code, value))
         return b"".join(parts)
 
-    def _encode_section(self, code: int, parts: list[bytes]) -> None:
-        if code not in self._changed:
-            for start, _, end in (self._sections or {}).get(code, ()):
-                parts.append(self._payload[start:end])
-            return
-        value: Any = self._values[code]
-        head = bytes((0, 0x53, code))
-        if code == SECTION_AMQP_VALUE:
-            parts.append(head + encode(value))
-        elif value is None:
-            return
-        elif code in _REPEATABLE:
-            parts.extend(head + encode(part) for part in value)
-        elif isinstance(value, Composite):
-            parts.append(value.encode())
-        elif code in (SECTION_HEADER, SECTION_PROPERTIES):
-            raise EncodeError(
-                f"the section {_NAMES[code]} takes a {_NAMES[code].title()}, not a {type(value).__name__}"
-            )
-        else:
-            parts.append(head + encode(value if isinstance(value, Map) else dict(value)))
+    def _is_unchanged(self, code: int, span: Span, value: Any) -> bool:
+        """Whether a section still has the value that was decoded. Its encoding tells, because values can be changed in
+        place, and because Python takes values of different types for equal."""
+        if value is ABSENT or (value is None and code != SECTION_AMQP_VALUE):
+            return False
+        before = _decode_section(self._payload, code, span)
+        if type(before) is not type(value):
+            return False
+        if isinstance(value, _IMMUTABLE):
+            return encode(before) == encode(value)
+        return _encode_section(code, before) == _encode_section(code, value)
 
     def __repr__(self) -> str:
-        kind = "changed" if self._changed else f"{len(self._payload)} octets"
-        return f"<Message {kind}>"
+        if self._spans is None:
+            return f"<Message of {len(self._payload)} octets>"
+        shown = []
+        for code, slot in _SLOTS.items():
+            value = getattr(self, slot)
+            if code in self._spans if value is _UNREAD else value is not None and value is not ABSENT:
+                shown.append(_NAMES[code])
+        return f"<Message: {', '.join(shown)}>"
 
 
-def _scan(buf: bytes) -> dict[int, list[tuple[int, int, int]]]:
-    sections: dict[int, list[tuple[int, int, int]]] = {}
+_SLOTS: Final = {
+    SECTION_HEADER: "_header",
+    SECTION_DELIVERY_ANNOTATIONS: "_delivery_annotations",
+    SECTION_MESSAGE_ANNOTATIONS: "_message_annotations",
+    SECTION_PROPERTIES: "_properties",
+    SECTION_APPLICATION_PROPERTIES: "_application_properties",
+    SECTION_DATA: "_data",
+    SECTION_AMQP_SEQUENCE: "_sequence",
+    SECTION_AMQP_VALUE: "_value",
+    SECTION_FOOTER: "_footer",
+}
+"""Every section and the slot that it is kept in, in the order in which they stand in a message."""
+
+
+# -- the body as it is given -----------------------------------------------------------------------------------------
+
+
+def _data_sections(data: Any) -> list[bytes]:
+    if isinstance(data, bytes):
+        return [data]
+    if isinstance(data, (bytearray, memoryview)):
+        return [bytes(data)]
+    if isinstance(data, Sequence) and data and all(isinstance(part, (bytes, bytearray, memoryview)) for part in data):
+        return [bytes(part) for part in data]
+    raise EncodeError("a data body is bytes, or a sequence of at least one of them")
+
+
+def _sequence_sections(sequence: Any) -> list[list[Any]]:
+    if not isinstance(sequence, Sequence) or isinstance(sequence, (str, bytes, bytearray, memoryview)):
+        raise EncodeError("a sequence body is a list, or a sequence of at least one of them")
+    parts = list(sequence)
+    return parts if parts and all(isinstance(part, list) for part in parts) else [parts]
+
+
+# -- sections to bytes -----------------------------------------------------------------------------------------------
+
+
+def _encode_section(code: int, value: Any) -> bytes:
+    head = _HEADS[code]
+    if code == SECTION_AMQP_VALUE:
+        return head + encode(value)
+    if code in (SECTION_PROPERTIES, SECTION_HEADER):
+        if not isinstance(value, Properties if code == SECTION_PROPERTIES else Header):
+            raise EncodeError(f"the section {_NAMES[code]} is a {_NAMES[code].title()}, not a {type(value).__name__}")
+        return value.encode()
+    if code in (SECTION_DATA, SECTION_AMQP_SEQUENCE):
+        return b"".join([head + encode(part) for part in value])
+    if not isinstance(value, Mapping):
+        raise EncodeError(f"the section {_NAMES[code]} is a map, not a {type(value).__name__}")
+    if code == SECTION_APPLICATION_PROPERTIES:
+        for key in value:
+            if not isinstance(key, str):
+                raise EncodeError(f"the keys of application-properties are strings, not {type(key).__name__}")
+        return head + encode(value)
+    if any(type(key) is str for key in value):
+        value = Map([(Symbol(key) if type(key) is str else key, item) for key, item in value.items()])
+    return head + encode(value)
+
+
+# -- bytes to sections -----------------------------------------------------------------------------------------------
+
+
+def _scan(buf: bytes) -> dict[int, Span]:
+    """Where the sections stand. Each is stepped over by its size; what is in it is not looked at."""
+    spans: dict[int, Span] = {}
     pos = 0
     last = 0
     end = len(buf)
     while pos < end:
         start = pos
-        if buf[pos] != 0:
+        if buf[pos] != 0x00:
             raise DecodeError(f"a message section was expected at offset {pos}")
         if buf[pos + 1] == 0x53:
             code = buf[pos + 2]
             pos += 3
         else:
-            descriptor, pos = decode_value(buf, pos + 1)
-            # Any value can be a descriptor, those that cannot be hashed included.
-            if isinstance(descriptor, str):
-                code = SECTION_NAMES.get(descriptor, -1)
-            else:
-                code = descriptor if isinstance(descriptor, int) else -1
+            code, pos = _other_descriptor(buf, pos + 1)
         if code not in _NAMES:
             raise DecodeError(f"no message section has the descriptor at offset {start}")
         value = pos
         pos = skip_value(buf, pos)
-        if code <= last and not (code == last and code in _REPEATABLE):
-            what = "stands twice" if code == last else f"stands behind {_NAMES[last]}"
-            raise DecodeError(f"the section {_NAMES[code]} at offset {start} {what}")
-        if last in _KINDS and code in _KINDS and code != last:
-            raise DecodeError(f"the message has two kinds of body, {_NAMES[last]} and {_NAMES[code]}")
-        last = code
-        sections.setdefault(code, []).append((start, value, pos))
-    return sections
+        if code > last:
+            if last >= SECTION_DATA and code <= SECTION_AMQP_VALUE:
+                raise DecodeError(f"the message has two kinds of body, {_NAMES[last]} and {_NAMES[code]}")
+            spans[code] = start, value, pos
+            last = code
+        elif code == last and (code in (SECTION_DATA, SECTION_AMQP_SEQUENCE)):
+            start, value, _ = spans[code]
+            spans[code] = start, value, pos
+        elif code == last:
+            raise DecodeError(f"the section {_NAMES[code]} stands a second time at offset {start}")
+        else:
+            raise DecodeError(f"the section {_NAMES[code]} at offset {start} stands behind {_NAMES[last]}")
+    return spans
 
 
-def _decode_section(buf: bytes, code: int, found: list[tuple[int, int, int]]) -> Any:
-    if code in _REPEATABLE:
+def _other_descriptor(buf: bytes, pos: int) -> tuple[int, int]:
+    """The code that a descriptor in one of its rarer forms stands for, -1 for none, and the position behind it."""
+    descriptor, pos = decode_value(buf, pos)
+    # Any value can be a descriptor, those that cannot be hashed included.
+    if isinstance(descriptor, str):
+        return SECTION_NAMES.get(descriptor, -1), pos
+    return (int(descriptor) if isinstance(descriptor, int) else -1), pos
+
+
+def _decode_section(buf: bytes, code: int, span: Span) -> Any:
+    try:
+        return _section_value(buf, code, span)
+    except DECODE_FAULTS as error:
+        raise translate(error) from None
+
+
+def _section_value(buf: bytes, code: int, span: Span) -> Any:
+    _, start, end = span
+    if code in (SECTION_DATA, SECTION_AMQP_SEQUENCE):
         expected: type = bytes if code == SECTION_DATA else list
         parts = []
-        for _, start, _ in found:
-            part, _ = decode_value(buf, start)
+        while True:
+            part, pos = decode_value(buf, start)
             if not isinstance(part, expected):
-                raise DecodeError(f"the section {_NAMES[code]} holds a {type(part).__name__}")
+                raise _wrong_value(code, part)
             parts.append(part)
-        return parts
-    _, start, end = found[0]
-    value, stop = decode_value(buf, start)
-    if stop != end:
-        raise DecodeError(f"the section {_NAMES[code]} does not end where its size says")
+            if pos == end:
+                return parts
+            # The descriptor of the next one was checked when the sections were found.
+            start = skip_value(buf, pos + 1)
+    value, pos = decode_value(buf, start)
+    if pos != end:
+        raise DecodeError(f"the section {_NAMES[code]} at offset {start} does not end where its size says")
+    if code == SECTION_AMQP_VALUE:
+        return value
     if code in (SECTION_HEADER, SECTION_PROPERTIES):
+        if not isinstance(value, list):
+            raise _wrong_value(code, value)
         cls = lookup(code)
         assert cls is not None
-        if not isinstance(value, list):
-            raise DecodeError(f"the section {_NAMES[code]} holds a {type(value).__name__}")
         return cls.from_list(value)
-    if code != SECTION_AMQP_VALUE and not isinstance(value, (dict, Map)):
-        raise DecodeError(f"the section {_NAMES[code]} holds a {type(value).__name__}")
+    if not isinstance(value, (dict, Map)):
+        raise _wrong_value(code, value)
     return value
+
+
+def _wrong_value(code: int, value: Any) -> DecodeError:
+    return DecodeError(f"the section {_NAMES[code]} cannot hold a value of type {type(value).__name__}")
