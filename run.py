@@ -39,7 +39,12 @@ def main(arguments: list[str]) -> int:
     if command == "test":
         # Tests with real brokers need the brokers: scripts/peers prepares them, and -m interop runs them.
         return run(python, "-m", "pytest", *(rest or ["-q", "-m", "not interop"]))
-    for step in (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("pyright",)):
+    for step in (
+        ("ruff", "check", "."),
+        ("ruff", "format", "--check", "."),
+        ("mypy",),
+        ("pyright", "--pythonpath", str(python)),
+    ):
         print(f"== {' '.join(step)}", flush=True)
         status = run(python, "-m", *step)
         if status:

@@ -53,6 +53,11 @@ CONNECTION_FAULTS: dict[str, tuple[bytes, str, int]] = {
     "unknown descriptor": (b"\0\0\0\x0c\x02\0\0\0\x00\x53\x01\x45", "amqp:decode-error", 601),
     "truncated performative": (b"\0\0\0\x0c\x02\0\0\0\x00\x53\x13\xc0", "amqp:decode-error", 601),
     "mandatory field missing": (b"\0\0\0\x0c\x02\0\0\0\x00\x53\x13\x45", "amqp:decode-error", 601),
+    "performative that reaches behind its frame": (
+        b"\0\0\0\x0c\x02\0\0\0\x00\x53\x18\xc0\x01\x00\0\0\0\x08\x02\0\0\0",
+        "amqp:decode-error",
+        601,
+    ),
     "truncated transfer": (b"\0\0\0\x0e\x02\0\0\0\x00\x53\x14\xc0\x50\x05", "amqp:decode-error", 601),
     "open a second time": (encode_frame(0, Open(container_id="again")), "amqp:not-allowed", 600),
     "frame on a channel without a session": (encode_frame(5, End()), "amqp:not-allowed", 600),
@@ -96,6 +101,10 @@ SESSION_FAULTS: dict[str, tuple[bytes, str]] = {
     "attach with a handle in use": (
         encode_frame(0, Attach(name="x", handle=0, role=True)),
         "amqp:session:handle-in-use",
+    ),
+    "attach with an unknown settle mode": (
+        encode_frame(0, Attach(name="x", handle=1, role=True, snd_settle_mode=9)),
+        "amqp:invalid-field",
     ),
     "attach of a sender without its count": (
         encode_frame(0, Attach(name="x", handle=1, role=False)),

@@ -494,6 +494,9 @@ class Connection:
                         f"the peer sent a malformed frame: {error.message}", condition="amqp:decode-error"
                     )
                 ) from error
+            except AMQPError as error:
+                # A state that does not allow what came, a limit that it breaks, a body that reaches behind its frame.
+                raise ConnectionFault(error) from error
             if self._over:
                 return end
 
@@ -693,7 +696,7 @@ class Connection:
             raise ConnectionFault.malformed(f"the peer sent a frame of type {kind} where SASL frames are expected")
         try:
             performative, _ = decode_frame_body(data, pos + doff * 4, pos + size)
-        except DecodeError as error:
+        except (DecodeError, MalformedFrameError) as error:
             raise ConnectionFault.malformed(f"the peer sent a malformed SASL frame: {error.message}") from error
         if self.trace is not None:
             self.trace(False, 0, performative, 0)

@@ -81,7 +81,7 @@ class OutgoingDelivery:
             session.queue_disposition(False, self.delivery_id, state or self.remote_state, True)
 
     def abort(self) -> None:
-        """Give up a delivery that is only partly sent (transport, "transferring large messages"): the receiver discards it.
+        """Give up a delivery that is only partly sent (transport, "transferring large messages").
 
         Raises:
             ProtocolError: the delivery has been sent completely.

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from amqp10.engine.delivery import IncomingDelivery
+
 if TYPE_CHECKING:
-    from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
+    from amqp10.engine.delivery import OutgoingDelivery
     from amqp10.engine.link import LinkEndpoint
     from amqp10.engine.session import Session
     from amqp10.errors import AMQPError
@@ -131,6 +133,17 @@ class DeliveryAborted:
 
 
 Event: TypeAlias = (
-    "ConnectionOpened | ConnectionClosed | ConnectionFailed | SessionBegun | SessionRequested | SessionEnded"
-    " | LinkAttached | LinkRequested | LinkDetached | LinkFlow | DeliveriesUpdated | DeliveryAborted | IncomingDelivery"
+    ConnectionOpened
+    | ConnectionClosed
+    | ConnectionFailed
+    | SessionBegun
+    | SessionRequested
+    | SessionEnded
+    | LinkAttached
+    | LinkRequested
+    | LinkDetached
+    | LinkFlow
+    | DeliveriesUpdated
+    | DeliveryAborted
+    | IncomingDelivery
 )

@@ -354,6 +354,10 @@ class Session:
             raise SessionFault(
                 self, "amqp:session:handle-in-use", f"the peer attached a link with handle {handle}, which is in use"
             )
+        if attach.snd_settle_mode > SenderSettleMode.MIXED or attach.rcv_settle_mode > ReceiverSettleMode.SECOND:
+            raise SessionFault(
+                self, "amqp:invalid-field", f"the peer's attach of link {attach.name!r} has an unknown settle mode"
+            )
         receiver = not attach.role  # the peer's role is the opposite of ours
         link = self.links.get((attach.name, receiver))
         if link is not None and link.remote_attach is None:
