@@ -28,6 +28,7 @@ from amqp10.engine import (
     IncomingDelivery,
     LinkFlow,
     LinkRequested,
+    LinkState,
     OutgoingDelivery,
     ReceiverLink,
     SaslServer,
@@ -37,11 +38,12 @@ from amqp10.engine import (
 from amqp10.errors import AMQPError, ProtocolError
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import ACCEPTED, DeliveryState
+from amqp10.wire.performatives import Detach
 
 __all__ = ["LIMIT", "FakeClock", "Feed", "Peer", "Server", "client", "refusal"]
 
 T = TypeVar("T")
-LIMIT = 20.0
+LIMIT = 8.0
 """No step of a test takes longer than this, in seconds."""
 
 Hook = Callable[["Peer", Event], bool]
@@ -138,6 +140,12 @@ class Peer:
         if type(performative).__name__.lower() in self.server.hold & {"open", "close", "end", "detach"}:
             # The engine answers these by itself: from here on nothing of what it says is heard.
             self.muted = True
+        if isinstance(performative, Detach):
+            # The client has given up on a link whose attach was withheld: by now the answer may come.
+            for session in self.engine.sessions.values():
+                for link in list(session.links.values()):
+                    if link.state is LinkState.ATTACH_RCVD and link.remote_handle == performative.handle:
+                        link.accept()
 
     # -- what scripts use ------------------------------------------------------------------------------------------
 
@@ -211,7 +219,7 @@ class Peer:
             else:
                 server.held.append(event)
             link = event.link
-            if server.credit and link.credit < server.credit // 2 + 1 and "flow" not in server.hold:
+            if link.attached and server.credit and link.credit <= server.credit // 2 and "flow" not in server.hold:
                 link.flow(server.credit)
         elif isinstance(event, LinkFlow):
             link_of = event.link
@@ -257,7 +265,7 @@ class Peer:
             except BlockingIOError:
                 return
             del self.unsent[:sent]
-        if self.engine.finished and not self.unsent:
+        if self.engine.finished and not self.unsent and not self.muted:
             self.server.drop(self)
 
 
@@ -331,7 +339,8 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stop = True
-        self._wake_out.send(b"\0")
+        with contextlib.suppress(OSError):  # the thread has failed: its error is raised below
+            self._wake_out.send(b"\0")
         self._thread.join(LIMIT)
         if error is None and self.error is not None:
             raise self.error
@@ -377,6 +386,16 @@ class Server:
                     for link in session.links.values():
                         if isinstance(link, SenderLink) and getattr(link.source, "address", None) == address:
                             peer.feed(link)
+
+        self.run(job)
+
+    def settle_held(self, state: DeliveryState) -> None:
+        """Report the outcome of all messages for which it was withheld."""
+
+        def job() -> None:
+            for delivery in self.held:
+                delivery.settle(state)
+            self.held.clear()
 
         self.run(job)
 

@@ -296,7 +296,7 @@ class AMQP(Accessors, Lifecycle):
         minimum=-1,
         maximum=4294967295,
     )
-    message_user_id = DraftText('Who made the message (messaging, "properties").')
+    message_user_id = DraftText('Who made the message (messaging, "properties").', errors="surrogateescape")
     message_value = FastText(
         "The value as text, read as ``message_value_type`` says; checked when the message is sent."
     )
@@ -386,11 +386,17 @@ class AMQP(Accessors, Lifecycle):
             host: the name or address of the server.
             port: its port, 1 to 65535.
         """
-        if self._pump is not None:
-            raise AMQPError(104, "already connected; disconnect() first to connect anew")
-        self.remote_host = host
-        self.remote_port = port
-        self.connect()
+        self._enter()
+        try:
+            if self._pump is not None:
+                raise AMQPError(104, "already connected; disconnect() first to connect anew")
+            # Both are checked before either is changed.
+            name = check_host("remote_host", host)
+            self.remote_port = port
+            self.remote_host = name
+            self._connect()
+        finally:
+            self._leave()
 
     def disconnect(self) -> None:
         """Close links, sessions and the connection, in order; wait for the server's close, at most for ``timeout``.

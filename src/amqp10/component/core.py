@@ -80,6 +80,7 @@ class Core:
         "_depth",
         "_dispatching",
         "_engine",
+        "_established",
         "_failure",
         "_flush_at",
         "_guard",
@@ -147,6 +148,7 @@ class Core:
         self._engine: Connection | None = None
         self._pump: Pump | None = None
         self._opened = False
+        self._established = False
         self._writable = False
         self._failure: AMQPError | None = None
         self._flush_at = 0.0
@@ -230,6 +232,14 @@ class Core:
                 if now >= self._flush_at:
                     self._flush_at = now + _FLUSH_INTERVAL
                     self._keep_alive(now)
+            if self._pump is not None:
+                # The outcomes of the last ones, and what their handlers sent: the program may not call again soon.
+                self._let_out(self._pump)
+        except BaseException:
+            # A handler failed. What was decided so far goes out: the program may not call again for a long time.
+            if self._pump is not None:
+                self._let_out(self._pump)
+            raise
         finally:
             self._dispatching = False
 
@@ -243,7 +253,14 @@ class Core:
         if due is not None and now >= due:
             # Only our own silence matters here: what the peer sent waits in the socket and has not been looked at.
             engine.send_heartbeat(now)
-        pump.flush()
+        self._let_out(pump)
+
+    def _let_out(self, pump: Pump) -> None:
+        """Write what waits, where a fault must not be raised: the call that works the connection does that."""
+        try:
+            pump.flush()
+        except AMQPError as error:
+            self._broken(pump, error)
 
     def _deliver(self, delivery: IncomingDelivery) -> None:
         raise NotImplementedError
@@ -278,9 +295,10 @@ class Core:
             self._on_flow(event)
         elif isinstance(event, LinkAttached):
             # Before anything fires: a handler that hears of the link's credit must find the link.
-            link: LinkRecord = event.link.context
-            self._links.add(link)
-            link.session.links[link.name] = link
+            link: LinkRecord | None = event.link.context
+            if link is not None:
+                self._links.add(link)
+                link.session.links[link.name] = link
         elif isinstance(event, LinkDetached):
             self._on_detached(event)
         elif isinstance(event, LinkRequested):
@@ -289,7 +307,12 @@ class Core:
         elif isinstance(event, SessionRequested):
             event.session.end(ProtocolError("this client accepts no sessions", condition="amqp:not-implemented"))
         elif isinstance(event, SessionBegun):
-            self._sessions.add(event.session.context)
+            session: SessionRecord | None = event.session.context
+            if session is not None:
+                self._sessions.add(session)
+            else:
+                # The call that asked for it has given up.
+                event.session.end()
         elif isinstance(event, SessionEnded):
             self._on_session_ended(event)
         elif isinstance(event, ConnectionOpened):
@@ -369,6 +392,26 @@ class Core:
         self._dispatch()
         raise error
 
+    def _broken(self, pump: Pump, error: AMQPError) -> None:
+        """The transport broke. A peer that gave its reason and hung up is believed: its close may still be unread."""
+        try:
+            while self._failure is None and pump.receive():
+                pass
+        except AMQPError as second:
+            self._log(2, "Session", f"nothing more can be read: {second}")
+        self._lose(error)
+
+    def _poll(self) -> None:
+        """Look at what is there, without waiting."""
+        pump = self._pump
+        assert pump is not None
+        waiter = pump.waiter
+        waiter.begin()
+        try:
+            self._turn(0)
+        finally:
+            waiter.end()
+
     def _tear_down(self, error: AMQPError | None) -> None:
         raise NotImplementedError
 
@@ -381,8 +424,8 @@ class Core:
         except AMQPError as error:
             if error.code == 10004:
                 raise
-            self._lose(error)
-        if not self._writable and self._opened and not pump.blocked:
+            self._broken(pump, error)
+        if not self._writable and self._established and not pump.blocked:
             self._writable = True
             self._post("_on_ready_to_send", AMQPReadyToSendEventParams())
         self._dispatch()
@@ -410,18 +453,15 @@ class Core:
         if absolute is None:
             absolute = self._settings.absolute_timeout
         start = self.clock()
-        moved = pump.moved
         waiter = pump.waiter
         waiter.begin()
         try:
             while not done():
                 wait: float | None = None
                 if limit > 0:
-                    now = self.clock()
-                    if not absolute and pump.moved != moved:
-                        moved = pump.moved
-                        start = now
-                    wait = start + limit - now
+                    if not absolute:
+                        start = max(start, pump.moved_at)
+                    wait = start + limit - self.clock()
                     if wait <= 0:
                         raise AMQPTimeoutError(f"time-out after {limit:g} seconds while {what}")
                 self._turn(wait)
@@ -448,8 +488,20 @@ class Core:
         return pump
 
     def _flushed(self) -> bool:
+        """Hand what waits to the socket; whether nothing is left. A connection that is broken is torn down.
+
+        Raises:
+            AMQPError: the connection was lost.
+        """
         pump = self._pump
-        return pump is None or pump.flush()
+        if pump is None:
+            return True
+        try:
+            return pump.flush()
+        except AMQPError as error:
+            self._broken(pump, error)
+        self._raise_failure()
+        return True
 
     def _session_index(self, name: str) -> int:
         return self._sessions.index_of(name)

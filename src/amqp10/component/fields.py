@@ -65,10 +65,15 @@ def check_int(name: str, value: object, minimum: int, maximum: int) -> int:
     return int(value)
 
 
-def check_text(name: str, value: object) -> str:
+def check_text(name: str, value: object, errors: str = "strict") -> str:
     """``value`` as a str that has an encoding, or the error that says why it cannot be one."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if not value.isascii():
+        try:
+            value.encode("utf-8", errors)
+        except UnicodeEncodeError as error:
+            raise AMQPError(604, f"{name} cannot be encoded as UTF-8: {error.reason}") from None
     return value
 
 
@@ -234,17 +239,18 @@ class _DraftField(Generic[T]):
 
 
 class DraftText(_DraftField[str]):
-    """A text field of the message to be sent."""
+    """A text field of the message to be sent. ``errors`` says how surrogates are encoded, as for ``str.encode``."""
 
-    def __init__(self, doc: str, *, ascii_only: bool = False) -> None:
+    def __init__(self, doc: str, *, ascii_only: bool = False, errors: str = "strict") -> None:
         super().__init__(doc)
         self._ascii = ascii_only
+        self._errors = errors
 
     def __set__(self, obj: _Owner, value: str) -> None:
-        if type(value) is not str:
-            value = str(check_text(self.name, value))
-        if self._ascii and not value.isascii():
-            raise AMQPError(604, f"{self.name} is a symbol and must be ASCII")
+        if type(value) is not str or not value.isascii():
+            value = str(check_text(self.name, value, self._errors))
+            if self._ascii and not value.isascii():
+                raise AMQPError(604, f"{self.name} is a symbol and must be ASCII")
         obj._draft.set(self.field, value)
 
 
@@ -253,6 +259,7 @@ class FastText(_DraftField[str]):
 
     def __set__(self, obj: _Owner, value: str) -> None:
         if type(value) is not str:
+            # A lone surrogate is found when the message is encoded: this is set once per message.
             value = str(check_text(self.name, value))
         setattr(obj._draft, self.field, value)
 

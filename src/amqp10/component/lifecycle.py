@@ -57,6 +57,10 @@ class Lifecycle(Network):
         self._outgoing_cache = None
         self._sessions.clear()
         self._links.clear()
+        self._established = False
+        waiter = self._get_waiter()
+        # One blocking call from here to the end, so that an interruption between its waits is not lost.
+        waiter.begin()
         try:
             self._open_connection()
         except AMQPError as error:
@@ -68,7 +72,9 @@ class Lifecycle(Network):
         except BaseException:
             self._drop_transport(graceful=False)
             raise
-        self._writable = True
+        finally:
+            waiter.end()
+        self._writable = self._established = True
         self._log(1, "Info", f"connected to {self._remote_host}:{self._remote_port}")
         self._post("_on_connected", AMQPConnectedEventParams(0, "OK"))
         self._dispatch()
@@ -134,8 +140,13 @@ class Lifecycle(Network):
             self._failure = None
             return
         engine = pump.engine
-        if self._opened and self._failure is None:
-            self._drop_queued(None)
+        reason, self._failure = self._failure, None
+        if not self._opened:
+            self._tear_down(reason)
+            self._dispatch()
+            return
+        self._drop_queued(None)
+        try:
             try:
                 self._say_goodbye(engine)
                 self._work(
@@ -144,13 +155,16 @@ class Lifecycle(Network):
                     "waiting for the server to close the connection",
                     absolute=True,
                 )
-            except InterruptedCallError:
-                raise
-            except AMQPError as error:
-                # The connection ends either way; that the peer did not answer matters to nobody but the log.
-                self._log(1, "Info", f"the connection did not close in order: {error}")
-        self._failure = None
-        self._tear_down(None)
+            finally:
+                # Whatever happens on the way, also in a handler: there is no connection afterwards.
+                self._failure = None
+                self._tear_down(None)
+        except InterruptedCallError:
+            self._dispatch()
+            raise
+        except AMQPError as error:
+            # The connection ends either way; that the peer did not answer matters to nobody but the log.
+            self._log(1, "Info", f"the connection did not close in order: {error}")
         self._dispatch()
 
     def _say_goodbye(self, engine: Connection) -> None:
@@ -164,8 +178,7 @@ class Lifecycle(Network):
 
     def _tear_down(self, error: AMQPError | None) -> None:
         """Drop the transport and all that lived on it; fires ``on_disconnected`` if the connection had been open."""
-        engine = self._engine
-        was_open = engine is not None and engine.remote_open is not None and self._pump is not None
+        was_open, self._established = self._established, False
         self._drop_queued(None)
         self._drop_transport(graceful=error is None or error.code != 1120)
         reason = error or AMQPError(600, "the connection was closed")
@@ -255,15 +268,24 @@ class Lifecycle(Network):
                 outgoing_window=settings.default_outgoing_window,
                 handle_max=settings.max_link_count_per_session - 1,
             )
-            engine.context = SessionRecord(name, engine, settings.max_link_count_per_session)
-            self._work(
-                lambda: engine.state is not SessionState.BEGIN_SENT,
-                self._limit(),
-                f"waiting for session {name!r} to begin",
-            )
+            engine.context = record = SessionRecord(name, engine, settings.max_link_count_per_session)
+            try:
+                self._work(
+                    lambda: engine.state is not SessionState.BEGIN_SENT,
+                    self._limit(),
+                    f"waiting for session {name!r} to begin",
+                )
+            except BaseException:
+                # Nothing is left behind. A begin that has not been answered yet is ended when it is.
+                engine.context = None
+                self._forget_session(record, None)
+                if self._pump is pump and engine.state is not SessionState.BEGIN_SENT:
+                    engine.end()
+                    self._let_out(pump)
+                raise
         finally:
             self._sessions.release(name)
-        if engine.state is not SessionState.MAPPED:
+        if engine.state is not SessionState.MAPPED and not record.closed:
             raise engine.error or ProtocolError(f"the peer ended session {name!r} at once and gave no reason")
         self._log(1, "Session", f"session {name!r} has begun on channel {engine.channel}")
         self._dispatch()
@@ -274,12 +296,14 @@ class Lifecycle(Network):
         for link in list(record.links.values()):
             self._drop_queued(link.name)
         engine = record.engine
+        record.closed = True
         self._forget_session(record, None)
         for endpoint in list(engine.links.values()):
             endpoint.detach()
         engine.end()
         self._work(lambda: engine.state is SessionState.UNMAPPED, self._limit(), f"waiting for session {name!r} to end")
         self._log(1, "Session", f"session {name!r} has ended")
+        self._dispatch()
 
     # -- links -----------------------------------------------------------------------------------------------------
 
@@ -304,6 +328,8 @@ class Lifecycle(Network):
                 max_message_size=settings.max_message_size,
             )
             self._finish_attach(SenderRecord(name, session, engine))
+            # The sender decides how it settles; what a receiver states is a wish, and often only a default.
+            engine.snd_settle_mode = SenderSettleMode(settings.default_sender_settle_mode)
         finally:
             self._links.release(name)
         self._dispatch()
@@ -330,13 +356,14 @@ class Lifecycle(Network):
         pump = self._pump
         if record.automatic and record.initial_credit > 0 and pump is not None and engine.attached:
             engine.flow(record.initial_credit)
-            pump.flush()
+            self._flushed()
         self._dispatch()
 
     def _finish_attach(self, record: LinkRecord) -> None:
         """Wait for the peer's answer; leave no link behind when it is a refusal."""
         engine = record.engine
         engine.context = record
+        pump = self._pump
         try:
             self._work(
                 lambda: (
@@ -345,11 +372,15 @@ class Lifecycle(Network):
                 self._limit(),
                 f"waiting for the peer to attach link {record.name!r}",
             )
-        except AMQPError:
-            if self._pump is not None:
+        except BaseException:
+            # Also when a handler failed meanwhile: a call that raises leaves no link behind.
+            engine.context = None
+            self._forget_link(record, None)
+            if pump is not None and self._pump is pump:
                 engine.detach()
+                self._let_out(pump)
             raise
-        if engine.state is not LinkState.ATTACHED:
+        if engine.state is not LinkState.ATTACHED and not (record.closed or record.session.closed):
             raise (
                 engine.error
                 or engine.session.error
@@ -361,6 +392,7 @@ class Lifecycle(Network):
         self._connected_pump()
         record = self._links.find(name)
         self._drop_queued(name)
+        record.closed = True
         self._forget_link(record, None)
         engine = record.engine
         engine.detach()
@@ -368,6 +400,7 @@ class Lifecycle(Network):
             lambda: engine.state is LinkState.DETACHED, self._limit(), f"waiting for the peer to detach link {name!r}"
         )
         self._log(1, "Session", f"link {name!r} is closed")
+        self._dispatch()
 
 
 def check_address(what: str, address: object) -> None:

@@ -31,7 +31,7 @@ class Pump:
         sink: receives what the engine reports.
     """
 
-    __slots__ = ("_unsent", "_written", "clock", "engine", "more", "moved", "sink", "transport", "waiter")
+    __slots__ = ("_unsent", "_written", "clock", "engine", "more", "moved", "moved_at", "sink", "transport", "waiter")
 
     def __init__(
         self,
@@ -51,7 +51,9 @@ class Pump:
         self.more = False
         """Whether the last read filled its buffer, so that more is probably there already."""
         self.moved = 0
-        """Counts up whenever any byte was sent or received: inactivity time-outs watch it."""
+        """Counts up whenever any byte was sent or received."""
+        self.moved_at = float("-inf")
+        """When that was last: inactivity time-outs count from there."""
 
     @property
     def blocked(self) -> bool:
@@ -60,7 +62,8 @@ class Pump:
 
     def flush(self) -> bool:
         """Hand what the engine has to the transport, as far as it takes it. Returns whether nothing is left."""
-        buffers = self.engine.data_to_send(self.clock())
+        now = self.clock()
+        buffers = self.engine.data_to_send(now)
         if self._unsent:
             self._unsent += buffers
             buffers = self._unsent
@@ -73,6 +76,7 @@ class Pump:
             sent = transport.send([whole])
             if sent == len(whole):
                 self.moved += 1
+                self.moved_at = now
                 self._written = True
                 self._unsent = []
                 return not transport.unsent
@@ -80,6 +84,7 @@ class Pump:
             sent = transport.send(buffers)
         if sent:
             self.moved += 1
+            self.moved_at = now
             self._written = True
         self._unsent = _rest(buffers, sent)
         return not self._unsent and not transport.unsent
@@ -89,7 +94,7 @@ class Pump:
         data = self.transport.recv(RECEIVE_SIZE)
         if data is None:
             return False
-        now = self.clock()
+        now = self.moved_at = self.clock()
         self.moved += 1
         self.more = len(data) >= RECEIVE_SIZE
         self.sink(self.engine.receive_data(data, now) if data else self.engine.receive_eof(now))

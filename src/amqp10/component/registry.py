@@ -23,13 +23,15 @@ _REMEMBERED = 1000
 class SessionRecord:
     """A session under the name that the program gave it. Its attributes are what ``session_*`` shows."""
 
-    __slots__ = ("engine", "link_limit", "links", "name")
+    __slots__ = ("closed", "engine", "link_limit", "links", "name")
 
     def __init__(self, name: str, engine: Session, link_limit: int) -> None:
         self.name = name
         self.engine = engine
         self.link_limit = link_limit
         self.links: dict[str, LinkRecord] = {}
+        self.closed = False
+        """Whether the program has closed it."""
 
     @property
     def incoming_window(self) -> int:
@@ -43,7 +45,7 @@ class SessionRecord:
 class LinkRecord:
     """A link under the name that the program gave it. Its attributes are what ``link_*`` shows."""
 
-    __slots__ = ("engine", "name", "session")
+    __slots__ = ("closed", "engine", "name", "session")
 
     role: LinkRole
     engine: SenderLink | ReceiverLink
@@ -53,6 +55,8 @@ class LinkRecord:
         self.name = name
         self.session = session
         self.engine = engine
+        self.closed = False
+        """Whether the program has closed it."""
 
     @property
     def channel_name(self) -> str:

@@ -6,10 +6,10 @@ This is the component's hot path; see docs/architecture.md before making it do m
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from amqp10.codec import DecodeError, Symbol
-from amqp10.component.core import Core
+from amqp10.component.core import Core, Notice
 from amqp10.component.enums import MessageState, OutcomeDirection, ReceiveMode
 from amqp10.component.events import (
     AMQPMessageInEventParams,
@@ -18,7 +18,7 @@ from amqp10.component.events import (
 )
 from amqp10.component.messages import MessageDraft, MessageView
 from amqp10.component.outcomes import OutcomeMetadata
-from amqp10.component.registry import ReceiverRecord, SenderRecord, check_index
+from amqp10.component.registry import LinkRecord, ReceiverRecord, SenderRecord, check_index
 from amqp10.engine.events import DeliveriesUpdated
 from amqp10.errors import AMQPError, AMQPTimeoutError, InterruptedCallError
 from amqp10.wire.messaging import ACCEPTED, RELEASED, Accepted, Modified, Rejected, Released
@@ -50,6 +50,8 @@ class Transfer(Core):
         "_draft",
         "_fetch_timeout",
         "_handling",
+        "_incoming_cache",
+        "_incoming_key",
         "_metadata",
         "_metadata_settable",
         "_outgoing",
@@ -69,6 +71,8 @@ class Transfer(Core):
         self._outgoing: dict[OutgoingDelivery, None] = {}
         self._outgoing_cache: list[OutgoingDelivery] | None = None
         self._handling: list[MessageView] = []
+        self._incoming_cache: list[MessageView | IncomingDelivery] | None = None
+        self._incoming_key: tuple[object, ...] = ()
         self._metadata: OutcomeMetadata | None = None
         self._metadata_settable = False
         self._sends = 0
@@ -99,10 +103,10 @@ class Transfer(Core):
         if not self._dispatching:
             # Inside a handler the bytes of several sends go out together, when it has returned.
             self._sends += 1
-            if not (pump.flush() and delivery.complete):
+            if not (self._flushed() and delivery.complete):
                 self._await_written(delivery)
             elif self._sends % _POLL_EVERY == 0:
-                self._turn(0)
+                self._poll()
         if settled and self._on_message_out is not None:
             self._post_out(delivery)
             self._dispatch()
@@ -148,15 +152,15 @@ class Transfer(Core):
                     self._post_out(delivery)
                 sent += 1
                 if sent % _BATCH == 0 and not self._dispatching:
-                    pump.flush()
-                    self._turn(0)
+                    self._flushed()
+                    self._poll()
         finally:
             # Also when a later value is no good: the messages before it are sent.
             if delivery is not None:
                 draft.link_name = link_name
                 if link.credit == 0:
                     record.announced = False
-                if not self._dispatching and self._pump is pump and not (pump.flush() and delivery.complete):
+                if not self._dispatching and self._pump is pump and not (self._flushed() and delivery.complete):
                     self._await_written(delivery)
         self._dispatch()
         return sent
@@ -168,12 +172,13 @@ class Transfer(Core):
         assert pump is not None
         if self._timeout == 0:
             # What arrived meanwhile may have brought the credit.
-            self._turn(0)
+            self._poll()
             if not link.attached:
                 self._links.find(record.name)
             if link.credit <= 0:
                 raise AMQPError(135, f"link {record.name!r} has no credit now; on_link_ready_to_send tells when it has")
             if pump.blocked:
+                self._writable = False
                 raise AMQPError(135, "the socket takes no more now; on_ready_to_send tells when it does")
             return
         self._work(
@@ -217,6 +222,7 @@ class Transfer(Core):
         on_outcome, on_out = self._on_message_outcome, self._on_message_out
         deliveries = update.deliveries
         done = 0
+        missed = False
         try:
             for delivery in deliveries:
                 done += 1
@@ -224,9 +230,9 @@ class Transfer(Core):
                     continue
                 if not update.settled:
                     delivery.settle()
+                record: SenderRecord = delivery.link.context
                 try:
                     if on_outcome is not None:
-                        record: SenderRecord = delivery.link.context
                         self._fire_outcome(
                             AMQPMessageOutcomeEventParams(
                                 self,
@@ -238,16 +244,22 @@ class Transfer(Core):
                             ),
                             OutcomeMetadata.from_state(state),
                         )
+                except BaseException:
+                    # The message is out all the same, and the program hears of it with what follows.
+                    missed = on_out is not None
+                    raise
                 finally:
                     del outgoing[delivery]
                     self._outgoing_cache = None
                 if on_out is not None:
-                    record = delivery.link.context
                     on_out(AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context))
         except BaseException:
             if done < len(deliveries):
                 rest = DeliveriesUpdated(update.session, deliveries[done:], state, update.settled)
                 self._queue.appendleft(rest)
+            if missed:
+                params = AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context)
+                self._queue.appendleft(Notice("_on_message_out", params))
             raise
 
     def _fire_outcome(self, params: AMQPMessageOutcomeEventParams, metadata: OutcomeMetadata) -> None:
@@ -307,6 +319,12 @@ class Transfer(Core):
             raise
         if delivery.settled:
             return
+        if view.broken and state == 0:
+            # The handler has seen the error and decided nothing.
+            undecodable = DecodeError(f"a message on link {record.name!r} cannot be decoded")
+            delivery.settle(_undecodable(undecodable))
+            self._post_error(undecodable)
+            return
         delivery.settle(ACCEPTED if state == 0 else self._outcome(state, metadata or OutcomeMetadata()))
         if self._on_message_outcome is not None:
             self._fire_outcome(
@@ -335,7 +353,7 @@ class Transfer(Core):
             delivery.settle(RELEASED)
 
     def _fetch(self, link_name: str) -> None:
-        self._connected_pump()
+        pump = self._connected_pump()
         record = self._links.find(link_name)
         if not isinstance(record, ReceiverRecord):
             raise AMQPError(600, f"link {link_name!r} is a sender link; messages are fetched over receiver links")
@@ -348,22 +366,19 @@ class Transfer(Core):
             return
         link = record.engine
         waiting = record.fetching = []
+        pump.waiter.begin()
         try:
-            link.flow(1)
             try:
-                self._work(
-                    lambda: bool(waiting) or not link.attached,
-                    self._fetch_timeout,
-                    f"fetching a message over link {link_name!r}",
-                    absolute=True,
-                )
+                self._await_fetched(record, waiting)
             except AMQPTimeoutError:
                 self._drain(record, waiting)
             except InterruptedCallError:
                 if link.attached:
                     link.flow(link.credit, drain=True)
+                    self._flushed()
                 raise
         finally:
+            pump.waiter.end()
             record.fetching = None
             for extra in waiting[1:]:
                 self._take_fetched(record, extra)
@@ -371,6 +386,27 @@ class Transfer(Core):
             self._links.find(link_name)
             raise AMQPTimeoutError(f"no message arrived on link {link_name!r} within {self._fetch_timeout} seconds")
         self._deliver_fetched(waiting[0])
+
+    def _await_fetched(self, record: ReceiverRecord, waiting: list[IncomingDelivery]) -> None:
+        """Give one credit and wait for what comes of it, at most for ``fetch_timeout``."""
+        link = record.engine
+
+        def draining() -> bool:
+            return link.drain and link.credit > 0
+
+        start = self.clock()
+        limit = float(self._fetch_timeout)
+        what = f"fetching a message over link {record.name!r}"
+        if draining():
+            # An earlier fetch gave up, and the peer has not said yet whether its credit is used. New credit given now
+            # would be taken back with the old; and should a message come after all, it is as good as any.
+            self._work(lambda: bool(waiting) or not draining() or not link.attached, limit, what, absolute=True)
+        if waiting or not link.attached:
+            return
+        link.flow(1)
+        if limit > 0:
+            limit = max(limit - (self.clock() - start), 0.001)
+        self._work(lambda: bool(waiting) or not link.attached, limit, what, absolute=True)
 
     def _deliver_fetched(self, delivery: IncomingDelivery) -> None:
         """Hand over the result of a fetch. The one event that fires inside a handler: it is what the call is for."""
@@ -380,9 +416,7 @@ class Transfer(Core):
             self._deliver(delivery)
         finally:
             self._dispatching = nested
-            pump = self._pump
-            if pump is not None:
-                pump.flush()
+        self._flushed()
         self._dispatch()
 
     def _drain(self, record: ReceiverRecord, waiting: list[IncomingDelivery]) -> None:
@@ -402,29 +436,38 @@ class Transfer(Core):
 
     # -- views -----------------------------------------------------------------------------------------------------
 
-    def _incoming_messages(self) -> list[MessageView]:
-        """Messages that are partly here, then those that handlers are working on."""
-        views = []
-        if self._engine is not None:
-            for session in self._engine.sessions.values():
-                for delivery in session.partial_deliveries():
-                    record: Any = delivery.link.context
-                    name = record.name if record is not None else delivery.link.name
-                    views.append(
-                        MessageView(
-                            delivery.payload,
-                            name,
-                            delivery.settled,
-                            delivery,
-                            self._settings.simplified_json_format,
-                        )
-                    )
-        return views + self._handling
+    def _incoming_messages(self) -> list[MessageView | IncomingDelivery]:
+        """Messages that are partly here, then those that handlers are working on.
+
+        Looked for anew only when something has happened meanwhile, so that a loop over thousands of them is cheap.
+        """
+        pump = self._pump
+        handling = self._handling
+        key = (pump, pump.moved if pump is not None else 0, len(self._links), len(handling), handling and handling[-1])
+        messages = self._incoming_cache
+        if messages is None or key != self._incoming_key:
+            messages = []
+            if self._engine is not None:
+                for session in self._engine.sessions.values():
+                    messages += session.partial_deliveries()
+            messages += handling
+            self._incoming_cache = messages
+            self._incoming_key = key
+        return messages
 
     def _get_incoming_message(self, index: int) -> MessageView:
         messages = self._incoming_messages()
         check_index(index, len(messages), "incoming_message_index")
-        return messages[index]
+        message = messages[index]
+        if isinstance(message, MessageView):
+            return message
+        record: LinkRecord | None = message.link.context
+        name = record.name if record is not None else message.link.name
+        # The view replaces the delivery, so that reading several fields joins and decodes what is there only once.
+        view = messages[index] = MessageView(
+            message.payload, name, message.settled, message, self._settings.simplified_json_format
+        )
+        return view
 
     def _get_outgoing_message(self, index: int) -> MessageView:
         messages = self._outgoing_cache
