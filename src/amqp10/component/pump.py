@@ -90,7 +90,7 @@ class Pump:
         return not self._unsent and not transport.unsent
 
     def receive(self) -> bool:
-        """Read what has arrived. Returns whether there was anything."""
+        """Read what has arrived. Returns whether there was any data; the end of the stream is none."""
         data = self.transport.recv(RECEIVE_SIZE)
         if data is None:
             return False
@@ -98,7 +98,8 @@ class Pump:
         self.moved += 1
         self.more = len(data) >= RECEIVE_SIZE
         self.sink(self.engine.receive_data(data, now) if data else self.engine.receive_eof(now))
-        return True
+        # The end of the stream stays readable for ever: it must not look like more and more data.
+        return bool(data)
 
     def turn(self, wait: float | None) -> None:
         """One round.
