@@ -46,7 +46,7 @@ T = TypeVar("T")
 LIMIT = 8.0
 """No step of a test takes longer than this, in seconds."""
 
-Hook = Callable[["Peer", Event], bool]
+Hook = Callable[["Peer", Any], bool]
 
 
 def refusal(condition: str, text: str) -> AMQPError:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from amqp10.codec import DecodeError, Symbol, Timestamp, UByte, UInt
+from amqp10.codec.decode import skip_value
 from amqp10.codec.encode import encode_binary, encode_string, encode_value
 from amqp10.component import values
 from amqp10.component.enums import ValueType
@@ -24,7 +25,7 @@ from amqp10.wire.messaging import Header, Properties
 if TYPE_CHECKING:
     from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
 
-__all__ = ["MessageDraft", "MessageView"]
+__all__ = ["MessageDraft", "MessageView", "whole_sections"]
 
 _PROPERTIES: Final = b"\x00\x53\x73"
 _AMQP_VALUE: Final = b"\x00\x53\x77"
@@ -180,6 +181,17 @@ class MessageDraft:
         self._tail_count = len(fields)
         self._tail = b"".join(encode_value(field) for field in fields)
         self._stale = False
+
+
+def whole_sections(payload: bytes) -> bytes:
+    """The sections at the start of a message that have arrived whole, of one that is still arriving."""
+    end = 0
+    try:
+        while end < len(payload):
+            end = skip_value(payload, end)
+    except (DecodeError, IndexError, struct_error):
+        return payload[:end]
+    return payload
 
 
 def id_text(value: object) -> str:

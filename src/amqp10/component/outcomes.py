@@ -66,6 +66,10 @@ class OutcomeMetadata:
         value = values.from_json(text, "ModifiedMessageAnnotations")
         if not isinstance(value, Mapping):
             raise AMQPError(604, "ModifiedMessageAnnotations must be the JSON of an AMQP map")
+        for key in value:
+            # The field is a map of the type "fields", whose keys are symbols (transport, "fields").
+            if not isinstance(key, Symbol):
+                raise AMQPError(604, f"ModifiedMessageAnnotations: the keys must be symbols, not {type(key).__name__}")
         self.annotations = value
 
     def annotations_text(self, simplified: bool) -> str:

@@ -16,7 +16,7 @@ from amqp10.component.events import (
     AMQPMessageOutcomeEventParams,
     AMQPMessageOutEventParams,
 )
-from amqp10.component.messages import MessageDraft, MessageView
+from amqp10.component.messages import MessageDraft, MessageView, whole_sections
 from amqp10.component.outcomes import OutcomeMetadata
 from amqp10.component.registry import LinkRecord, ReceiverRecord, SenderRecord, check_index
 from amqp10.engine.events import DeliveriesUpdated
@@ -56,6 +56,7 @@ class Transfer(Core):
         "_metadata_settable",
         "_outgoing",
         "_outgoing_cache",
+        "_outgoing_gone",
         "_receive_mode",
         "_received",
         "_sends",
@@ -70,6 +71,9 @@ class Transfer(Core):
         self._received: MessageDraft | MessageView = MessageDraft()
         self._outgoing: dict[OutgoingDelivery, None] = {}
         self._outgoing_cache: list[OutgoingDelivery] | None = None
+        """The same in a list, for indexes, once somebody has asked for one."""
+        self._outgoing_gone = 0
+        """How many at the start of that list have their outcome."""
         self._handling: list[MessageView] = []
         self._incoming_cache: list[MessageView | IncomingDelivery] | None = None
         self._incoming_key: tuple[object, ...] = ()
@@ -99,7 +103,8 @@ class Transfer(Core):
             record.announced = False
         if not settled:
             self._outgoing[delivery] = None
-            self._outgoing_cache = None
+            if self._outgoing_cache is not None:
+                self._outgoing_cache.append(delivery)
         if not self._dispatching:
             # Inside a handler the bytes of several sends go out together, when it has returned.
             self._sends += 1
@@ -147,7 +152,8 @@ class Transfer(Core):
                 delivery = link.send(payload, settled=settled, context=draft.id)
                 if not settled:
                     outgoing[delivery] = None
-                    self._outgoing_cache = None
+                    if self._outgoing_cache is not None:
+                        self._outgoing_cache.append(delivery)
                 elif self._on_message_out is not None:
                     self._post_out(delivery)
                 sent += 1
@@ -250,7 +256,8 @@ class Transfer(Core):
                     raise
                 finally:
                     del outgoing[delivery]
-                    self._outgoing_cache = None
+                    if self._outgoing_cache is not None:
+                        self._outgoing_is_gone(delivery)
                 if on_out is not None:
                     on_out(AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context))
         except BaseException:
@@ -463,18 +470,32 @@ class Transfer(Core):
             return message
         record: LinkRecord | None = message.link.context
         name = record.name if record is not None else message.link.name
+        # Of a message that is still arriving the sections that are here can be read; fields of others are absent.
+        payload = whole_sections(message.payload)
         # The view replaces the delivery, so that reading several fields joins and decodes what is there only once.
         view = messages[index] = MessageView(
-            message.payload, name, message.settled, message, self._settings.simplified_json_format
+            payload, name, message.settled, message, self._settings.simplified_json_format
         )
         return view
 
+    def _outgoing_is_gone(self, delivery: OutgoingDelivery) -> None:
+        """Keep the list behind the indexes right. Outcomes mostly come in order: then nothing has to be moved."""
+        messages, gone = self._outgoing_cache, self._outgoing_gone
+        if messages is None or messages[gone] is not delivery:
+            self._outgoing_cache = None
+        elif gone < 1000 or gone < len(messages) // 2:
+            self._outgoing_gone = gone + 1
+        else:
+            del messages[: gone + 1]
+            self._outgoing_gone = 0
+
     def _get_outgoing_message(self, index: int) -> MessageView:
+        check_index(index, len(self._outgoing), "outgoing_message_index")
         messages = self._outgoing_cache
         if messages is None:
             messages = self._outgoing_cache = list(self._outgoing)
-        check_index(index, len(messages), "outgoing_message_index")
-        delivery = messages[index]
+            self._outgoing_gone = 0
+        delivery = messages[self._outgoing_gone + index]
         return MessageView(
             delivery.payload, delivery.link.context.name, False, delivery, self._settings.simplified_json_format
         )

@@ -1,0 +1,585 @@
+"""Sending: settle modes, fields and values on the wire, credit, sizes, and a socket that is full."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from amqp10 import AMQP, AMQPError, ValueType
+from amqp10.codec import (
+    Byte,
+    Char,
+    Decimal32,
+    Decimal64,
+    Decimal128,
+    Described,
+    Float,
+    Int,
+    Short,
+    Symbol,
+    Timestamp,
+    UByte,
+    UInt,
+    ULong,
+    UShort,
+)
+from amqp10.wire.message import Message
+from amqp10.wire.messaging import ACCEPTED, RELEASED, DeliveryState, Modified, Rejected
+from amqp10.wire.performatives import Attach, Error, ReceiverSettleMode, SenderSettleMode, Transfer
+from tests.component.server import Peer, Server, client
+from tests.component.test_events_rules import code_of, pump
+
+
+def ready(amqp: AMQP, link: int = 0) -> AMQP:
+    pump(amqp, lambda: amqp.get_link_ready_to_send(link))
+    return amqp
+
+
+# -- settle modes ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2])
+@pytest.mark.parametrize("settled", [True, False])
+def test_the_settle_mode_of_a_sender_link_decides_and_mixed_asks_the_message(mode: int, settled: bool) -> None:
+    with Server() as server, client(server) as amqp:
+        amqp.config(f"DefaultSenderSettleMode={mode}")
+        amqp.create_sender_link("s", "out", "q")
+        assert amqp.config("SenderSettleMode[out]") == str(mode)
+        amqp.message_settled = settled
+        amqp.send_message("out")
+        unsettled = mode == 0 or (mode == 2 and not settled)
+        assert amqp.outgoing_message_count == (1 if unsettled else 0)
+        pump(amqp, lambda: amqp.outgoing_message_count == 0)
+        attach = server.received(Attach)[0]
+        assert int(attach.snd_settle_mode) == mode
+        assert int(attach.rcv_settle_mode) == ReceiverSettleMode.FIRST
+        assert bool(server.received(Transfer)[0].settled) is not unsettled
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2])
+def test_the_settle_mode_asked_of_a_sender_by_a_receiver_link_is_what_was_negotiated(mode: int) -> None:
+    with Server() as server, client(server) as amqp:
+        amqp.config(f"DefaultSenderSettleMode={mode}")
+        amqp.create_receiver_link("s", "in", "q")
+        assert int(server.received(Attach)[0].snd_settle_mode) == mode
+        assert amqp.config("SenderSettleMode[in]") == str(mode)
+
+        def other(peer: Peer, event: Any) -> bool:
+            if type(event).__name__ != "LinkRequested":
+                return False
+            peer.accept(event.link, snd_settle_mode=SenderSettleMode.SETTLED)
+            return True
+
+        server.hooks.append(other)
+        amqp.create_receiver_link("s", "in2", "q")
+        assert amqp.config("SenderSettleMode[in2]") == "1", "the sender has the last word"
+
+
+def test_a_receiver_that_states_another_settle_mode_does_not_change_the_senders() -> None:
+    def other(peer: Peer, event: Any) -> bool:
+        if type(event).__name__ != "LinkRequested":
+            return False
+        peer.accept(event.link, snd_settle_mode=SenderSettleMode.MIXED)
+        return True
+
+    with Server() as server, client(server) as amqp:
+        server.hooks.append(other)
+        amqp.config("DefaultSenderSettleMode=0")
+        amqp.create_sender_link("s", "out", "q")
+        assert amqp.config("SenderSettleMode[out]") == "0"
+        amqp.message_settled = True
+        amqp.send_message("out")
+        assert amqp.outgoing_message_count == 1
+
+
+# -- fields ----------------------------------------------------------------------------------------------------------
+
+FIELDS: dict[str, tuple[Any, str, str, Any]] = {
+    # property -> value, section, field on the wire, value on the wire
+    "message_durable": (True, "header", "durable", True),
+    "message_priority": (9, "header", "priority", UByte(9)),
+    "message_ttl": (5000, "header", "ttl", UInt(5000)),
+    "message_first_acquirer": (True, "header", "first_acquirer", True),
+    "message_delivery_count": (3, "header", "delivery_count", UInt(3)),
+    "message_id": ("id-1", "properties", "message_id", "id-1"),
+    "message_user_id": ("J\u00fcrgen\udcff", "properties", "user_id", "J\u00fcrgen".encode() + b"\xff"),
+    "message_to": ("there", "properties", "to", "there"),
+    "message_subject": ("subj\u20ac", "properties", "subject", "subj\u20ac"),
+    "message_reply_to": ("back", "properties", "reply_to", "back"),
+    "message_correlation_id": ("c-1", "properties", "correlation_id", "c-1"),
+    "message_content_type": ("text/plain", "properties", "content_type", Symbol("text/plain")),
+    "message_content_encoding": ("gzip", "properties", "content_encoding", Symbol("gzip")),
+    "message_absolute_expiry_time": (
+        1_700_000_000_000,
+        "properties",
+        "absolute_expiry_time",
+        Timestamp(1_700_000_000_000),
+    ),
+    "message_creation_time": (1, "properties", "creation_time", Timestamp(1)),
+    "message_group_id": ("g", "properties", "group_id", "g"),
+    "message_group_sequence": (4294967295, "properties", "group_sequence", UInt(4294967295)),
+    "message_reply_to_group_id": ("rg", "properties", "reply_to_group_id", "rg"),
+}
+
+
+def test_every_field_reaches_the_wire_in_its_type_and_comes_back_as_it_was() -> None:
+    with Server() as server, client(server, "out>", "in<") as amqp:
+        for name, (value, *_) in FIELDS.items():
+            setattr(amqp, name, value)
+        amqp.message_value_type = ValueType.mvtBinary
+        amqp.message_value = "00ff"
+        amqp.send_message("out")
+        server.wait_for(lambda: bool(server.messages))
+        payload = server.messages[0]
+        message = Message.decode(payload)
+        for name, (_, section, field, wire) in FIELDS.items():
+            found = getattr(getattr(message, section), field)
+            assert found == wire, name
+            assert type(found) is type(wire), name
+        assert message.data == b"\x00\xff"
+        got: list[str] = []
+
+        def handler(event: Any) -> None:
+            assert event.message_id == "id-1"
+            for name, (value, *_) in FIELDS.items():
+                assert getattr(amqp, f"received_{name}") == value, name
+                assert getattr(amqp, f"get_incoming_{name}")(0) == value, name
+            assert amqp.received_message_value_type == ValueType.mvtBinary
+            got.append(amqp.received_message_value)
+
+        amqp.on_message_in = handler
+        server.put("in", payload)
+        pump(amqp, lambda: bool(got))
+        assert got == ["00ff"] or got == ["00FF"]
+
+
+def test_fields_that_are_not_set_are_absent_from_the_wire() -> None:
+    with Server() as server, client(server, "out>") as amqp:
+        amqp.message_value_type = ValueType.mvtString
+        amqp.message_value = "x"
+        amqp.send_message("out")
+        # Not set in other ways: 0 or -1 for times, a group sequence without a group, content fields without content.
+        amqp.message_absolute_expiry_time = -1
+        amqp.message_creation_time = -1
+        amqp.message_group_sequence = 7
+        amqp.message_content_type = "text/plain"
+        amqp.message_ttl = -1
+        amqp.send_message("out")
+        amqp.message_group_id = "g"
+        amqp.message_group_sequence = -1
+        amqp.message_ttl = 0
+        amqp.send_message("out")
+        server.wait_for(lambda: len(server.messages) == 3)
+        assert server.messages[0] == server.messages[1] == bytes.fromhex("005377a10178")
+        last = Message.decode(server.messages[2])
+        assert last.properties is not None
+        assert last.header is not None
+        assert (last.properties.group_id, last.properties.group_sequence, last.header.ttl) == ("g", None, 0)
+
+
+def test_what_was_sent_can_be_changed_at_once_and_is_seen_in_the_outgoing_view() -> None:
+    with Server(hold={"disposition"}) as server, client(server, "out>") as amqp:
+        amqp.message_settled = False
+        for name, (value, *_) in FIELDS.items():
+            setattr(amqp, name, value)
+        amqp.message_value_type = ValueType.mvtBinary
+        amqp.message_value = "00ff"
+        amqp.send_message("out")
+        assert amqp.message_link_name == "out"
+        amqp.reset_message()
+        assert amqp.message_link_name == ""
+        amqp.message_settled = False
+        amqp.send_message("out")
+        assert amqp.outgoing_message_count == 2
+        for name, (value, *_) in FIELDS.items():
+            assert getattr(amqp, f"get_outgoing_{name}")(0) == value
+        assert amqp.get_outgoing_message_id(1) == ""
+        assert amqp.get_outgoing_message_link_name(0) == "out"
+        assert amqp.get_outgoing_message_settled(0) is False
+        amqp.disconnect()
+        assert amqp.outgoing_message_count == 2, "so that a program can send them again"
+        assert amqp.get_outgoing_message_id(0) == "id-1"
+        amqp.connect_to(server.host, server.port)
+        assert amqp.outgoing_message_count == 0
+
+
+def test_generated_ids_are_unique_and_replace_the_one_that_was_set() -> None:
+    with Server() as server, client(server, "out>") as amqp:
+        amqp.config("GenerateMessageId=True")
+        amqp.message_id = "mine"
+        seen = set()
+        for _ in range(5):
+            amqp.send_message("out")
+            seen.add(str(uuid.UUID(amqp.message_id)))
+        assert len(seen) == 5
+        server.wait_for(lambda: len(server.messages) == 5)
+        assert {str(Message.decode(payload).properties.message_id) for payload in server.messages} == seen  # type: ignore[union-attr]
+
+
+# -- values ----------------------------------------------------------------------------------------------------------
+
+VALUES: list[tuple[ValueType, str, Any, str | None]] = [
+    # type, text, value on the wire, text when it comes back if that differs
+    (ValueType.mvtNull, "ignored", None, ""),
+    (ValueType.mvtBoolean, "true", True, "True"),
+    (ValueType.mvtBoolean, "False", False, None),
+    (ValueType.mvtUbyte, "255", UByte(255), None),
+    (ValueType.mvtUshort, "65535", UShort(65535), None),
+    (ValueType.mvtUint, "4294967295", UInt(4294967295), None),
+    (ValueType.mvtUlong, "18446744073709551615", ULong(2**64 - 1), None),
+    (ValueType.mvtByte, "-128", Byte(-128), None),
+    (ValueType.mvtShort, "-32768", Short(-32768), None),
+    (ValueType.mvtInt, "-2147483648", Int(-(2**31)), None),
+    (ValueType.mvtLong, "-9223372036854775808", -(2**63), None),
+    (ValueType.mvtFloat, "1.5", Float(1.5), None),
+    (ValueType.mvtDouble, "0.1", 0.1, None),
+    (ValueType.mvtDouble, "Infinity", math.inf, None),
+    (ValueType.mvtDecimal, "0A1B2C3D", Decimal32(bytes.fromhex("0A1B2C3D")), None),
+    (ValueType.mvtDecimal, "0A1B2C3D" * 2, Decimal64(bytes.fromhex("0A1B2C3D" * 2)), None),
+    (ValueType.mvtDecimal, "0A1B2C3D" * 4, Decimal128(bytes.fromhex("0A1B2C3D" * 4)), None),
+    (ValueType.mvtChar, "\U0001f600", Char("\U0001f600"), None),
+    (ValueType.mvtTimestamp, "-1", Timestamp(-1), None),
+    (
+        ValueType.mvtUuid,
+        "12345678000010008000 00805F9B34FB".replace(" ", ""),
+        uuid.UUID("12345678-0000-1000-8000-00805f9b34fb"),
+        "12345678-0000-1000-8000-00805f9b34fb",
+    ),
+    (ValueType.mvtString, "h\u00e9llo\n\0", "h\u00e9llo\n\0", None),
+    (ValueType.mvtString, "", "", None),
+    (ValueType.mvtString, "x" * 70_000, "x" * 70_000, None),
+    (ValueType.mvtSymbol, "a:b", Symbol("a:b"), None),
+    (ValueType.mvtJson, '{"type":"list","value":["a",null,{"type":"ubyte","value":3}]}', ["a", None, UByte(3)], None),
+    (ValueType.mvtJson, '{"descriptor":{"type":"symbol","value":"d"},"value":"x"}', Described(Symbol("d"), "x"), None),
+]
+
+
+@pytest.mark.parametrize(("kind", "text", "wire", "back"), VALUES, ids=lambda value: getattr(value, "name", ""))
+def test_each_type_of_value_travels_in_its_wire_type_and_comes_back(
+    kind: ValueType, text: str, wire: Any, back: str | None
+) -> None:
+    import json
+
+    with Server() as server, client(server, "out>", "in<") as amqp:
+        amqp.message_value_type = kind
+        amqp.message_value = text
+        amqp.send_message("out")
+        server.wait_for(lambda: bool(server.messages))
+        value = Message.decode(server.messages[0]).value
+        assert value == wire
+        assert type(value) is type(wire)
+        got: list[tuple[int, str]] = []
+        amqp.on_message_in = lambda event: got.append((amqp.received_message_value_type, amqp.received_message_value))
+        server.put("in", server.messages[0])
+        pump(amqp, lambda: bool(got))
+        assert got[0][0] == kind
+        if kind is ValueType.mvtJson:
+            assert json.loads(got[0][1]) == json.loads(text)
+        else:
+            assert got[0][1] == (text if back is None else back)
+
+
+BAD_VALUES = [
+    (ValueType.mvtBoolean, "2"),
+    (ValueType.mvtUbyte, "256"),
+    (ValueType.mvtUbyte, "-1"),
+    (ValueType.mvtUshort, "65536"),
+    (ValueType.mvtUint, ""),
+    (ValueType.mvtUint, "1.0"),
+    (ValueType.mvtUlong, "18446744073709551616"),
+    (ValueType.mvtByte, "128"),
+    (ValueType.mvtShort, "x"),
+    (ValueType.mvtInt, "0x10"),
+    (ValueType.mvtLong, "9" * 100_000),
+    (ValueType.mvtFloat, "one"),
+    (ValueType.mvtDouble, "1,5"),
+    (ValueType.mvtDecimal, "0A1B2C"),
+    (ValueType.mvtDecimal, "zz"),
+    (ValueType.mvtChar, "ab"),
+    (ValueType.mvtChar, ""),
+    (ValueType.mvtTimestamp, "now"),
+    (ValueType.mvtUuid, "1234"),
+    (ValueType.mvtBinary, "abc"),
+    (ValueType.mvtBinary, "gg"),
+    (ValueType.mvtString, "\ud800"),
+    (ValueType.mvtSymbol, "\u00e4"),
+    (ValueType.mvtJson, "{"),
+    (ValueType.mvtJson, '{"type":"array","value":["a",null]}'),
+    (ValueType.mvtJson, '{"type":"map","value":["a","b","a","c"]}'),
+]
+
+
+@pytest.mark.parametrize(("kind", "text"), BAD_VALUES, ids=lambda value: getattr(value, "name", str(value)[:12]))
+def test_a_malformed_value_raises_604_that_names_it_and_nothing_is_sent(kind: ValueType, text: str) -> None:
+    with Server() as server, client(server, "out>") as amqp:
+        ready(amqp)
+        credit = amqp.get_link_credit(0)
+        amqp.message_value_type = kind
+        amqp.message_value = text
+        with pytest.raises(AMQPError) as caught:
+            amqp.send_message("out")
+        assert caught.value.code == 604
+        assert "message_value" in caught.value.message
+        assert len(caught.value.message) < 1000
+        assert amqp.get_link_credit(0) == credit
+        assert amqp.message_value == text
+        amqp.message_value_type = ValueType.mvtString
+        amqp.message_value = "fine"
+        amqp.send_message("out")
+        server.wait_for(lambda: bool(server.messages))
+        assert server.texts() == ["fine"]
+
+
+def test_a_lone_surrogate_in_an_id_raises_604() -> None:
+    with Server() as server, client(server, "out>") as amqp:
+        amqp.message_id = "\ud800"
+        assert code_of(lambda: amqp.send_message("out")) == 604
+        for name in ("message_to", "message_subject", "message_reply_to", "message_group_id", "message_correlation_id"):
+            assert code_of(lambda name=name: setattr(amqp, name, "\ud800")) == 604  # type: ignore[misc]
+        assert code_of(lambda: setattr(amqp, "message_user_id", "\ud800")) == 604
+
+
+def test_decimals_can_be_made_of_decimal_numbers() -> None:
+    assert Decimal64.from_decimal(Decimal("1.5")).hex()  # what a program would put into message_value
+
+
+# -- sizes -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_message_larger_than_the_peers_frames_is_split_and_one_larger_than_its_limit_is_refused() -> None:
+    with Server(max_frame_size=512, max_message_size=5000) as server, client(server, "out>") as amqp:
+        ready(amqp)
+        amqp.message_value_type = ValueType.mvtString
+        amqp.message_value = "x" * 4000
+        amqp.send_message("out")
+        server.wait_for(lambda: bool(server.messages))
+        assert server.texts() == ["x" * 4000]
+        assert len(server.received(Transfer)) > 8
+        credit = amqp.get_link_credit(0)
+        amqp.message_value = "x" * 5000
+        with pytest.raises(AMQPError, match="5000") as caught:
+            amqp.send_message("out")
+        assert caught.value.code == 600
+        assert amqp.get_link_credit(0) == credit
+        amqp.message_value = "small"
+        amqp.send_message("out")
+        server.wait_for(lambda: len(server.messages) == 2)
+
+
+# -- outcomes --------------------------------------------------------------------------------------------------------
+
+
+def test_each_outcome_is_reported_with_its_settings_readable_in_the_handler_only() -> None:
+    outcomes: list[DeliveryState] = [
+        ACCEPTED,
+        Rejected(error=Error(condition=Symbol("amqp:precondition-failed"), description="too late")),
+        Rejected(),
+        RELEASED,
+        Modified(
+            delivery_failed=True,
+            undeliverable_here=True,
+            message_annotations={Symbol("x-opt-why"): "because"},
+        ),
+    ]
+    with Server() as server, client(server, "out>") as amqp:
+        server.outcome = lambda delivery: outcomes[len(server.messages) - 1]
+        seen: list[tuple[Any, ...]] = []
+        out: list[str] = []
+        keys = (
+            "RejectErrorCondition",
+            "RejectErrorDescription",
+            "ModifiedDeliveryFailed",
+            "ModifiedUndeliverableHere",
+            "ModifiedMessageAnnotations",
+        )
+
+        def on_outcome(event: Any) -> None:
+            assert event.direction == 1
+            assert amqp.get_outgoing_message_id(0) == event.message_id
+            seen.append((event.message_id, event.state, *[amqp.config(key) for key in keys]))
+            assert code_of(lambda: amqp.config("RejectErrorCondition=x")) == 606
+
+        amqp.on_message_outcome = on_outcome
+        amqp.on_message_out = lambda event: out.append(event.message_id)
+        amqp.message_settled = False
+        for i in range(len(outcomes)):
+            amqp.message_id = str(i)
+            amqp.send_message("out")
+            pump(amqp, lambda i=i: len(out) == i + 1)  # type: ignore[misc]
+        assert out == ["0", "1", "2", "3", "4"]
+        plain = ("", "", "False", "False", "")
+        assert seen[0] == ("0", 0, *plain)
+        assert seen[1] == ("1", 1, "amqp:precondition-failed", "too late", "False", "False", "")
+        assert seen[2] == ("2", 1, *plain)
+        assert seen[3] == ("3", 2, *plain)
+        assert seen[4][:6] == ("4", 3, "", "", "True", "True")
+        assert "x-opt-why" in seen[4][6]
+        for key in keys:
+            assert code_of(lambda key=key: amqp.config(key)) == 606  # type: ignore[misc]
+
+
+# -- credit and a full socket ----------------------------------------------------------------------------------------
+
+
+def test_without_credit_sending_waits_until_there_is_some() -> None:
+    with Server(credit=0) as server, client(server, "out>") as amqp:
+        first = server.hooks
+
+        def give(peer: Peer, event: Any) -> bool:
+            return False
+
+        first.append(give)
+        assert amqp.get_link_ready_to_send(0) is False
+        events: list[str] = []
+        amqp.on_link_ready_to_send = lambda event: events.append(event.link_name)
+        import threading
+
+        def later() -> None:
+            server.do(lambda peer: peer.receiver("out").flow(1))
+
+        thread = threading.Thread(target=later)
+        thread.start()
+        amqp.send_message("out")
+        thread.join()
+        assert events == ["out"]
+        assert amqp.get_link_credit(0) == 0
+        server.do(lambda peer: peer.receiver("out").flow(2))
+        pump(amqp, lambda: len(events) == 2)
+        server.do(lambda peer: peer.receiver("out").flow(5))
+        pump(amqp, lambda: amqp.get_link_credit(0) == 5)
+        assert events == ["out", "out"], "credit that grows is no news"
+
+
+def test_with_timeout_0_no_credit_is_135_and_nothing_is_queued() -> None:
+    with Server(credit=0) as server, client(server, "out>") as amqp:
+        amqp.timeout = 0
+        for _ in range(3):
+            assert code_of(lambda: amqp.send_message("out")) == 135
+        assert code_of(lambda: amqp.send_messages("out", ["x"])) == 135
+        assert amqp.outgoing_message_count == 0
+        server.do(lambda peer: peer.receiver("out").flow(10))
+        ready(amqp)
+        amqp.message_value_type = ValueType.mvtString
+        amqp.message_value = "now"
+        amqp.send_message("out")
+        server.wait_for(lambda: bool(server.messages))
+        assert server.texts() == ["now"]
+
+
+def test_no_credit_in_time_is_201_and_the_link_goes_on() -> None:
+    with Server(credit=0) as server, client(server, "out>") as amqp:
+        amqp.timeout = 1
+        assert code_of(lambda: amqp.send_message("out")) == 201
+        server.do(lambda peer: peer.receiver("out").flow(10))
+        amqp.send_message("out")
+        server.wait_for(lambda: len(server.messages) == 1)
+
+
+def test_a_peer_that_stops_reading_turns_ready_to_send_off_and_on_again() -> None:
+    with Server(credit=100_000, receive_buffer=4096) as server, client(server, "out>") as amqp:
+        ready(amqp)
+        amqp.config("OutBufferSize=4096")
+        events: list[Any] = []
+        amqp.on_ready_to_send = events.append
+        server.do(lambda peer: setattr(peer, "paused", True))
+        amqp.timeout = 0
+        amqp.message_value_type = ValueType.mvtString
+        amqp.message_value = "x" * 100_000
+        sent = 0
+        assert amqp.get_ready_to_send()
+        while amqp.get_ready_to_send():
+            amqp.send_message("out")
+            sent += 1
+            assert sent < 1000
+        assert code_of(lambda: amqp.send_message("out")) == 135
+        assert not events
+        amqp.do_events()
+        assert not amqp.get_ready_to_send()
+        server.do(lambda peer: setattr(peer, "paused", False))
+        pump(amqp, lambda: bool(events))
+        assert amqp.ready_to_send
+        amqp.send_message("out")
+        server.wait_for(lambda: len(server.messages) == sent + 1)
+        assert len(events) == 1
+
+
+def test_a_peer_that_stops_reading_lets_sending_time_out_with_201() -> None:
+    with Server(credit=100_000, receive_buffer=4096) as server, client(server, "out>") as amqp:
+        ready(amqp)
+        server.do(lambda peer: setattr(peer, "paused", True))
+        amqp.timeout = 1
+        amqp.message_value_type = ValueType.mvtString
+        amqp.message_value = "x" * 20_000_000
+        assert code_of(lambda: amqp.send_message("out")) == 201
+        server.do(lambda peer: setattr(peer, "paused", False))
+        amqp.timeout = 20
+        amqp.message_value = "small"
+        amqp.send_message("out")
+        server.wait_for(lambda: len(server.messages) == 2)
+
+
+def test_messages_sent_in_a_handler_go_out_together() -> None:
+    with Server() as server, client(server, "out>", "in<") as amqp:
+        ready(amqp)
+        before: list[int] = []
+
+        def handler(event: Any) -> None:
+            pumped = amqp._pump
+            assert pumped is not None
+            before.append(pumped.moved)
+            for _ in range(20):
+                amqp.send_message("out")
+            before.append(pumped.moved)
+
+        amqp.on_message_in = handler
+        server.put("in", "x")
+        pump(amqp, lambda: bool(before))
+        assert before[0] == before[1], "nothing was written while the handler ran"
+        server.wait_for(lambda: len(server.messages) == 20)
+
+
+def test_the_outgoing_view_stays_cheap_with_thousands_of_messages() -> None:
+    count = 5000
+    with Server(credit=100_000, hold={"disposition"}) as server, client(server, "out>") as amqp:
+        ready(amqp)
+        amqp.message_settled = False
+        for i in range(count):
+            amqp.message_id = str(i)
+            amqp.send_message("out")
+            assert amqp.get_outgoing_message_id(amqp.outgoing_message_count - 1) == str(i)
+        first = amqp.get_outgoing_message_id
+        expected = iter(range(count))
+
+        def on_outcome(event: Any) -> None:
+            assert event.message_id == first(0) == str(next(expected))
+
+        amqp.on_message_outcome = on_outcome
+        server.wait_for(lambda: len(server.held) == count)
+        server.settle_held(ACCEPTED)
+        pump(amqp, lambda: amqp.outgoing_message_count == 0)
+
+
+def test_the_outgoing_view_is_right_when_outcomes_come_out_of_order() -> None:
+    with Server(credit=1000, hold={"disposition"}) as server, client(server, "out>") as amqp:
+        ready(amqp)
+        amqp.message_settled = False
+        for i in range(6):
+            amqp.message_id = str(i)
+            amqp.send_message("out")
+
+        def view() -> list[str]:
+            return [amqp.get_outgoing_message_id(i) for i in range(amqp.outgoing_message_count)]
+
+        assert view() == ["0", "1", "2", "3", "4", "5"]
+        server.wait_for(lambda: len(server.held) == 6)
+        for number, left in ((0, "12345"), (3, "1245"), (5, "124"), (1, "24")):
+            server.do(lambda peer, number=number: server.held[number].settle(ACCEPTED))  # type: ignore[misc]
+            pump(amqp, lambda left=left: amqp.outgoing_message_count == len(left))  # type: ignore[misc]
+            assert view() == list(left)
+        amqp.message_id = "6"
+        amqp.send_message("out")
+        assert view() == ["2", "4", "6"]
