@@ -56,12 +56,17 @@ class _Owner(Protocol):
         """Raise ``code`` when the property cannot change now because of the connection."""
 
 
+def _number(value: int) -> str:
+    # Python refuses to print an int of thousands of digits.
+    return str(int(value)) if -(10**40) < value < 10**40 else "a number of more than 40 digits"
+
+
 def check_int(name: str, value: object, minimum: int, maximum: int) -> int:
     """``value`` as a plain int, or the error that says why it cannot be one."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if not minimum <= value <= maximum:
-        raise AMQPError(604, f"{name} must be between {minimum} and {maximum}, not {value}")
+        raise AMQPError(604, f"{name} must be between {minimum} and {maximum}, not {_number(value)}")
     return int(value)
 
 
@@ -181,7 +186,7 @@ class BytesProperty(Property[bytes]):
 def check_bytes(name: str, value: object) -> bytes:
     """``value`` as bytes; a str is taken as its UTF-8, because file names and PEM are texts."""
     if isinstance(value, str):
-        return value.encode()
+        return check_text(name, value).encode()
     if not isinstance(value, (bytes, bytearray, memoryview)):
         raise TypeError(f"{name} must be bytes, not {type(value).__name__}")
     return bytes(value)
@@ -209,7 +214,7 @@ def check_enum(name: str, enum: type[E], value: object) -> E:
         return enum(value)
     except ValueError:
         known = ", ".join(f"{member.name} ({member.value})" for member in enum)
-        raise AMQPError(604, f"{name} must be one of {known}; not {int(value)}") from None
+        raise AMQPError(604, f"{name} must be one of {known}; not {_number(value)}") from None
 
 
 # -- the message to be sent ------------------------------------------------------------------------------------------

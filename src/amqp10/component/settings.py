@@ -263,6 +263,10 @@ def convert(spec: SettingSpec, text: str) -> SettingValue:
             return _to_int(spec, text.strip(" \t\r\n"))
         if spec.check is not None:
             spec.check(text)
+        if not text.isascii():
+            text.encode()
+    except UnicodeEncodeError as error:
+        raise AMQPError(604, f"{spec.name} cannot be encoded as UTF-8: {error.reason}") from None
     except ValueError as error:
         raise AMQPError(604, f"{spec.name}: {'the value' if spec.secret else show(text)} is {error}") from None
     return text
