@@ -28,6 +28,8 @@ DEVIATIONS: dict[tuple[str, str], Any] = {
     ("setting default", "SSLEnabledProtocols"): 15360,
     # Named in the documentation of ready_to_send without a description of its own.
     ("extra event", "on_ready_to_send"): (),
+    # Frames in hexadecimal on demand: the documented levels show them decoded.
+    ("extra setting", "LogFrameBytes"): "False",
     # The documented way to ask for another host name in the AMQP open does not exist.
     ("extra setting", "VirtualHost"): "",
 }

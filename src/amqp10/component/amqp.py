@@ -164,7 +164,7 @@ class AMQP(Accessors, Lifecycle):
         return self._writable and self._opened
 
     def _check_unlocked(self, name: str, code: int) -> None:
-        if self._pump is not None:
+        if self._pump is not None or self._connecting:
             raise AMQPError(code, f"{name} cannot be changed while connected")
 
     # -- proxy -----------------------------------------------------------------------------------------------------
@@ -388,8 +388,10 @@ class AMQP(Accessors, Lifecycle):
         """
         self._enter()
         try:
-            if self._pump is not None:
+            if self._pump is not None and not self._connecting:
                 raise AMQPError(104, "already connected; disconnect() first to connect anew")
+            if self._connecting:
+                raise AMQPError(1105, "a connection is being opened already; this is one of its event handlers")
             # Both are checked before either is changed.
             name = check_host("remote_host", host)
             self.remote_port = port

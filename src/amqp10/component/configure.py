@@ -26,7 +26,7 @@ def configure(amqp: AMQP, text: str) -> str:
     spec, index, value = parse(text)
     if value is None:
         return _read(amqp, spec, index)
-    check_change(spec, connected=amqp._pump is not None)
+    check_change(spec, connected=amqp._pump is not None or amqp._connecting)
     if spec.store == "settings":
         amqp._settings.set(spec, value)
         amqp._settings_changed()

@@ -29,7 +29,7 @@ from amqp10.component.events import (
     AMQPSSLServerAuthenticationEventParams,
     AMQPSSLStatusEventParams,
 )
-from amqp10.component.fields import EventHook
+from amqp10.component.fields import EventHook, LogHook
 from amqp10.component.registry import LinkRecord, ReceiverRecord, Registry, SenderRecord, SessionRecord
 from amqp10.component.settings import Settings
 from amqp10.engine.delivery import IncomingDelivery
@@ -77,6 +77,7 @@ class Core:
 
     __slots__ = (
         "__weakref__",
+        "_connecting",
         "_depth",
         "_dispatching",
         "_engine",
@@ -122,7 +123,7 @@ class Core:
     on_link_ready_to_send = EventHook(
         AMQPLinkReadyToSendEventParams, "Fires when the credit of a sender link goes from none to some."
     )
-    on_log = EventHook(AMQPLogEventParams, "Fires for each log message of a level up to ``LogLevel``.")
+    on_log = LogHook(AMQPLogEventParams, "Fires for each log message of a level up to ``LogLevel``.")
     on_message_in = EventHook(
         AMQPMessageInEventParams, "Fires for each message received; its handler sets the outcome."
     )
@@ -148,6 +149,7 @@ class Core:
         self._engine: Connection | None = None
         self._pump: Pump | None = None
         self._opened = False
+        self._connecting = False
         self._established = False
         self._writable = False
         self._failure: AMQPError | None = None
@@ -190,6 +192,9 @@ class Core:
         return level <= self._settings.log_level and (
             self._on_log is not None or logger.isEnabledFor(_LEVELS.get(level, logging.DEBUG))
         )
+
+    def _settings_changed(self) -> None:
+        raise NotImplementedError
 
     def _log(self, level: int, kind: str, message: str) -> None:
         """Log a message: level 1 to 3, type Info, Session or Frame. Never with a secret in it."""

@@ -28,6 +28,7 @@ __all__ = [
     "EventHook",
     "FastText",
     "IntProperty",
+    "LogHook",
     "Property",
     "ReadOnlyDraftText",
     "ReceivedBool",
@@ -382,3 +383,14 @@ class EventHook(Generic[P]):
         if value is not None and not callable(value):
             raise TypeError(f"{self.name} must be a callable or None, not {type(value).__name__}")
         setattr(obj, self._slot, value)
+        self._changed(obj)
+
+    def _changed(self, obj: Any) -> None:
+        """A handler has been set."""
+
+
+class LogHook(EventHook[P]):
+    """The hook for log messages: whether frames are worth tracing depends on it."""
+
+    def _changed(self, obj: Any) -> None:
+        obj._settings_changed()

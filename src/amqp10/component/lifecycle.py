@@ -20,7 +20,7 @@ from amqp10.component.settings import Settings
 from amqp10.engine.connection import Connection, Trace
 from amqp10.engine.delivery import IncomingDelivery
 from amqp10.engine.sasl import AnonymousMechanism, ClientMechanism, ExternalMechanism, PlainMechanism, SaslClient
-from amqp10.engine.states import EndpointRole, LinkState, SessionState
+from amqp10.engine.states import ConnectionState, EndpointRole, LinkState, SessionState
 from amqp10.errors import AMQPError, InterruptedCallError, LimitError, ProtocolError
 from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected, Source, Target
 from amqp10.wire.performatives import SenderSettleMode
@@ -50,6 +50,8 @@ class Lifecycle(Network):
     # -- connect ---------------------------------------------------------------------------------------------------
 
     def _connect(self) -> None:
+        if self._connecting:
+            raise AMQPError(1105, "a connection is being opened already; this is one of its event handlers")
         if self._pump is not None:
             raise AMQPError(104, "already connected; disconnect() first to connect anew")
         self._failure = None
@@ -61,9 +63,11 @@ class Lifecycle(Network):
         waiter = self._get_waiter()
         # One blocking call from here to the end, so that an interruption between its waits is not lost.
         waiter.begin()
+        self._connecting = True
         try:
             self._open_connection()
         except AMQPError as error:
+            self._connecting = False  # a handler of what follows may try again
             self._drop_transport(graceful=False)
             self._log(1, "Info", f"connecting failed: {error}")
             self._post("_on_connected", AMQPConnectedEventParams(error.code, error.message))
@@ -73,6 +77,7 @@ class Lifecycle(Network):
             self._drop_transport(graceful=False)
             raise
         finally:
+            self._connecting = False
             waiter.end()
         self._writable = self._established = True
         self._log(1, "Info", f"connected to {self._remote_host}:{self._remote_port}")
@@ -95,9 +100,9 @@ class Lifecycle(Network):
             sasl=self._sasl(),
             properties={"product": "amqp10", "platform": "Python"},
         )
-        engine.trace = self._tracer()
         self._engine = engine
         self._pump = Pump(engine, transport, self._get_waiter(), self.clock, self._take)
+        self._settings_changed()
         engine.start(self.clock())
         self._opened = False
         self._work(lambda: self._opened, limit, "waiting for the server to open the connection")
@@ -127,10 +132,18 @@ class Lifecycle(Network):
     def _log_frame(self, outgoing: bool, channel: int, performative: object, payload: int) -> None:
         self._log(3, "Frame", frame_line(outgoing, channel, performative, payload))
 
+    def _log_bytes(self, outgoing: bool, buffers: list[bytes | memoryview]) -> None:
+        """Log bytes as they are on the connection, beneath TLS excepted. Nothing of a SASL exchange: it has secrets."""
+        engine = self._engine
+        if engine is not None and engine.state is not ConnectionState.START:
+            self._log(3, "Frame", f"{'->' if outgoing else '<-'} bytes {b''.join(buffers).hex(' ', 4)}")
+
     def _settings_changed(self) -> None:
-        """A setting has changed while the connection may be open: only the log level has an effect at once."""
-        if self._engine is not None:
-            self._engine.trace = self._tracer()
+        """A setting or handler has changed: what is logged about an open connection follows at once."""
+        pump = self._pump
+        if pump is not None:
+            pump.engine.trace = self._tracer()
+            pump.tap = self._log_bytes if self._settings.log_frame_bytes and self._logs(3) else None
 
     # -- disconnect ------------------------------------------------------------------------------------------------
 

@@ -31,7 +31,19 @@ class Pump:
         sink: receives what the engine reports.
     """
 
-    __slots__ = ("_unsent", "_written", "clock", "engine", "more", "moved", "moved_at", "sink", "transport", "waiter")
+    __slots__ = (
+        "_unsent",
+        "_written",
+        "clock",
+        "engine",
+        "more",
+        "moved",
+        "moved_at",
+        "sink",
+        "tap",
+        "transport",
+        "waiter",
+    )
 
     def __init__(
         self,
@@ -46,6 +58,8 @@ class Pump:
         self.waiter = waiter
         self.clock = clock
         self.sink = sink
+        self.tap: Callable[[bool, list[bytes | memoryview]], None] | None = None
+        """Called with all bytes that are about to be sent (True) or were received (False), while set."""
         self._unsent: list[bytes | memoryview] = []
         self._written = False
         self.more = False
@@ -64,6 +78,8 @@ class Pump:
         """Hand what the engine has to the transport, as far as it takes it. Returns whether nothing is left."""
         now = self.clock()
         buffers = self.engine.data_to_send(now)
+        if self.tap is not None and buffers:
+            self.tap(True, buffers)
         if self._unsent:
             self._unsent += buffers
             buffers = self._unsent
@@ -97,6 +113,8 @@ class Pump:
         now = self.moved_at = self.clock()
         self.moved += 1
         self.more = len(data) >= RECEIVE_SIZE
+        if self.tap is not None:
+            self.tap(False, [data])
         self.sink(self.engine.receive_data(data, now) if data else self.engine.receive_eof(now))
         # The end of the stream stays readable for ever: it must not look like more and more data.
         return bool(data)

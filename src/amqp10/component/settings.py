@@ -59,6 +59,7 @@ class Settings:
         "keep_alive_time",
         "linger",
         "linger_time",
+        "log_frame_bytes",
         "log_level",
         "log_ssl_packets",
         "max_frame_size",
@@ -111,6 +112,7 @@ class Settings:
     keep_alive_time: int
     linger: bool
     linger_time: int
+    log_frame_bytes: bool
     log_level: int
     log_ssl_packets: bool
     max_frame_size: int

@@ -428,6 +428,14 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         maximum=_INT,
     ),
     SettingSpec(
+        "LogFrameBytes",
+        "Ours",
+        bool,
+        False,
+        "log_frame_bytes",
+        "Whether LogLevel 3 also logs all bytes in hexadecimal, those of the SASL exchange excepted.",
+    ),
+    SettingSpec(
         "VirtualHost",
         "Ours",
         str,

@@ -228,7 +228,7 @@ class Transfer(Core):
         on_outcome, on_out = self._on_message_outcome, self._on_message_out
         deliveries = update.deliveries
         done = 0
-        missed = False
+        missed: AMQPMessageOutEventParams | None = None
         try:
             for delivery in deliveries:
                 done += 1
@@ -252,7 +252,8 @@ class Transfer(Core):
                         )
                 except BaseException:
                     # The message is out all the same, and the program hears of it with what follows.
-                    missed = on_out is not None
+                    if on_out is not None:
+                        missed = AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context)
                     raise
                 finally:
                     del outgoing[delivery]
@@ -264,9 +265,8 @@ class Transfer(Core):
             if done < len(deliveries):
                 rest = DeliveriesUpdated(update.session, deliveries[done:], state, update.settled)
                 self._queue.appendleft(rest)
-            if missed:
-                params = AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context)
-                self._queue.appendleft(Notice("_on_message_out", params))
+            if missed is not None:
+                self._queue.appendleft(Notice("_on_message_out", missed))
             raise
 
     def _fire_outcome(self, params: AMQPMessageOutcomeEventParams, metadata: OutcomeMetadata) -> None:
