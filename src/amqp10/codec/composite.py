@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Final, Self, TypeVar, cast, dataclass_transfor
 
 from amqp10.codec.decode import DECODE_FAULTS, decode_elements, decode_value, translate
 from amqp10.codec.encode import (
+    SCALARS,
     encode_binary,
     encode_boolean,
     encode_string,
@@ -287,6 +288,7 @@ def _compile(cls: type[Composite], specs: tuple[FieldSpec, ...], code: int) -> N
         "new": cls.__new__,
         "head": b"\x00\x53" + bytes((code,)),
         "encode_value": encode_value,
+        "scalars": SCALARS,
         "encode_multiple": _encode_multiple,
         "wrap": _wrap,
         "missing_to_send": _missing_to_send,
@@ -369,7 +371,8 @@ def _encode_lines(index: int, spec: FieldSpec) -> list[str]:
     elif primitive in _ENCODERS:
         encoded = f"encode_{primitive}(v)"
     else:
-        encoded = "encode_value(v, 1)"
+        # A message id, for one, is a scalar of some type: its encoder is a look-up away.
+        encoded = "scalars[type(v)](v) if type(v) in scalars else encode_value(v, 1)"
     body = []
     if primitive in _RANGES and not spec.multiple:
         low, high = _RANGES[primitive]
@@ -391,14 +394,15 @@ def _decode_lines(index: int, spec: FieldSpec) -> list[str]:
     if spec.mandatory:
         lines = [f"if {name} is None:", f"    raise missing(cls, {spec.name!r})"]
     else:
-        lines = [f"if {name} is None:", f"    {target} = default{index}"]
+        default = "None" if spec.default is None else f"default{index}"
+        lines = [f"if {name} is None:", f"    {target} = {default}"]
     if primitive == "boolean":
         check = f"{name} is True or {name} is False"
     elif primitive in _RANGES:
         low, high = _RANGES[primitive]
         check = f"isinstance({name}, int) and {name} is not True and {name} is not False and {low} <= {name} <= {high}"
     elif primitive in ("string", "symbol"):
-        check = f"isinstance({name}, str)"
+        check = f"type({name}) is str or isinstance({name}, str)"
     elif primitive == "binary":
         check = f"isinstance({name}, bytes)"
     elif primitive == "map":

@@ -39,7 +39,7 @@ from amqp10.codec.types import (
 )
 from amqp10.errors import DecodeError, EncodeError
 
-__all__ = ["decode", "decode_elements", "decode_value", "skip_value", "translate"]
+__all__ = ["build_map", "decode", "decode_elements", "decode_value", "skip_value", "translate"]
 
 _U16 = Struct(">H").unpack_from
 _U32 = Struct(">I").unpack_from
@@ -256,40 +256,47 @@ def decode_elements(buf: bytes, pos: int, count: int, end: int, depth: int) -> l
     items: list[Any] = []
     append = items.append
     table = _TABLE
+    # An element that reaches behind the end is found out below: positions only grow.
     for _ in range(count):
         code = buf[pos]
-        if code == 0x40:
-            append(None)
-            pos += 1
-        elif code == 0xA1:
+        if code == 0xA1:
             stop = pos + 2 + buf[pos + 1]
             append(buf[pos + 2 : stop].decode())
             pos = stop
+        elif code == 0x40:
+            append(None)
+            pos += 1
+        elif code < 0x53:
+            if code == 0x52:
+                append(_new(UInt, buf[pos + 1]))
+                pos += 2
+            elif code == 0x43:
+                append(_UINT0)
+                pos += 1
+            elif code == 0x41:
+                append(True)
+                pos += 1
+            elif code == 0x42:
+                append(False)
+                pos += 1
+            else:
+                value, pos = table[code](buf, pos + 1, depth)
+                append(value)
         elif code == 0xA3:
             stop = pos + 2 + buf[pos + 1]
             append(_symbol(buf[pos + 2 : stop]))
             pos = stop
-        elif code == 0x41:
-            append(True)
-            pos += 1
-        elif code == 0x42:
-            append(False)
-            pos += 1
-        elif code == 0x52:
-            append(_new(UInt, buf[pos + 1]))
+        elif code == 0x55:
+            octet = buf[pos + 1]
+            append(octet - 256 if octet > 127 else octet)
             pos += 2
-        elif code == 0x43:
-            append(_UINT0)
-            pos += 1
         elif code == 0x70:
             append(_new(UInt, _U32(buf, pos + 1)[0]))
             pos += 5
         else:
             value, pos = table[code](buf, pos + 1, depth)
             append(value)
-        if pos > end:
-            break
-    if pos != end or len(items) != count:
+    if pos != end:
         raise DecodeError(f"a compound value at offset {start} does not end where its size says")
     return items
 
@@ -310,15 +317,15 @@ def _list32(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
 
 def _map8(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
     start, count, end = _head8(buf, pos, "map")
-    return _build_map(decode_elements(buf, start, count, end, depth + 1), pos), end
+    return build_map(decode_elements(buf, start, count, end, depth + 1), pos), end
 
 
 def _map32(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
     start, count, end = _head32(buf, pos, "map")
-    return _build_map(decode_elements(buf, start, count, end, depth + 1), pos), end
+    return build_map(decode_elements(buf, start, count, end, depth + 1), pos), end
 
 
-def _build_map(items: list[Any], pos: int) -> dict[Any, Any] | Map:
+def build_map(items: list[Any], pos: int) -> dict[Any, Any] | Map:
     """A dict where it can hold the map without loss, otherwise a Map."""
     if len(items) & 1:
         raise DecodeError(f"a map has an odd number of elements, at offset {pos}")

@@ -38,6 +38,7 @@ __all__ = [
     "encode",
     "encode_binary",
     "encode_boolean",
+    "encode_dict",
     "encode_list",
     "encode_string",
     "encode_symbol",
@@ -74,6 +75,7 @@ _UINT8: Final = [b"\x43", *_table(0x52)[1:]]
 _ULONG8: Final = [b"\x44", *_table(0x53)[1:]]
 _LIST8: Final = _table(0xC0)
 _MAP8: Final = _table(0xC1)
+_OCTETS: Final = [bytes((n,)) for n in range(256)]
 _LIMIT: Final = 0xFFFFFFFF
 
 
@@ -184,7 +186,7 @@ def _encode_null(value: None) -> bytes:
     return b"\x40"
 
 
-_SCALARS: Final[dict[type, Callable[[Any], bytes]]] = {
+SCALARS: Final[dict[type, Callable[[Any], bytes]]] = {
     type(None): _encode_null,
     bool: encode_boolean,
     str: encode_string,
@@ -214,7 +216,7 @@ _SCALARS: Final[dict[type, Callable[[Any], bytes]]] = {
 def encode_value(value: Any, depth: int = 0) -> bytes:
     """Encode any value. The errors of a broken text or number are those of Python; :func:`encode` translates them."""
     kind = type(value)
-    scalar = _SCALARS.get(kind)
+    scalar = SCALARS.get(kind)
     if scalar is not None:
         return scalar(value)
     compound = _COMPOUNDS.get(kind)
@@ -231,9 +233,9 @@ def _encode_other(value: Any, depth: int) -> bytes:
     if encoded is not None:
         return bytes(encoded())
     for base in type(value).__mro__[1:]:
-        if base in _SCALARS:
-            _SCALARS[type(value)] = _SCALARS[base]
-            return _SCALARS[base](value)
+        if base in SCALARS:
+            SCALARS[type(value)] = SCALARS[base]
+            return SCALARS[base](value)
         if base in _COMPOUNDS:
             _COMPOUNDS[type(value)] = _COMPOUNDS[base]
             return encode_value(value, depth)
@@ -246,7 +248,7 @@ def _wrap(small: list[bytes], large: bytes, count: int, body: bytes) -> bytes:
     """Size and count in front of the elements of a list or map: one octet each where both fit."""
     size = len(body) + 1
     if size < 256 and count < 256:
-        return small[size] + bytes((count,)) + body
+        return small[size] + _OCTETS[count] + body
     if size + 3 > _LIMIT:
         raise _too_long("compound value")
     return large + _TWO_U32(size + 3, count) + body
@@ -256,7 +258,7 @@ def encode_list(items: list[Any] | tuple[Any, ...], depth: int = 1) -> bytes:
     """list: list0, list8 or list32."""
     if not items:
         return b"\x45"
-    scalars = _SCALARS
+    scalars = SCALARS
     parts = []
     for item in items:
         scalar = scalars.get(type(item))
@@ -264,14 +266,24 @@ def encode_list(items: list[Any] | tuple[Any, ...], depth: int = 1) -> bytes:
     return _wrap(_LIST8, b"\xd0", len(parts), b"".join(parts))
 
 
-def _encode_dict(value: dict[Any, Any], depth: int) -> bytes:
-    scalars = _SCALARS
-    parts = []
+def encode_dict(value: dict[Any, Any], depth: int = 1) -> bytes:
+    """map: map8 or map32. Raises UnicodeEncodeError for text that has no encoding."""
+    scalars = SCALARS
+    parts: list[bytes] = []
+    append = parts.append
     for pair in value.items():
         for item in pair:
+            if type(item) is str:
+                data = item.encode()
+                if len(data) < 256:
+                    append(_STR8[len(data)])
+                    append(data)
+                else:
+                    append(encode_string(item))
+                continue
             scalar = scalars.get(type(item))
-            parts.append(scalar(item) if scalar is not None else encode_value(item, depth))
-    return _wrap(_MAP8, b"\xd1", len(parts), b"".join(parts))
+            append(scalar(item) if scalar is not None else encode_value(item, depth))
+    return _wrap(_MAP8, b"\xd1", 2 * len(value), b"".join(parts))
 
 
 def _encode_pairs(pairs: list[tuple[Any, Any]], depth: int) -> bytes:
@@ -410,7 +422,7 @@ def _encode_array(value: Array, depth: int) -> bytes:
 _COMPOUNDS: Final[dict[type, Callable[[Any, int], bytes]]] = {
     list: encode_list,
     tuple: encode_list,
-    dict: _encode_dict,
+    dict: encode_dict,
     Map: _encode_map,
     Array: _encode_array,
     Described: _encode_described,

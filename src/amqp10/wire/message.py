@@ -8,7 +8,14 @@ from typing import Any, Final, Self
 from uuid import UUID
 
 from amqp10.codec.composite import lookup
-from amqp10.codec.decode import DECODE_FAULTS, decode_value, skip_value, translate
+from amqp10.codec.decode import (
+    DECODE_FAULTS,
+    build_map,
+    decode_elements,
+    decode_value,
+    skip_value,
+    translate,
+)
 from amqp10.codec.encode import encode
 from amqp10.codec.types import Map, Symbol
 from amqp10.errors import DecodeError, EncodeError
@@ -58,6 +65,7 @@ _KINDS: Final = {
     SECTION_AMQP_VALUE: BodyKind.VALUE,
 }
 _NAMES: Final = {code: name.split(":")[1] for name, code in SECTION_NAMES.items()}
+_VALUE_HEAD: Final = bytes((0x00, 0x53, SECTION_AMQP_VALUE))
 _HEADS: Final = {code: bytes((0x00, 0x53, code)) for code in _NAMES}
 # What cannot be changed in place: a section that was looked at and holds one of these is as it was.
 _IMMUTABLE: Final = (type(None), bool, int, float, str, bytes, UUID)
@@ -65,6 +73,10 @@ _IMMUTABLE: Final = (type(None), bool, int, float, str, bytes, UUID)
 Pairs = Mapping[Any, Any]
 Span = tuple[int, int, int]
 """Where a section starts, where its value starts, and where it ends; of a repeated section, its first and its last."""
+
+
+_COMPOSED: Final[dict[int, Span]] = {}
+"""The spans of a message that was not decoded."""
 
 
 class Message:
@@ -134,7 +146,7 @@ class Message:
         footer: Pairs | None = None,
     ) -> None:
         self._payload = b""
-        self._spans = {}
+        self._spans = _COMPOSED
         self._header = header
         self._delivery_annotations = delivery_annotations
         self._message_annotations = message_annotations
@@ -184,7 +196,8 @@ class Message:
 
     def _read(self, code: int) -> Any:
         """Decode a section that nobody has looked at yet."""
-        span = self.scan().get(code)
+        spans = self._spans
+        span = (self.scan() if spans is None else spans).get(code)
         if span is None:
             value = ABSENT if code == SECTION_AMQP_VALUE else None
         else:
@@ -355,6 +368,8 @@ class Message:
         spans = self._spans
         if spans is None:
             return self._payload
+        if spans is _COMPOSED:
+            return self._compose()
         parts: list[bytes] = []
         for code, slot in _SLOTS.items():
             value = getattr(self, slot)
@@ -365,6 +380,35 @@ class Message:
                 continue
             else:
                 parts.append(_encode_section(code, value))
+        return b"".join(parts)
+
+    def _compose(self) -> bytes:
+        """The encoding of a message that was not decoded: every section as it is now."""
+        parts = []
+        if self._header is not None:
+            parts.append(_encode_section(SECTION_HEADER, self._header))
+        if self._delivery_annotations is not None:
+            parts.append(_encode_section(SECTION_DELIVERY_ANNOTATIONS, self._delivery_annotations))
+        if self._message_annotations is not None:
+            parts.append(_encode_section(SECTION_MESSAGE_ANNOTATIONS, self._message_annotations))
+        properties = self._properties
+        if type(properties) is Properties:
+            parts.append(properties.encode())
+        elif properties is not None:
+            parts.append(_encode_section(SECTION_PROPERTIES, properties))
+        pairs = self._application_properties
+        if pairs is not None:
+            parts.append(_encode_section(SECTION_APPLICATION_PROPERTIES, pairs))
+        value = self._value
+        if value is not ABSENT:
+            parts.append(_VALUE_HEAD)
+            parts.append(encode(value))
+        elif self._data is not None:
+            parts.append(_encode_section(SECTION_DATA, self._data))
+        elif self._sequence is not None:
+            parts.append(_encode_section(SECTION_AMQP_SEQUENCE, self._sequence))
+        if self._footer is not None:
+            parts.append(_encode_section(SECTION_FOOTER, self._footer))
         return b"".join(parts)
 
     def _is_unchanged(self, code: int, span: Span, value: Any) -> bool:
@@ -452,6 +496,18 @@ def _encode_section(code: int, value: Any) -> bytes:
 # -- bytes to sections -----------------------------------------------------------------------------------------------
 
 
+_SHORT_FORMS: Final = frozenset((0xA0, 0xA1, 0xC0, 0xC1))
+"""Format codes of values whose size is the octet behind them, as far as sections usually have them."""
+_MAPS: Final = frozenset(
+    (
+        SECTION_DELIVERY_ANNOTATIONS,
+        SECTION_MESSAGE_ANNOTATIONS,
+        SECTION_APPLICATION_PROPERTIES,
+        SECTION_FOOTER,
+    )
+)
+
+
 def _scan(buf: bytes) -> dict[int, Span]:
     """Where the sections stand. Each is stepped over by its size; what is in it is not looked at."""
     spans: dict[int, Span] = {}
@@ -470,7 +526,9 @@ def _scan(buf: bytes) -> dict[int, Span]:
         if code not in _NAMES:
             raise DecodeError(f"no message section has the descriptor at offset {start}")
         value = pos
-        pos = skip_value(buf, pos)
+        pos = value + 2 + buf[value + 1] if buf[value] in _SHORT_FORMS else skip_value(buf, value)
+        if pos > end:
+            skip_value(buf, value)  # it has the words for what is wrong
         if code > last:
             if last >= SECTION_DATA and code <= SECTION_AMQP_VALUE:
                 raise DecodeError(f"the message has two kinds of body, {_NAMES[last]} and {_NAMES[code]}")
@@ -504,6 +562,18 @@ def _decode_section(buf: bytes, code: int, span: Span) -> Any:
 
 def _section_value(buf: bytes, code: int, span: Span) -> Any:
     _, start, end = span
+    # The forms that common messages have, without the steps in between. Finding the sections has checked the size.
+    form = buf[start]
+    if form == 0xC1:
+        if code in _MAPS:
+            return build_map(decode_elements(buf, start + 3, buf[start + 2], end, 1), start)
+    elif form == 0xC0:
+        if code == SECTION_PROPERTIES:
+            return Properties.from_list(decode_elements(buf, start + 3, buf[start + 2], end, 1))
+        if code == SECTION_HEADER:
+            return Header.from_list(decode_elements(buf, start + 3, buf[start + 2], end, 1))
+    elif form == 0xA1 and code == SECTION_AMQP_VALUE:
+        return buf[start + 2 : end].decode()
     if code in (SECTION_DATA, SECTION_AMQP_SEQUENCE):
         expected: type = bytes if code == SECTION_DATA else list
         parts = []
