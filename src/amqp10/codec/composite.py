@@ -16,9 +16,8 @@ and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from struct import error as struct_error
-from typing import Any, ClassVar, Final, Self, TypeVar, cast, dataclass_transform
+from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar, cast, dataclass_transform
 
 from amqp10.codec.decode import DECODE_FAULTS, decode_elements, decode_value, translate
 from amqp10.codec.encode import (
@@ -89,8 +88,7 @@ class InvalidFieldError(DecodeError):
         self.condition = "amqp:invalid-field"
 
 
-@dataclass(frozen=True, slots=True)
-class FieldSpec:
+class FieldSpec(NamedTuple):
     """One declared field, in the specification's terms."""
 
     name: str
@@ -107,8 +105,7 @@ class FieldSpec:
         return self.name.replace("-", "_")
 
 
-@dataclass(frozen=True, slots=True)
-class _Declaration:
+class _Declaration(NamedTuple):
     type: str
     mandatory: bool
     default: Any
@@ -243,7 +240,7 @@ def composite(descriptor_name: str, code: int, *, provides: Sequence[str] = ()) 
         namespace["DESCRIPTOR_CODE"] = code
         # Made anew, because slots can only be given when a class is made.
         made = cast("type[C]", type(cls.__name__, cls.__bases__, namespace))
-        _compile(made, tuple(specs), code)
+        _compile_when_used(made, tuple(specs), code)
         _BY_CODE[code] = made
         _BY_NAME[descriptor_name] = made
         for archetype in provides:
@@ -278,6 +275,29 @@ _RANGES: Final[dict[str, tuple[int, int]]] = {
     "ulong": (0, 0xFFFFFFFFFFFFFFFF),
     "timestamp": (-(2**63), 2**63 - 1),
 }
+
+
+def _compile_when_used(cls: type[Composite], specs: tuple[FieldSpec, ...], code: int) -> None:
+    """Put functions in place that compile the class when one of them is first called.
+
+    Compiling all of them would take most of the time of importing this package, and few programs use all.
+    """
+
+    def init(self: Composite, **fields: Any) -> None:
+        _compile(cls, specs, code)
+        self.__init__(**fields)  # type: ignore[misc]  # the one that has just been made
+
+    def encode(self: Composite) -> bytes:
+        _compile(cls, specs, code)
+        return self.encode()
+
+    def from_list(kind: type[Composite], values: list[Any]) -> Composite:
+        _compile(cls, specs, code)
+        return cls.from_list(values)
+
+    cls.__init__ = init  # type: ignore[method-assign,assignment]
+    cls.encode = encode  # type: ignore[method-assign]
+    cls.from_list = classmethod(from_list)  # type: ignore[assignment]
 
 
 def _compile(cls: type[Composite], specs: tuple[FieldSpec, ...], code: int) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 __all__ = ["SettingSpec", "SettingType", "SettingValue", "Store"]
 
@@ -13,8 +12,7 @@ SettingValue = int | bool | str
 Store = Literal["settings", "outcome", "property", "live"]
 
 
-@dataclass(frozen=True, slots=True)
-class SettingSpec:
+class SettingSpec(NamedTuple):
     """One configuration setting.
 
     Attributes:

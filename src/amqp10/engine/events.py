@@ -6,8 +6,7 @@ message is what the hot path can afford.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from amqp10.engine.delivery import IncomingDelivery
 
@@ -36,15 +35,13 @@ __all__ = [
 ]
 
 
-@dataclass(slots=True)
-class ConnectionOpened:
+class ConnectionOpened(NamedTuple):
     """The peer's open arrived: the connection can be used within the limits it states."""
 
     open: Open
 
 
-@dataclass(slots=True)
-class ConnectionClosed:
+class ConnectionClosed(NamedTuple):
     """The peer's close arrived. ``error`` is what it carried; None for an orderly close."""
 
     error: AMQPError | None
@@ -52,29 +49,25 @@ class ConnectionClosed:
     """True when the peer closed first, False when this is its answer to our close."""
 
 
-@dataclass(slots=True)
-class ConnectionFailed:
+class ConnectionFailed(NamedTuple):
     """The connection cannot go on: the peer broke the protocol, went silent, or its byte stream ended."""
 
     error: AMQPError
 
 
-@dataclass(slots=True)
-class SessionBegun:
+class SessionBegun(NamedTuple):
     """The peer's begin for a session that was begun here."""
 
     session: Session
 
 
-@dataclass(slots=True)
-class SessionRequested:
+class SessionRequested(NamedTuple):
     """The peer begins a session; answer with ``session.accept()`` or ``session.end(error)``."""
 
     session: Session
 
 
-@dataclass(slots=True)
-class SessionEnded:
+class SessionEnded(NamedTuple):
     """A session is over, with everything on it."""
 
     session: Session
@@ -82,23 +75,20 @@ class SessionEnded:
     by_peer: bool
 
 
-@dataclass(slots=True)
-class LinkAttached:
+class LinkAttached(NamedTuple):
     """The peer's attach for a link that was attached here: the link can be used."""
 
     link: LinkEndpoint
 
 
-@dataclass(slots=True)
-class LinkRequested:
+class LinkRequested(NamedTuple):
     """The peer attaches a link; answer with ``link.accept()`` or ``link.refuse(error)``."""
 
     link: LinkEndpoint
     attach: Attach
 
 
-@dataclass(slots=True)
-class LinkDetached:
+class LinkDetached(NamedTuple):
     """A link is over. ``refused`` tells a link that never came to be from one that ended."""
 
     link: LinkEndpoint
@@ -108,15 +98,13 @@ class LinkDetached:
     refused: bool = False
 
 
-@dataclass(slots=True)
-class LinkFlow:
+class LinkFlow(NamedTuple):
     """The peer sent flow state for a link: credit, drain or available may have changed."""
 
     link: LinkEndpoint
 
 
-@dataclass(slots=True)
-class DeliveriesUpdated:
+class DeliveriesUpdated(NamedTuple):
     """The receiver of outgoing deliveries reported a state for them, and perhaps settled them."""
 
     session: Session
@@ -125,8 +113,7 @@ class DeliveriesUpdated:
     settled: bool
 
 
-@dataclass(slots=True)
-class DeliveryAborted:
+class DeliveryAborted(NamedTuple):
     """The sender gave up a delivery of which parts had arrived; they are discarded."""
 
     delivery: IncomingDelivery
