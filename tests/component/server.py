@@ -418,6 +418,11 @@ class Server:
                 self._selector.unregister(peer.sock)
             peer.sock.close()
 
+    def drop_all(self) -> None:
+        """Close every connection."""
+        for peer in list(self.peers):
+            self.drop(peer)
+
     def _serve(self) -> None:
         try:
             while not self._stop:
@@ -435,8 +440,7 @@ class Server:
         except BaseException as error:  # noqa: BLE001 - handed to the test's thread
             self.error = error
         finally:
-            for peer in list(self.peers):
-                self.drop(peer)
+            self.drop_all()
             self._selector.close()
             for sock in (self._listener, self._wake_in, self._wake_out):
                 sock.close()

@@ -8,11 +8,11 @@ sees its condition met.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from amqp10.component.events import (
@@ -50,14 +50,16 @@ from amqp10.engine.events import (
 from amqp10.errors import AMQPError, AMQPTimeoutError, ProtocolError
 
 if TYPE_CHECKING:
+    from logging import Logger
+
     from amqp10.component.pump import Pump
     from amqp10.engine import Connection
 
 __all__ = ["Core", "Notice"]
 
-logger = logging.getLogger("amqp10")
 
-_LEVELS: Final = {1: logging.INFO, 2: logging.DEBUG, 3: logging.DEBUG}
+_LEVELS: Final = {1: 20, 2: 10, 3: 10}
+"""LogLevel -> the level of the standard library's: INFO and DEBUG."""
 _FLUSH_INTERVAL: Final = 0.002
 """While many messages are being handled, what their handlers sent goes out at least this often (seconds)."""
 
@@ -70,6 +72,14 @@ class Notice:
     def __init__(self, hook: str, params: object) -> None:
         self.hook = hook
         self.params = params
+
+
+@cache
+def standard_logger() -> Logger:
+    """The standard library's logger ``amqp10``, fetched when there is first something to log: it costs to import."""
+    from logging import getLogger
+
+    return getLogger("amqp10")
 
 
 class Core:
@@ -190,7 +200,7 @@ class Core:
     def _logs(self, level: int) -> bool:
         """Whether anybody would see a log message of this level."""
         return level <= self._settings.log_level and (
-            self._on_log is not None or logger.isEnabledFor(_LEVELS.get(level, logging.DEBUG))
+            self._on_log is not None or standard_logger().isEnabledFor(_LEVELS[level])
         )
 
     def _settings_changed(self) -> None:
@@ -200,7 +210,7 @@ class Core:
         """Log a message: level 1 to 3, type Info, Session or Frame. Never with a secret in it."""
         if not self._logs(level):
             return
-        logger.log(_LEVELS.get(level, logging.DEBUG), "%s", message)
+        standard_logger().log(_LEVELS[level], "%s", message)
         if self._on_log is not None:
             self._queue.append(Notice("_on_log", AMQPLogEventParams(level, message, kind)))
 
