@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from amqp10 import AMQP, AMQPError, AuthScheme, CertStoreType, FirewallType, ReceiveMode, ValueType
 from tests.interop.conftest import _run
-from tests.interop.peers import RabbitMQ, TLSFiles
+from tests.interop.peers import PeerNotPreparedError, Process, RabbitMQ, TLSFiles, free_port, peer_folder
 from tests.net.pki import Identity, issue
 from tests.net.stores import pem, pfx
 from tests.net.test_proxy_interop import start_dante, start_microsocks, start_tinyproxy
@@ -248,3 +249,41 @@ def test_no_secret_is_in_any_log_line_error_or_repr(
     for secret in (broker.password, PROXY_PASSWORD, STORE_PASSWORD, key):
         for form in (secret, secret.encode().hex()):
             assert not any(form in text.replace(" ", "") for text in texts), form
+
+
+def test_a_proton_broker_that_speaks_tls_only(root: Identity, tmp_path: Path) -> None:
+    server = issue("localhost", root, hosts=("localhost",))
+    (tmp_path / "server.pem").write_bytes(server.pem)
+    (tmp_path / "server.key").write_bytes(pem(server).split(server.pem)[1].split(b"-----BEGIN CERT")[0])
+    port = free_port()
+    with proton_tls_broker(port, tmp_path), AMQP() as amqp:
+        amqp.timeout = 20
+        amqp.remote_host, amqp.remote_port = "localhost", port
+        with pytest.raises(AMQPError) as caught:  # without TLS
+            amqp.connect()
+        assert caught.value.code in (600, 601, 1120), caught.value
+        trusting(amqp, root)
+        amqp.connect_to("localhost", port)
+        there_and_back(amqp, "queue", ["text", "x" * 1_000_000, "more"])
+
+
+@contextlib.contextmanager
+def proton_tls_broker(port: int, folder: Path) -> Iterator[None]:
+    try:
+        python = peer_folder("proton-python") / "venv" / "bin" / "python"
+    except PeerNotPreparedError as error:
+        if os.environ.get("CI") or os.environ.get("AMQP10_REQUIRE_PEERS") == "1":
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+    script = Path(__file__).with_name("proton_tls_broker.py")
+    process = Process(
+        f"Proton's TLS broker at port {port}",
+        [str(python), str(script), str(port), str(folder / "server.pem"), str(folder / "server.key")],
+        environment={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        folder=folder,
+    )
+    try:
+        process.wait_for("READY", 20)
+        yield
+    finally:
+        process.stop()

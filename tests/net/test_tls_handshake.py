@@ -18,6 +18,7 @@ from amqp10.errors import AMQPError
 from amqp10.net.certstores import CertificateEntry
 from amqp10.net.tls import TlsContext, TlsSession
 from amqp10.net.tls_options import PeerCertificate, TlsOptions
+from amqp10.net.tls_transport import TlsTransport
 from amqp10.net.x509names import subject_text
 from tests.net.pki import (
     DAY,
@@ -467,3 +468,28 @@ def test_importing_the_options_does_not_load_openssl() -> None:
         "sys.exit(repr(bad) if bad else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@BOTH
+def test_the_peer_learns_from_an_alert_why_its_data_end_the_connection(versions: tuple[int, int]) -> None:
+    session, server = connected(versions)
+
+    class Wire:
+        """A connection on which a record arrives that nobody with the keys can have made."""
+
+        sent = b""
+
+        def recv(self, size: int) -> bytes:
+            return b"\x17\x03\x03\x00\x40" + bytes(64)
+
+        def send(self, buffers: list[bytes]) -> int:
+            self.sent += b"".join(buffers)
+            return len(b"".join(buffers))
+
+    wire = Wire()
+    transport = TlsTransport(wire, session, [])  # type: ignore[arg-type]  # stands in for a TcpTransport
+    with pytest.raises(AMQPError) as caught:
+        transport.recv()
+    assert caught.value.code == 284
+    server.receive(wire.sent)
+    assert "alert" in str(server.error)

@@ -151,6 +151,8 @@ class Core:
 
     def __init__(self) -> None:
         self.clock: Callable[[], float] = time.monotonic
+        """The time in seconds, counted from anywhere; it must never go back. Every time-out and heartbeat goes by it.
+        Tests may put a clock of their own here before connecting."""
         self._guard = threading.Lock()
         self._owner = 0
         self._depth = 0

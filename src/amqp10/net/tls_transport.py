@@ -5,6 +5,7 @@ The TLS protocol itself stands in ``tls.py``, without I/O; this joins it with a 
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from amqp10.errors import AMQPError, AMQPTimeoutError
@@ -75,7 +76,13 @@ class TlsTransport:
         if not raw:
             self.session.feed_eof()
             return b""
-        pieces = self.session.feed(raw)
+        try:
+            pieces = self.session.feed(raw)
+        except AMQPError:
+            # What is wrong with the data, the peer learns from an alert; whether it still arrives does not matter.
+            with contextlib.suppress(AMQPError):
+                self._push()
+            raise
         if self._cipher or not pieces:
             # Reading may have to be answered: key updates, alerts.
             self._push()
