@@ -341,6 +341,7 @@ class TlsSession:
     def _failed(self, error: AMQPError) -> AMQPError:
         """Remember an error, so that nothing can be done with the session any more; returned to be raised."""
         self._error = error
+        self._dirty = True  # OpenSSL may have an alert for the peer
         self.verification_pending = False
         self._held.clear()
         self._report(error.message)
