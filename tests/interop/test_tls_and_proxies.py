@@ -287,3 +287,48 @@ def proton_tls_broker(port: int, folder: Path) -> Iterator[None]:
         yield
     finally:
         process.stop()
+
+
+def test_the_environments_proxy_is_used_when_asked_for_and_no_proxy_is_obeyed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    with proxy("tunnel with credentials", tmp_path) as way:
+        assert way is not None
+        monkeypatch.setenv("https_proxy", f"http://{PROXY_USER}:{PROXY_PASSWORD}@127.0.0.1:{way[1]}")
+        # This machine is never reached through a proxy of the environment, so the host is one that does not exist:
+        # whoever looked it up is the one that says so.
+        for detect, no_proxy, through in ((True, "", True), (True, ".invalid", False), (False, "", False)):
+            monkeypatch.setenv("no_proxy", no_proxy)
+            with AMQP() as amqp:
+                amqp.timeout = 30
+                amqp.firewall_auto_detect = detect
+                with pytest.raises(AMQPError) as caught:
+                    amqp.connect_to("broker.invalid", 5672)
+            assert (f"127.0.0.1:{way[1]}" in str(caught.value)) is through, caught.value
+            assert PROXY_PASSWORD not in str(caught.value)
+
+
+def test_hosts_on_the_exceptions_list_are_reached_without_the_proxy(broker: RabbitMQ, tmp_path: Path) -> None:
+    with proxy("socks5", tmp_path) as way:
+        assert way is not None
+        settings = {"firewall_type": way[0], "firewall_host": "127.0.0.1", "firewall_port": way[1]}
+        assert proxy_of(broker, "other.test", **settings) == ("127.0.0.1", way[1])
+        assert proxy_of(broker, "other.test;localhost", **settings) is None
+
+
+def proxy_of(broker: RabbitMQ, exceptions: str = "", **properties: Any) -> tuple[str, int] | None:
+    """Connect, and tell through which proxy."""
+    with AMQP() as amqp:
+        amqp.timeout = 20
+        amqp.user, amqp.password = broker.user, broker.password
+        for name, value in properties.items():
+            setattr(amqp, name, value)
+        amqp.config(f"ProxyExceptionsList={exceptions}")
+        amqp.connect_to("localhost", broker.port)
+        assert amqp._pump is not None
+        address = amqp._pump.transport.proxy_address  # type: ignore[attr-defined]
+        assert address is None or isinstance(address, tuple)
+        return address
