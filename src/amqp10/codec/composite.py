@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from struct import error as struct_error
-from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar, cast, dataclass_transform
+from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar, dataclass_transform
 
 from amqp10.codec.decode import DECODE_FAULTS, decode_elements, decode_value, translate
 from amqp10.codec.encode import (
@@ -136,7 +136,30 @@ def field(
     return _Declaration(type, mandatory, default, multiple, requires, secret)
 
 
-class Composite:
+class _CompositeType(type):
+    """Makes slots and field specifications of what a class declares with :func:`field`."""
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> _CompositeType:
+        declared = [(key, value) for key, value in namespace.items() if type(value) is _Declaration]
+        for key, _ in declared:
+            del namespace[key]
+        namespace["__slots__"] = tuple(key for key, _ in declared)
+        namespace["FIELDS"] = tuple(
+            FieldSpec(
+                key.replace("_", "-"),
+                value.type,
+                value.mandatory,
+                None if value.multiple else value.default,
+                value.multiple,
+                value.requires,
+                value.secret,
+            )
+            for key, value in declared
+        )
+        return super().__new__(mcs, name, bases, namespace)
+
+
+class Composite(metaclass=_CompositeType):
     """Base of all composite types."""
 
     __slots__ = ()
@@ -205,7 +228,7 @@ _PROVIDES: Final[dict[str, set[type[Composite]]]] = {}
 
 @dataclass_transform(kw_only_default=True, eq_default=True, field_specifiers=(field,))
 def composite(descriptor_name: str, code: int, *, provides: Sequence[str] = ()) -> Callable[[type[C]], type[C]]:
-    """Class decorator that makes a composite of a declaration and registers its descriptors.
+    """Class decorator that gives a composite its descriptors and registers it under them.
 
     Args:
         descriptor_name: the symbolic descriptor, such as ``amqp:open:list``.
@@ -214,38 +237,15 @@ def composite(descriptor_name: str, code: int, *, provides: Sequence[str] = ()) 
     """
 
     def decorate(cls: type[C]) -> type[C]:
-        specs = []
-        for attribute in cls.__annotations__:
-            declared = cls.__dict__[attribute]
-            specs.append(
-                FieldSpec(
-                    attribute.replace("_", "-"),
-                    declared.type,
-                    declared.mandatory,
-                    None if declared.multiple else declared.default,
-                    declared.multiple,
-                    declared.requires,
-                    declared.secret,
-                )
-            )
-        namespace = {
-            name: value
-            for name, value in cls.__dict__.items()
-            if name not in cls.__annotations__ and name not in ("__dict__", "__weakref__")
-        }
-        namespace["__slots__"] = tuple(spec.attribute for spec in specs)
-        namespace["FIELDS"] = tuple(specs)
-        namespace["NAME"] = descriptor_name.split(":")[1]
-        namespace["DESCRIPTOR_NAME"] = descriptor_name
-        namespace["DESCRIPTOR_CODE"] = code
-        # Made anew, because slots can only be given when a class is made.
-        made = cast("type[C]", type(cls.__name__, cls.__bases__, namespace))
-        _compile_when_used(made, tuple(specs), code)
-        _BY_CODE[code] = made
-        _BY_NAME[descriptor_name] = made
+        cls.NAME = descriptor_name.split(":")[1]
+        cls.DESCRIPTOR_NAME = descriptor_name
+        cls.DESCRIPTOR_CODE = code
+        _compile_when_used(cls, cls.FIELDS, code)
+        _BY_CODE[code] = cls
+        _BY_NAME[descriptor_name] = cls
         for archetype in provides:
-            _PROVIDES.setdefault(archetype, set()).add(made)
-        return made
+            _PROVIDES.setdefault(archetype, set()).add(cls)
+        return cls
 
     return decorate
 

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from struct import Struct
 from struct import error as struct_error
 from typing import Any, Final
-from uuid import UUID
 
 from amqp10.codec.types import (
     MAX_DEPTH,
@@ -166,6 +165,8 @@ def _timestamp(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
 
 
 def _uuid(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
+    from uuid import UUID  # which takes longer to import than this whole package
+
     return UUID(bytes=_octets(buf, pos, 16)), pos + 16
 
 

@@ -7,9 +7,9 @@ subclass that is in neither finds its encoder through its bases, once.
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Final
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.codec.types import (
     MAX_DEPTH,
@@ -33,6 +33,9 @@ from amqp10.codec.types import (
     UShort,
 )
 from amqp10.errors import EncodeError
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 __all__ = [
     "encode",
@@ -146,6 +149,10 @@ def encode_timestamp(value: int) -> bytes:
     return b"\x83" + _I64(value)
 
 
+def _uuid_octets(value: UUID) -> bytes:
+    return value.bytes
+
+
 def _encode_uuid(value: UUID) -> bytes:
     return b"\x98" + value.bytes
 
@@ -204,7 +211,6 @@ SCALARS: Final[dict[type, Callable[[Any], bytes]]] = {
     Float: _encode_float,
     Char: _encode_char,
     Timestamp: encode_timestamp,
-    UUID: _encode_uuid,
     Decimal32: lambda value: b"\x74" + value,
     Decimal64: lambda value: b"\x84" + value,
     Decimal128: lambda value: b"\x94" + value,
@@ -232,7 +238,8 @@ def _encode_other(value: Any, depth: int) -> bytes:
     encoded = getattr(value, "__amqp_encode__", None)
     if encoded is not None:
         return bytes(encoded())
-    for base in type(value).__mro__[1:]:
+    _meet_uuid()
+    for base in type(value).__mro__:
         if base in SCALARS:
             SCALARS[type(value)] = SCALARS[base]
             return SCALARS[base](value)
@@ -242,6 +249,14 @@ def _encode_other(value: Any, depth: int) -> bytes:
     if isinstance(value, Mapping):
         return _encode_pairs(list(value.items()), depth + 1)
     raise EncodeError(f"a value of type {type(value).__name__} has no AMQP type")
+
+
+def _meet_uuid() -> None:
+    """Enter UUID into the tables once somebody can have one: its module takes longer to import than this package."""
+    module = sys.modules.get("uuid")
+    if module is not None:
+        SCALARS.setdefault(module.UUID, _encode_uuid)
+        _FIXED.setdefault(module.UUID, (b"\x98", _uuid_octets))
 
 
 def _wrap(small: list[bytes], large: bytes, count: int, body: bytes) -> bytes:
@@ -342,10 +357,11 @@ def _element_form(items: list[Any], depth: int) -> tuple[bytes, list[bytes]]:
 
 
 def _array_kind(kind: type) -> type:
-    if kind in _ARRAY_KINDS:
+    if kind in _FIXED or kind in _OTHER_ARRAY_KINDS:
         return dict if kind is Map else kind
+    _meet_uuid()
     for base in kind.__mro__:
-        if base in _ARRAY_KINDS:
+        if base in _FIXED or base in _OTHER_ARRAY_KINDS:
             return dict if base is Map else base
     raise EncodeError(f"a value of type {kind.__name__} cannot be an array element")
 
@@ -393,13 +409,12 @@ _FIXED: Final[dict[type, tuple[bytes, Callable[[Any], bytes]]]] = {
     float: (b"\x82", _F64),
     Char: (b"\x73", lambda value: _U32(ord(value))),
     Timestamp: (b"\x83", _I64),
-    UUID: (b"\x98", lambda value: value.bytes),
     Decimal32: (b"\x74", bytes),
     Decimal64: (b"\x84", bytes),
     Decimal128: (b"\x94", bytes),
 }
 
-_ARRAY_KINDS: Final = frozenset({*_FIXED, str, Symbol, bytes, list, dict, Map, Array, Described})
+_OTHER_ARRAY_KINDS: Final = frozenset({str, Symbol, bytes, list, dict, Map, Array, Described})
 
 
 def _encode_array(value: Array, depth: int) -> bytes:

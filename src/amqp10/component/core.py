@@ -8,8 +8,8 @@ sees its condition met.
 
 from __future__ import annotations
 
-import threading
 import time
+from _thread import allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable
 from functools import cache
@@ -153,7 +153,7 @@ class Core:
         self.clock: Callable[[], float] = time.monotonic
         """The time in seconds, counted from anywhere; it must never go back. Every time-out and heartbeat goes by it.
         Tests may put a clock of their own here before connecting."""
-        self._guard = threading.Lock()
+        self._guard = allocate_lock()
         self._owner = 0
         self._depth = 0
         self._dispatching = False
@@ -180,7 +180,7 @@ class Core:
         Raises:
             AMQPError: 211; another thread is inside a call of this instance.
         """
-        me = threading.get_ident()
+        me = get_ident()
         if self._owner == me:
             self._depth += 1
             return

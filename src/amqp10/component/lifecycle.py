@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from typing import TYPE_CHECKING, Final
 
 from amqp10.codec import Symbol
@@ -431,4 +430,6 @@ def frame_line(outgoing: bool, channel: int, performative: object, payload: int)
 
 def default_container_id() -> str:
     """A container id for programs that set none: unique enough to tell connections apart in a broker's listing."""
+    import socket  # not before it is needed: it is a good part of what importing the package would take
+
     return f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"

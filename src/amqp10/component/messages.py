@@ -11,7 +11,6 @@ from __future__ import annotations
 from struct import Struct
 from struct import error as struct_error
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
 
 from amqp10.codec import DecodeError, Symbol, Timestamp, UByte, UInt
 from amqp10.codec.decode import skip_value
@@ -202,9 +201,9 @@ def id_text(value: object) -> str:
         return str(value)
     if isinstance(value, bytes):
         return value.hex()
-    if isinstance(value, (int, UUID)):
-        return str(value)
-    return repr(value)
+    from uuid import UUID
+
+    return str(value) if isinstance(value, (int, UUID)) else repr(value)
 
 
 class MessageView:

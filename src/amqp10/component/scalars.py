@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from binascii import hexlify, unhexlify
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
@@ -153,6 +152,8 @@ def format_float(value: float) -> str:
 
 def parse_hex(text: str) -> bytes:
     """Bytes as pairs of hexadecimal digits, in either case."""
+    from binascii import unhexlify
+
     try:
         return unhexlify(text)
     except ValueError:
@@ -161,7 +162,7 @@ def parse_hex(text: str) -> bytes:
 
 def format_hex(data: bytes) -> str:
     """Bytes as upper-case hexadecimal digits."""
-    return hexlify(data).decode("ascii").upper()
+    return data.hex().upper()
 
 
 def parse_uuid(text: str) -> UUID:

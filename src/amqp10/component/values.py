@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
 
 from amqp10.codec.types import (
     Byte,
@@ -111,6 +110,10 @@ def from_amqp(value: Any, simplified: bool = True) -> tuple[ValueType, str]:
     writer = _WRITERS.get(type(value))
     if writer is not None:
         return writer[0], writer[1](value)
+    from uuid import UUID  # not before it is needed, because it takes long to import
+
+    if type(value) is UUID:
+        return ValueType.mvtUuid, str(value)
     return ValueType.mvtJson, to_json(value, simplified)
 
 
@@ -195,7 +198,6 @@ _WRITERS: Final[dict[type, tuple[ValueType, Callable[[Any], str]]]] = {
     Decimal128: (ValueType.mvtDecimal, format_hex),
     Char: (ValueType.mvtChar, str.__str__),
     Timestamp: (ValueType.mvtTimestamp, int.__repr__),
-    UUID: (ValueType.mvtUuid, str),
     bytes: (ValueType.mvtBinary, format_hex),
     bytearray: (ValueType.mvtBinary, format_hex),
     memoryview: (ValueType.mvtBinary, format_hex),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, Self
-from uuid import UUID
 
 from amqp10.codec.composite import lookup
 from amqp10.codec.decode import (
@@ -67,8 +66,6 @@ _KINDS: Final = {
 _NAMES: Final = {code: name.split(":")[1] for name, code in SECTION_NAMES.items()}
 _VALUE_HEAD: Final = bytes((0x00, 0x53, SECTION_AMQP_VALUE))
 _HEADS: Final = {code: bytes((0x00, 0x53, code)) for code in _NAMES}
-# What cannot be changed in place: a section that was looked at and holds one of these is as it was.
-_IMMUTABLE: Final = (type(None), bool, int, float, str, bytes, UUID)
 
 Pairs = Mapping[Any, Any]
 Span = tuple[int, int, int]
@@ -419,8 +416,6 @@ class Message:
         before = _decode_section(self._payload, code, span)
         if type(before) is not type(value):
             return False
-        if isinstance(value, _IMMUTABLE):
-            return encode(before) == encode(value)
         return _encode_section(code, before) == _encode_section(code, value)
 
     def __repr__(self) -> str:
