@@ -31,10 +31,11 @@ __all__ = [
     "show",
 ]
 
-_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}")
-_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,6})?")
+# Texts, because ``re`` compiles each when it is first used and keeps it: importing this module need not.
+_INTEGER: Final = r"[+-]?[0-9]{1,40}"
+_NUMBER: Final = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,6})?"
 _NUMBER_LIMIT: Final = 2048
-_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(-?)[0-9A-Fa-f]{4}\1[0-9A-Fa-f]{4}\1[0-9A-Fa-f]{4}\1[0-9A-Fa-f]{12}")
+_UUID: Final = r"[0-9A-Fa-f]{8}(-?)[0-9A-Fa-f]{4}\1[0-9A-Fa-f]{4}\1[0-9A-Fa-f]{4}\1[0-9A-Fa-f]{12}"
 _SHOWN: Final = 60
 _SPECIAL: Final = {
     "nan": math.nan,
@@ -57,7 +58,7 @@ def show(text: str) -> str:
 
 def parse_int(text: str, low: int, high: int) -> int:
     """A decimal integer from ``low`` to ``high``."""
-    if _INTEGER.fullmatch(text) is None:
+    if re.fullmatch(_INTEGER, text) is None:
         raise ValueError("not a decimal integer")
     value = int(text)
     if not low <= value <= high:
@@ -70,7 +71,7 @@ def parse_double(text: str) -> float:
     special = _SPECIAL.get(text.lower()) if len(text) <= 9 else None
     if special is not None:
         return special
-    if len(text) > _NUMBER_LIMIT or _NUMBER.fullmatch(text) is None:
+    if len(text) > _NUMBER_LIMIT or re.fullmatch(_NUMBER, text) is None:
         raise ValueError("not a number in decimal notation")
     value = float(text)
     if math.isinf(value):
@@ -167,7 +168,7 @@ def format_hex(data: bytes) -> str:
 
 def parse_uuid(text: str) -> UUID:
     """A UUID as 32 hexadecimal digits in either case, with all four hyphens or none."""
-    if _UUID.fullmatch(text) is None:
+    if re.fullmatch(_UUID, text) is None:
         raise ValueError("not a UUID")
     from uuid import UUID
 

@@ -37,7 +37,7 @@ SETTINGS_BY_NAME: Final[dict[str, SettingSpec]] = {spec.name.lower(): spec for s
 _STORED: Final = tuple(spec for spec in SETTINGS if spec.store == "settings")
 _TRUE: Final = frozenset(("true", "1", "yes"))
 _FALSE: Final = frozenset(("false", "0", "no"))
-_NAME: Final = re.compile(r"\s*(?P<name>[^\[=]*?)\s*(?:(?P<bracket>\[)|(?P<equals>=)|\Z)", re.DOTALL)
+_NAME: Final = r"(?s)\s*(?P<name>[^\[=]*?)\s*(?:(?P<bracket>\[)|(?P<equals>=)|\Z)"
 
 
 class Settings:
@@ -217,7 +217,7 @@ def parse(configuration_string: str) -> tuple[SettingSpec, str | None, str | Non
     """
     if not isinstance(configuration_string, str):
         raise TypeError(f"configuration_string must be a str, not {type(configuration_string).__name__}")
-    match = _NAME.match(configuration_string)
+    match = re.match(_NAME, configuration_string)
     assert match is not None  # the pattern matches any text
     spec = find(match["name"])
     rest = configuration_string[match.end() :]

@@ -51,7 +51,7 @@ _CA_PATHS: Final = (
 _PROTOCOL_BITS: Final = 0x3FFC  # SSL 2 to TLS 1.3, two bits each
 _SECURITY_FLAGS: Final = 0x8000_CF37
 _TLS12_AND_13: Final = 15360
-_SUITES: Final = re.compile(r"\*|[A-Za-z0-9_]+(;[A-Za-z0-9_]+)*;?")
+_SUITES: Final = r"\*|[A-Za-z0-9_]+(;[A-Za-z0-9_]+)*;?"
 
 
 def _names_among(known: tuple[str, ...], *, empty: bool) -> Callable[[str], object]:
@@ -66,7 +66,7 @@ def _names_among(known: tuple[str, ...], *, empty: bool) -> Callable[[str], obje
 
 
 def _cipher_suites(text: str) -> None:
-    if _SUITES.fullmatch(text) is None:
+    if re.fullmatch(_SUITES, text) is None:
         raise ValueError("neither * nor cipher suite names separated by semicolons")
 
 
