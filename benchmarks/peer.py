@@ -132,22 +132,32 @@ class Sink:
         self.sock.sendall(encode_frame(self.channel, flow))
 
 
-def prepared_frames(link: SenderLink, settled: bool, size: int, batch: int) -> tuple[bytes, int, int]:
-    """A batch of transfer frames, the distance between them, and where the delivery id stands in each."""
+def prepared_message(link: SenderLink, settled: bool, size: int) -> tuple[bytes, int, int]:
+    """The transfer frames of one message, how many they are, and where the delivery id stands in the first."""
     payload = Message(properties=Properties(message_id="id-0000001"), value="x" * size).encode()
-    handle = link.handle
-    fields = (bytes((0x52, handle)) if handle else b"\x43") + b"\x70\0\0\0\0" + b"\xa0\x04\0\0\0\0" + b"\x43"
-    fields += b"\x41" if settled else b"\x42"
-    body = b"\x00\x53\x14\xc0" + bytes((len(fields) + 1, 5)) + fields + payload
-    frame = struct.pack(">IBBH", len(body) + 8, 2, 0, link.session.channel) + body
-    return frame * batch, len(frame), 8 + 6 + (2 if handle else 1) + 1
+    handle = bytes((0x52, link.handle)) if link.handle else b"\x43"
+    first = handle + b"\x70\0\0\0\0" + b"\xa0\x04\0\0\0\0" + b"\x43" + (b"\x41" if settled else b"\x42")
+    room = link.session.connection.remote_max_frame_size - 40
+    frames = []
+    for start in range(0, len(payload), room):
+        last = start + room >= len(payload)
+        fields = first if start == 0 else handle + b"\x40\x40\x40\x40"
+        if not last:
+            fields += b"\x41"
+        elif start:
+            fields += b"\x42"
+        count = 5 if start == 0 and last else 6
+        body = b"\x00\x53\x14\xc0" + bytes((len(fields) + 1, count)) + fields + payload[start : start + room]
+        frames.append(struct.pack(">IBBH", len(body) + 8, 2, 0, link.session.channel) + body)
+    return b"".join(frames), len(frames), 8 + 6 + len(handle) + 1
 
 
 def pour(link: SenderLink, sock: socket.socket, count: int, size: int, settled: bool) -> None:
     """Send ``count`` messages as fast as the peer takes them, ignoring its credit's exact figure but not its pace."""
     batch = max(1, min(1000, 1_000_000 // (size + 60)))
-    frames, step, at = prepared_frames(link, settled, size, batch)
-    buffer = bytearray(frames)
+    message, frames, at = prepared_message(link, settled, size)
+    step = len(message)
+    buffer = bytearray(message * batch)
     sent = 0
     pack = struct.Struct(">I").pack_into
     sock.setblocking(False)
@@ -172,7 +182,7 @@ def pour(link: SenderLink, sock: socket.socket, count: int, size: int, settled: 
                     continue
         link.credit -= n
         link.delivery_count += n
-        link.session.next_outgoing_id += n
+        link.session.next_outgoing_id += n * frames
         sent += n
     sock.setblocking(True)
 

@@ -32,6 +32,8 @@ _DATA: Final = b"\x00\x53\x75"
 _UINT: Final = Struct(">I").unpack_from
 _STRING_VALUE: Final = [_AMQP_VALUE + bytes((0xA1, size)) for size in range(256)]
 _LIST8: Final = [bytes((0xC0, size)) for size in range(256)]
+_LONG: Final = 8192
+"""Octets of a body from which on a part of its own costs less than a copy."""
 
 
 class MessageDraft:
@@ -103,8 +105,10 @@ class MessageDraft:
         setattr(self, field, value)
         self._stale = True
 
-    def encode(self) -> bytes:
-        """The encoded message (messaging, "message format").
+    def encode(self) -> tuple[bytes, bytes]:
+        """The encoded message in one part, or in two when its body is long: every copy of that costs.
+
+        Messaging, "message format".
 
         Raises:
             AMQPError: 604; the value is not of its type, or a text cannot be encoded.
@@ -129,26 +133,26 @@ class MessageDraft:
             except UnicodeEncodeError as error:
                 raise AMQPError(604, f"message_value cannot be encoded as UTF-8: {error.reason}") from None
             if len(data) < 256:
-                return head + _STRING_VALUE[len(data)] + data
-            return self._joined(head, _AMQP_VALUE + b"\xb1", data)
+                return head + _STRING_VALUE[len(data)] + data, b""
+            return self._long(head + _AMQP_VALUE + b"\xb1", data)
         return self._other(head)
 
     @staticmethod
-    def _joined(head: bytes, start: bytes, data: bytes) -> bytes:
-        """A message whose body is long: its parts are joined once, because every copy of it costs."""
+    def _long(head: bytes, data: bytes) -> tuple[bytes, bytes]:
         if len(data) > 0xFFFFFFFF:
             raise AMQPError(604, "message_value is longer than the 4 GiB that AMQP can carry")
-        return b"".join((head, start, len(data).to_bytes(4, "big"), data))
+        head += len(data).to_bytes(4, "big")
+        return (head, data) if len(data) >= _LONG else (head + data, b"")
 
-    def _other(self, head: bytes) -> bytes:
+    def _other(self, head: bytes) -> tuple[bytes, bytes]:
         """A message whose value is anything but text."""
         value = values.to_amqp(self.value_type, self.value, "message_value")
         if self.value_type is ValueType.mvtBinary:
             assert isinstance(value, bytes)
             if len(value) < 256:
-                return head + _DATA + encode_binary(value)
-            return self._joined(head, _DATA + b"\xb0", value)
-        return head + _AMQP_VALUE + encode_value(value)
+                return head + _DATA + encode_binary(value), b""
+            return self._long(head + _DATA + b"\xb0", value)
+        return head + _AMQP_VALUE + encode_value(value), b""
 
     def _refresh(self) -> None:
         """Encode anew what is kept between messages: the header, and the properties behind the message id."""
@@ -227,7 +231,7 @@ class MessageView:
 
     def __init__(
         self,
-        payload: bytes,
+        payload: bytes | memoryview,
         link_name: str,
         settled: bool,
         delivery: IncomingDelivery | OutgoingDelivery | None = None,
@@ -332,7 +336,7 @@ class MessageView:
         if at:
             payload = self._payload
             try:
-                return payload[at + 1 : at + 1 + payload[at]].decode()
+                return str(payload[at + 1 : at + 1 + payload[at]], "utf-8")
             except UnicodeDecodeError:
                 self._id_at = 0  # the general way has the words for it
         properties = self._properties
@@ -386,7 +390,7 @@ class MessageView:
     def value(self) -> str:
         if self._body_at:
             try:
-                return self._payload[self._body_at :].decode()
+                return str(self._payload[self._body_at :], "utf-8")
             except UnicodeDecodeError:
                 self._body_at = 0
         return self._decoded_body()[1]

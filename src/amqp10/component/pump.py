@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Pump"]
 
 _COPY_LIMIT: Final = 8192
+_LARGE: Final = 65536
+_LARGEST: Final = 1 << 20
 
 
 class Pump:
@@ -107,12 +109,15 @@ class Pump:
 
     def receive(self) -> bool:
         """Read what has arrived. Returns whether there was any data; the end of the stream is none."""
-        data = self.transport.recv(RECEIVE_SIZE)
+        # The rest of a large frame is read as such: what came behind it in the same piece would have to be copied.
+        missing = self.engine.missing
+        wanted = RECEIVE_SIZE if missing < _LARGE else min(missing, _LARGEST)
+        data = self.transport.recv(wanted)
         if data is None:
             return False
         now = self.moved_at = self.clock()
         self.moved += 1
-        self.more = len(data) >= RECEIVE_SIZE
+        self.more = len(data) >= wanted
         if self.tap is not None:
             self.tap(False, [data])
         self.sink(self.engine.receive_data(data, now) if data else self.engine.receive_eof(now))

@@ -30,10 +30,13 @@ if TYPE_CHECKING:
 __all__ = ["Transfer"]
 
 _BATCH = 256
-"""How many messages of one call are written together."""
+"""How many messages of one call are written together; a large one counts for as many as it has pieces of 1 KiB."""
+_BATCH_SHIFT = 10
 
 _POLL_EVERY = 64
-"""A program that only sends still reads what the peer answers: once in so many messages."""
+"""A program that only sends still reads what the peer answers: once in so many messages, of which a large one counts
+for as many as it has pieces of 4 KiB. What has its outcome is memory for the next."""
+_POLL_SHIFT = 12
 
 _STATES = {
     Accepted: MessageState.Accepted,
@@ -59,7 +62,7 @@ class Transfer(Core):
         "_outgoing_gone",
         "_receive_mode",
         "_received",
-        "_sends",
+        "_unpolled",
     )
 
     _fetch_timeout: int
@@ -79,7 +82,7 @@ class Transfer(Core):
         self._incoming_key: tuple[object, ...] = ()
         self._metadata: OutcomeMetadata | None = None
         self._metadata_settable = False
-        self._sends = 0
+        self._unpolled = 0
 
     # -- out -------------------------------------------------------------------------------------------------------
 
@@ -91,13 +94,13 @@ class Transfer(Core):
         draft = self._draft
         if self._settings.generate_message_id:
             draft.id = _new_id()
-        payload = draft.encode()
+        payload, body = draft.encode()
         link = record.engine
         mode = link.snd_settle_mode
         settled = draft.settled if mode == SenderSettleMode.MIXED else mode == SenderSettleMode.SETTLED
         if link.credit <= 0 or pump.blocked:
             self._await_credit(record)
-        delivery = link.send(payload, settled=settled, context=draft.id)
+        delivery = link.send(payload, body, settled=settled, context=draft.id)
         draft.link_name = link_name
         if link.credit == 0:
             record.announced = False
@@ -107,10 +110,11 @@ class Transfer(Core):
                 self._outgoing_cache.append(delivery)
         if not self._dispatching:
             # Inside a handler the bytes of several sends go out together, when it has returned.
-            self._sends += 1
+            self._unpolled += 1 + (delivery.size >> _POLL_SHIFT)
             if not (self._flushed() and delivery.complete):
                 self._await_written(delivery)
-            elif self._sends % _POLL_EVERY == 0:
+            elif self._unpolled >= _POLL_EVERY:
+                self._unpolled = 0
                 self._poll()
         if settled and self._on_message_out is not None:
             self._post_out(delivery)
@@ -129,7 +133,7 @@ class Transfer(Core):
         generate = self._settings.generate_message_id
         outgoing = self._outgoing
         names = iter(ids) if ids is not None else None
-        sent = 0
+        sent = waiting = 0
         delivery: OutgoingDelivery | None = None
         try:
             for value in values:
@@ -144,12 +148,12 @@ class Transfer(Core):
                 elif generate:
                     draft.id = _new_id()
                 try:
-                    payload = draft.encode()
+                    payload, body = draft.encode()
                 except AMQPError as error:
                     raise AMQPError(error.code, f"values[{sent}]: {error.message}") from error
                 if link.credit <= 0 or (self._timeout == 0 and pump.blocked):
                     self._await_credit(record)
-                delivery = link.send(payload, settled=settled, context=draft.id)
+                delivery = link.send(payload, body, settled=settled, context=draft.id)
                 if not settled:
                     outgoing[delivery] = None
                     if self._outgoing_cache is not None:
@@ -157,8 +161,12 @@ class Transfer(Core):
                 elif self._on_message_out is not None:
                     self._post_out(delivery)
                 sent += 1
-                if sent % _BATCH == 0 and not self._dispatching:
-                    self._flushed()
+                waiting += 1 + (delivery.size >> _BATCH_SHIFT)
+                if waiting >= _BATCH and not self._dispatching:
+                    waiting = 0
+                    if not self._flushed():
+                        # More would only pile up here.
+                        self._await_written(delivery)
                     self._poll()
         finally:
             # Also when a later value is no good: the messages before it are sent.
@@ -284,7 +292,7 @@ class Transfer(Core):
         """A whole message has arrived: let the program decide, then report the outcome."""
         record: ReceiverRecord = delivery.link.context
         view = MessageView(
-            delivery.payload, record.name, delivery.remote_settled, delivery, self._settings.simplified_json_format
+            delivery.buffer, record.name, delivery.remote_settled, delivery, self._settings.simplified_json_format
         )
         hook = self._on_message_in
         if record.automatic:

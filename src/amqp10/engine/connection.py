@@ -395,6 +395,11 @@ class Connection:
 
     # -- receiving -------------------------------------------------------------------------------------------------
 
+    @property
+    def missing(self) -> int:
+        """How many octets are still to come of a frame of which some are here; 0 when there is none."""
+        return self._need - self._have if self._chunks else 0
+
     def receive_data(self, data: bytes, now: float) -> list[Event]:
         """Take bytes that arrived, in pieces of any size.
 

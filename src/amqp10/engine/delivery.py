@@ -23,31 +23,37 @@ class OutgoingDelivery:
         link: the link it was sent on.
         delivery_id: its number within the session (a 32-bit serial number).
         tag: its delivery tag.
-        payload: the encoded message.
+        size: octets of the encoded message.
         settled: whether this side has forgotten it (sent settled, or settled since).
-        sent: how many octets of the payload have been framed; equal to ``len(payload)`` once it is wholly on its way.
+        sent: how many octets of the payload have been framed; equal to ``size`` once it is wholly on its way.
         remote_state: the last state the receiver reported.
         remote_settled: whether the receiver has settled it.
         context: whatever the user of the engine wants to find again.
     """
 
     __slots__ = (
+        "_body",
+        "_payload",
         "aborted",
         "context",
         "delivery_id",
         "link",
         "message_format",
-        "payload",
         "remote_settled",
         "remote_state",
         "sent",
         "settled",
+        "size",
     )
 
-    def __init__(self, link: SenderLink, delivery_id: int, payload: bytes, settled: bool) -> None:
+    def __init__(
+        self, link: SenderLink, delivery_id: int, payload: bytes, body: bytes, size: int, settled: bool
+    ) -> None:
         self.link = link
         self.delivery_id = delivery_id
-        self.payload = payload
+        self._payload = payload
+        self._body = body
+        self.size = size
         self.settled = settled
         self.message_format = 0
         self.sent = 0
@@ -57,6 +63,14 @@ class OutgoingDelivery:
         self.context: Any = None
 
     @property
+    def payload(self) -> bytes:
+        """The encoded message. One that was given in two parts is joined when it is first looked at."""
+        if self._body:
+            self._payload += self._body
+            self._body = b""
+        return self._payload
+
+    @property
     def tag(self) -> bytes:
         """The delivery tag: the delivery id in network order."""
         return self.delivery_id.to_bytes(4, "big")
@@ -64,7 +78,7 @@ class OutgoingDelivery:
     @property
     def complete(self) -> bool:
         """Whether every octet has been framed for sending."""
-        return self.sent >= len(self.payload) and not self.aborted
+        return self.sent >= self.size and not self.aborted
 
     def settle(self, state: DeliveryState | None = None) -> None:
         """Forget the delivery and tell the receiver so (transport, "transferring a message").
@@ -91,7 +105,7 @@ class OutgoingDelivery:
         self.link.abort(self)
 
     def __repr__(self) -> str:
-        return f"<OutgoingDelivery {self.delivery_id} on {self.link.name!r}: {len(self.payload)} octets>"
+        return f"<OutgoingDelivery {self.delivery_id} on {self.link.name!r}: {self.size} octets>"
 
 
 class IncomingDelivery:
@@ -101,7 +115,6 @@ class IncomingDelivery:
         link: the link it arrived on.
         delivery_id: the sender's number for it within the session.
         tag: its delivery tag.
-        payload: the encoded message; only what has arrived so far while ``partial``.
         settled: whether it is settled (by the sender on transfer, or here since).
         message_format: the message format code of its first transfer.
         remote_state: the last state the sender reported.
@@ -122,7 +135,9 @@ class IncomingDelivery:
         "tag",
     )
 
-    def __init__(self, link: ReceiverLink, delivery_id: int, tag: bytes, payload: bytes, settled: bool) -> None:
+    def __init__(
+        self, link: ReceiverLink, delivery_id: int, tag: bytes, payload: bytes | memoryview, settled: bool
+    ) -> None:
         self.link = link
         self.delivery_id = delivery_id
         self.tag = tag
@@ -133,12 +148,23 @@ class IncomingDelivery:
         self.partial = False
         self.state: DeliveryState | None = None
         self.remote_state: DeliveryState | None = None
-        self._parts: list[bytes] | None = None
+        self._parts: list[bytes | memoryview] | None = None
         self._size = 0
 
     @property
     def payload(self) -> bytes:
-        """The encoded message. Parts of a multi-frame message are joined once, when it is first looked at."""
+        """The encoded message; only what has arrived so far while ``partial``."""
+        payload = self.buffer
+        if type(payload) is not bytes:
+            payload = self._payload = bytes(payload)
+        return payload
+
+    @property
+    def buffer(self) -> bytes | memoryview:
+        """The encoded message where it lies: a large one within the bytes that arrived, so that it is not copied.
+
+        Parts of a multi-frame message are joined once, when they are first looked at.
+        """
         parts = self._parts
         if parts is not None:
             self._payload = b"".join(parts)

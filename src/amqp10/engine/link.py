@@ -322,14 +322,15 @@ class SenderLink(LinkEndpoint):
         self._head_size = 4 + len(head) + 4 + 2 + 4 + 1
 
     def send(
-        self, payload: bytes, *, settled: bool = False, message_format: int = 0, context: Any = None
+        self, payload: bytes, body: bytes = b"", *, settled: bool = False, message_format: int = 0, context: Any = None
     ) -> OutgoingDelivery:
         """Send one message (transport, "transferring a message").
 
         What the session window does not let out now is kept and goes out as soon as it does.
 
         Args:
-            payload: the encoded message.
+            payload: the encoded message, or its first part.
+            body: the rest of it: the two parts of a large message need not be joined.
             settled: True to forget it at once (at most once delivery).
             message_format: the message format code; 0 is the format of part 3, messaging.
             context: kept on the delivery.
@@ -341,7 +342,7 @@ class SenderLink(LinkEndpoint):
         session = self.session
         if self.credit <= 0 or self.state is not LinkState.ATTACHED:
             self._refuse_send()
-        size = len(payload)
+        size = len(payload) + len(body)
         if size > self.remote_max_message_size > 0:
             raise ProtocolError(
                 f"the message has {size} octets; the peer accepts at most {self.remote_max_message_size} on this link",
@@ -362,7 +363,7 @@ class SenderLink(LinkEndpoint):
             session.next_delivery_id = (delivery_id + 1) & _MASK
             session.remote_incoming_window -= 1
             session.next_outgoing_id = (session.next_outgoing_id + 1) & _MASK
-            delivery = OutgoingDelivery(self, delivery_id, payload, settled)
+            delivery = OutgoingDelivery(self, delivery_id, payload, body, size, settled)
             delivery.sent = size
             delivery.context = context
             output = connection.output
@@ -375,9 +376,11 @@ class SenderLink(LinkEndpoint):
                 session.outgoing_unsettled[delivery_id] = delivery
                 output.append(self._pack(frame_size, self._head, delivery_id, b"\xa0\x04", delivery_id, b"\x43"))
             output.append(payload)
+            if body:
+                output.append(body)
             return delivery
         # The delivery id is given when the first frame goes out: ids must appear on the wire in sequence.
-        delivery = OutgoingDelivery(self, -1, payload, settled)
+        delivery = OutgoingDelivery(self, -1, payload, body, size, settled)
         delivery.message_format = message_format
         delivery.context = context
         if not self.pending:

@@ -52,6 +52,8 @@ _MASK = 0xFFFFFFFF
 _SIGN = 0x80000000
 _UINT = Struct(">I").unpack_from
 _TWO_UINTS = Struct(">II").unpack_from
+_LARGE = 65536
+"""Octets of a payload from which on it is worth not to be copied out of what arrived."""
 
 
 class Session:
@@ -629,7 +631,10 @@ class Session:
         link.take_delivery()  # type: ignore[attr-defined]
         if stop - p > link.max_message_size > 0:
             raise self._too_large(link)
-        delivery = IncomingDelivery(link, delivery_id, tag, buf[p:stop], settled)  # type: ignore[arg-type]
+        size = stop - p
+        # A view keeps all of what arrived, which must not be much more than the message.
+        payload = buf[p:stop] if size < _LARGE or size < len(buf) >> 1 else memoryview(buf)[p:stop]
+        delivery = IncomingDelivery(link, delivery_id, tag, payload, settled)  # type: ignore[arg-type]
         if not settled:
             if delivery_id in self.incoming_unsettled:
                 raise self._delivery_id_in_use(delivery_id)
