@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -520,6 +521,41 @@ def test_a_peer_that_stops_reading_lets_sending_time_out_with_201() -> None:
         amqp.message_value = "small"
         amqp.send_message("out")
         server.wait_for(lambda: len(server.messages) == 2)
+
+
+def test_large_messages_of_a_batch_wait_for_the_peer_instead_of_piling_up_here() -> None:
+    with Server(credit=100_000, receive_buffer=4096) as server, client(server, "out>") as amqp:
+        ready(amqp)
+        server.do(lambda peer: setattr(peer, "paused", True))
+        amqp.timeout = 1
+        amqp.message_value_type = ValueType.mvtString
+        taken = 0
+
+        def values() -> Iterator[str]:
+            nonlocal taken
+            while True:
+                taken += 1
+                yield "x" * 1_000_000
+
+        assert code_of(lambda: amqp.send_messages("out", values())) == 201
+        assert taken < 50, "sockets hold a few, and nothing else may"
+        server.do(lambda peer: setattr(peer, "paused", False))
+        amqp.timeout = 20
+        amqp.message_value = "small"
+        amqp.send_message("out")
+        server.wait_for(lambda: len(server.messages) == taken + 1)
+
+
+def test_outcomes_of_large_messages_are_taken_while_more_are_sent() -> None:
+    with Server(credit=100_000, receive_buffer=4096) as server, client(server, "out>") as amqp:
+        ready(amqp)
+        amqp.message_settled = False
+        amqp.message_value_type = ValueType.mvtString
+        amqp.message_value = "x" * 1_000_000
+        for _ in range(40):
+            amqp.send_message("out")
+        # With one look in 64 messages, all of them would still be kept.
+        assert amqp.outgoing_message_count < 40
 
 
 def test_messages_sent_in_a_handler_go_out_together() -> None:

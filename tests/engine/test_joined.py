@@ -152,6 +152,62 @@ def test_begin_and_attach_may_follow_without_waiting() -> None:
     assert kinds[-2:] == ["SessionRequested", "LinkRequested"]
 
 
+@pytest.mark.parametrize("frame", [512, 0xFFFFFFFF])
+def test_message_sent_in_two_parts_arrives_as_one_whatever_way_it_takes(frame: int) -> None:
+    pair = Pair(server={"max_frame_size": frame})
+    mine, _ = pair.session()
+    out, _ = pair.sender(mine)
+    sent = [out.send(b"head" * n, b"body" * 500, settled=n == 2) for n in (1, 2, 3)]
+    assert [delivery.size for delivery in sent] == [2004, 2008, 2012]
+    pair.step()
+    expected = [b"head" * n + b"body" * 500 for n in (1, 2, 3)]
+    assert [delivery.payload for delivery in deliveries(pair.take(server=True))] == expected
+    assert all(delivery.complete for delivery in sent)
+    assert [delivery.payload for delivery in sent] == expected, "it can still be looked at as a whole"
+
+
+@pytest.mark.parametrize("chunk", [0, 65536, 100_000])
+def test_large_message_is_not_copied_out_of_what_arrived_and_is_bytes_to_whoever_asks(chunk: int) -> None:
+    pair = Pair(chunk=chunk)
+    mine, _ = pair.session()
+    out, _ = pair.sender(mine)
+    large, small = bytes(range(256)) * 1000, b"small"
+    for payload in (small, large, small):
+        out.send(payload)
+    pair.step()
+    arrived = deliveries(pair.take(server=True))
+    assert [type(delivery.buffer) for delivery in arrived] == [bytes, memoryview, bytes]
+    assert [bytes(delivery.buffer) for delivery in arrived] == [small, large, small]
+    assert [delivery.size for delivery in arrived] == [len(small), len(large), len(small)]
+    assert [delivery.payload for delivery in arrived] == [small, large, small]
+    assert all(type(delivery.payload) is bytes for delivery in arrived)
+
+
+def test_message_among_many_does_not_keep_the_others_in_memory() -> None:
+    pair = Pair()
+    mine, _ = pair.session()
+    out, _ = pair.sender(mine)
+    for _ in range(8):
+        out.send(bytes(70_000))
+    pair.step()
+    assert {type(delivery.buffer) for delivery in deliveries(pair.take(server=True))} == {bytes}
+
+
+def test_how_much_of_a_frame_is_missing_is_known_as_soon_as_its_size_is() -> None:
+    pair = Pair()
+    mine, _ = pair.session()
+    out, _ = pair.sender(mine)
+    out.send(bytes(100_000))
+    data = b"".join(pair.client.data_to_send(pair.now))
+    assert pair.server.missing == 0
+    pair.server.receive_data(data[:7], pair.now)
+    assert pair.server.missing == 1
+    pair.server.receive_data(data[7:50_000], pair.now)
+    assert pair.server.missing == len(data) - 50_000
+    pair.server.receive_data(data[50_000:], pair.now)
+    assert pair.server.missing == 0
+
+
 @pytest.mark.parametrize("chunk", [0, 1, 100])
 @pytest.mark.parametrize("frame", [512, 4096, 0xFFFFFFFF])
 @pytest.mark.parametrize("size", [0, 1, 400, 5000])
