@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from amqp10.codec import Symbol
 from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
@@ -23,10 +23,16 @@ if TYPE_CHECKING:
     from amqp10.engine.session import Session
     from amqp10.wire.messaging import Coordinator, Source, Target
 
-__all__ = ["LinkEndpoint", "ReceiverLink", "SenderLink"]
+__all__ = ["LinkEndpoint", "ReceiverLink", "SenderLink", "TransferShape"]
 
 _MASK = 0xFFFFFFFF
 _SIGN = 0x80000000
+
+TransferShape: TypeAlias = tuple[Callable[[bytes, int], tuple[Any, ...]], int, int, bytes, bytes, bool]
+"""What the transfers of a link have in common: how to unpack format code, delivery id, head of the tag, tag and the
+rest; the number of fields; the octets from the delivery id on; the head of the tag; the rest; and whether it means
+"settled"."""
+_NO_SHAPE: TransferShape = (lambda buf, pos: (), 0, 1 << 40, b"", b"", False)
 
 
 def serial_difference(a: int, b: int) -> int:
@@ -494,7 +500,7 @@ class SenderLink(LinkEndpoint):
 class ReceiverLink(LinkEndpoint):
     """The receiving end of a link."""
 
-    __slots__ = ("_granted", "_limit_known", "partial")
+    __slots__ = ("_granted", "_limit_known", "partial", "shape")
 
     is_receiver = True
 
@@ -502,6 +508,8 @@ class ReceiverLink(LinkEndpoint):
         super().__init__(session, name, handle, **kwargs)
         self.partial: IncomingDelivery | None = None
         """The delivery of which more is to come."""
+        self.shape = _NO_SHAPE
+        """The shape of the last transfer that had one; ``Session.receive_transfer`` compares the next one with it."""
         self._granted = 0
         self._limit_known = False
 

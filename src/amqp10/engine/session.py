@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from functools import cache
 from heapq import heappop, heappush
 from struct import Struct
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from amqp10.engine.events import (
     SessionRequested,
 )
 from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault, remote_error
-from amqp10.engine.link import LinkEndpoint, ReceiverLink, SenderLink, wire_error
+from amqp10.engine.link import LinkEndpoint, ReceiverLink, SenderLink, TransferShape, wire_error
 from amqp10.engine.states import SESSION_TRANSITIONS, LinkState, SessionState, Trigger
 from amqp10.errors import AMQPError, LimitError, ProtocolError
 from amqp10.wire.performatives import (
@@ -538,8 +539,9 @@ class Session:
     def receive_transfer(self, buf: bytes, pos: int, stop: int, events: list[Event]) -> None:
         """Take a transfer frame; ``pos`` is just behind the descriptor, ``stop`` at the frame's end.
 
-        Shapes that common peers send are read here, field by field in place. Whatever else is legal goes through
-        :meth:`_receive_general`, with the same result.
+        Shapes that common peers send are read here, field by field in place, and once a link has a shape its next
+        frames are compared with it as a whole. Whatever else is legal goes through :meth:`_receive_general`, with the
+        same result.
         """
         code = buf[pos]
         if code == 0xC0:
@@ -553,7 +555,7 @@ class Session:
         else:
             self._receive_general(buf, pos, stop, events)
             return
-        if not 3 <= count <= 6 or body > stop:
+        if not 4 <= count <= 6 or body > stop:
             self._receive_general(buf, pos, stop, events)
             return
         # handle
@@ -571,70 +573,30 @@ class Session:
             self._receive_general(buf, pos, stop, events)
             return
         link = self._remote_handles.get(handle)
-        if link is None or not link.is_receiver or link.partial is not None:  # type: ignore[attr-defined]
+        if not isinstance(link, ReceiverLink) or link.partial is not None or link.state is not LinkState.ATTACHED:
             self._receive_general(buf, pos, stop, events)
             return
-        # delivery-id
-        code = buf[p]
-        if code == 0x52:
-            delivery_id = buf[p + 1]
-            p += 2
-        elif code == 0x70:
-            (delivery_id,) = _UINT(buf, p + 1)
-            p += 5
-        elif code == 0x43:
-            delivery_id = 0
-            p += 1
-        else:
-            self._receive_general(buf, pos, stop, events)
-            return
-        # delivery-tag
-        if buf[p] != 0xA0:
-            self._receive_general(buf, pos, stop, events)
-            return
-        start = p + 2
-        p = start + buf[p + 1]
-        tag = buf[start:p]
-        # message-format, settled, more, rcv-settle-mode: only their usual values are read here
-        settled = False
-        plain = True
-        if count >= 4:
-            code = buf[p]
-            if code == 0x43:
-                p += 1
-            elif code == 0x52 and buf[p + 1] == 0:
-                p += 2
-            elif code == 0x70 and buf[p + 1 : p + 5] == b"\0\0\0\0":
-                p += 5
-            else:
-                plain = False
-            if plain and count >= 5:
-                code = buf[p]
-                p += 1
-                if code == 0x41:
-                    settled = True
-                elif code == 0x56:
-                    settled = buf[p] == 1
-                    p += 1
-                elif code != 0x42 and code != 0x40:
-                    plain = False
-                if plain and count == 6:
-                    code = buf[p]
-                    p += 1
-                    plain = code == 0x42 or code == 0x40
-        else:
-            plain = False
-        if not plain or p != body or len(tag) > 32 or link.state is not LinkState.ATTACHED:
-            self._receive_general(buf, pos, stop, events)
-            return
+        unpack, fields_of_shape, size, tag_head, rest, settled = link.shape
+        code = 0
+        if p + size == body and count == fields_of_shape:
+            # All that differs between the frames of one shape is the delivery id and the tag.
+            code, delivery_id, head, tag, tail = unpack(buf, p)
+        if code != 0x70 or head != tag_head or tail != rest:
+            fields = _read_transfer(buf, p, body, count)
+            if fields is None:
+                self._receive_general(buf, pos, stop, events)
+                return
+            delivery_id, tag, settled = fields
+            if buf[p] == 0x70:
+                link.shape = _shape(buf, p, body, count, len(tag), settled)
         self._take_transfer()
-        link.take_delivery()  # type: ignore[attr-defined]
-        if stop - p > link.max_message_size > 0:
+        link.take_delivery()
+        size = stop - body
+        if size > link.max_message_size > 0:
             raise self._too_large(link)
-        size = stop - p
         # A view keeps all of what arrived, which must not be much more than the message.
-        payload = buf[p:stop] if size < _LARGE or size < len(buf) >> 1 else memoryview(buf)[p:stop]
-        delivery = IncomingDelivery(link, delivery_id, tag, payload, settled)  # type: ignore[arg-type]
+        payload = buf[body:stop] if size < _LARGE or size < len(buf) >> 1 else memoryview(buf)[body:stop]
+        delivery = IncomingDelivery(link, delivery_id, tag, payload, settled)
         if not settled:
             if delivery_id in self.incoming_unsettled:
                 raise self._delivery_id_in_use(delivery_id)
@@ -815,3 +777,72 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<Session channel={self.channel} {self.state.name} links={len(self.links)}>"
+
+
+def _read_transfer(buf: bytes, p: int, body: int, count: int) -> tuple[int, bytes, bool] | None:
+    """Delivery id, tag and "settled" of a message's first transfer, field by field; ``p`` is at the delivery id.
+
+    ``None`` when a field has another than its usual values: then the general decoder has to look.
+    """
+    code = buf[p]
+    if code == 0x52:
+        delivery_id = buf[p + 1]
+        p += 2
+    elif code == 0x70:
+        (delivery_id,) = _UINT(buf, p + 1)
+        p += 5
+    elif code == 0x43:
+        delivery_id = 0
+        p += 1
+    else:
+        return None
+    # delivery-tag
+    if buf[p] != 0xA0:
+        return None
+    start = p + 2
+    p = start + buf[p + 1]
+    tag = buf[start:p]
+    if len(tag) > 32:
+        return None
+    # message-format
+    code = buf[p]
+    if code == 0x43:
+        p += 1
+    elif code == 0x52 and buf[p + 1] == 0:
+        p += 2
+    elif code == 0x70 and buf[p + 1 : p + 5] == b"\0\0\0\0":
+        p += 5
+    else:
+        return None
+    settled = False
+    if count >= 5:
+        code = buf[p]
+        p += 1
+        if code == 0x41:
+            settled = True
+        elif code == 0x56:
+            if buf[p] > 1:
+                return None
+            settled = buf[p] == 1
+            p += 1
+        elif code != 0x42 and code != 0x40:
+            return None
+        if count == 6:
+            # more
+            code = buf[p]
+            p += 1
+            if code != 0x42 and code != 0x40:
+                return None
+    return (delivery_id, tag, settled) if p == body else None
+
+
+@cache
+def _layout(tag_size: int, rest: int) -> Struct:
+    return Struct(f">BI2s{tag_size}s{rest}s")
+
+
+def _shape(buf: bytes, p: int, body: int, count: int, tag_size: int, settled: bool) -> TransferShape:
+    """The shape of a transfer whose delivery id is a uint of four octets at ``p``."""
+    rest = body - p - 7 - tag_size
+    unpack = _layout(tag_size, rest).unpack_from
+    return unpack, count, body - p, buf[p + 5 : p + 7], buf[body - rest : body], settled
