@@ -31,7 +31,7 @@ _AMQP_VALUE: Final = b"\x00\x53\x77"
 _DATA: Final = b"\x00\x53\x75"
 _UINT: Final = Struct(">I").unpack_from
 _STRING_VALUE: Final = [_AMQP_VALUE + bytes((0xA1, size)) for size in range(256)]
-_LIST8: Final = [bytes((0xC0, size)) for size in range(256)]
+_OCTETS: Final = [bytes((size,)) for size in range(256)]
 _LONG: Final = 8192
 """Octets of a body from which on a part of its own costs less than a copy."""
 
@@ -40,10 +40,11 @@ class MessageDraft:
     """The message being composed: the ``message_*`` properties, and their encoding."""
 
     __slots__ = (
+        "_head_of_id",
+        "_head_of_list8",
         "_header",
         "_stale",
         "_tail",
-        "_tail_count",
         "absolute_expiry_time",
         "content_encoding",
         "content_type",
@@ -95,10 +96,13 @@ class MessageDraft:
         self.user_id = ""
         self.value = ""
         self.value_type: ValueType = ValueType.mvtNull
-        self._stale = False
+        # What is kept between messages, once it has been encoded: the header section; with it the properties up to
+        # their size; their count, and the format code of an id; and what follows the id.
+        self._stale = True
         self._header = b""
+        self._head_of_list8 = b""
+        self._head_of_id = b""
         self._tail = b""
-        self._tail_count = 0
 
     def set(self, field: str, value: Any) -> None:
         """Set a field that has a part in the cached encoding."""
@@ -115,18 +119,24 @@ class MessageDraft:
         """
         if self._stale:
             self._refresh()
-        head = self._header
         try:
-            fields = encode_string(self.id) + self._tail if self.id else (b"\x40" + self._tail if self._tail else b"")
+            name = self.id.encode()
         except UnicodeEncodeError as error:
             raise AMQPError(604, f"message_id cannot be encoded as UTF-8: {error.reason}") from None
-        if fields:
+        tail = self._tail
+        size = len(name) + len(tail) + 3
+        if name and size < 256:
+            head = self._head_of_list8 + _OCTETS[size] + self._head_of_id + _OCTETS[len(name)] + name + tail
+        elif name or tail:
+            fields = (encode_string(self.id) if name else b"\x40") + tail
             size = len(fields) + 1
             if size < 256:
-                head += _PROPERTIES + _LIST8[size] + bytes((self._tail_count + 1,)) + fields
+                head = self._head_of_list8 + _OCTETS[size] + self._head_of_id[:1] + fields
             else:
-                counts = (size + 3).to_bytes(4, "big") + (self._tail_count + 1).to_bytes(4, "big")
-                head += _PROPERTIES + b"\xd0" + counts + fields
+                counts = (size + 3).to_bytes(4, "big") + b"\0\0\0" + self._head_of_id[:1]
+                head = self._header + _PROPERTIES + b"\xd0" + counts + fields
+        else:
+            head = self._header
         if self.value_type is ValueType.mvtString:
             try:
                 data = self.value.encode()
@@ -181,7 +191,8 @@ class MessageDraft:
         ]
         while fields and fields[-1] is None:
             fields.pop()
-        self._tail_count = len(fields)
+        self._head_of_list8 = self._header + _PROPERTIES + b"\xc0"
+        self._head_of_id = bytes((len(fields) + 1, 0xA1))
         self._tail = b"".join(encode_value(field) for field in fields)
         self._stale = False
 
@@ -403,53 +414,44 @@ class MessageView:
         """Find the sections, so that a message that is no message is found out before it is handed on.
 
         What stands inside a section is decoded when it is first looked at; ``broken`` tells when that failed.
+
+        The walk over a common message is done here: short forms in front, and a body that is one string. What it
+        accepts is sound as far as :meth:`Message.scan` would tell.
         """
+        payload = self._payload
+        size = len(payload)
+        pos = last = 0
         try:
-            if self._locate():
-                return
+            while payload[pos] == 0 and payload[pos + 1] == 0x53:
+                code = payload[pos + 2]
+                form = payload[pos + 3]
+                if code == 0x77:
+                    if form == 0xA1:
+                        start = pos + 5
+                        end = start + payload[pos + 4]
+                    elif form == 0xB1:
+                        start = pos + 8
+                        end = start + _UINT(payload, pos + 4)[0]
+                    else:
+                        break
+                    if end != size:
+                        break
+                    self._body_at = start
+                    return
+                if code <= last or code > 0x74 or code < 0x70 or (form != 0xC0 and form != 0xC1):
+                    break
+                last = code
+                end = pos + 5 + payload[pos + 4]
+                if code == 0x73 and form == 0xC0 and payload[pos + 5] and payload[pos + 6] == 0xA1:
+                    if pos + 8 + payload[pos + 7] > end:
+                        break
+                    self._id_at = pos + 7
+                pos = end
         except (IndexError, struct_error):
-            self._id_at = self._body_at = 0
+            pass  # the general way has the words for it
+        self._id_at = 0
         try:
             self.message.scan()
         except DecodeError:
             self.broken = True
             raise
-
-    def _locate(self) -> bool:
-        """Walk over the sections of a common message: short forms in front, a body that is one string.
-
-        Returns whether it was one; then the sections are sound as far as :meth:`Message.scan` would tell.
-        """
-        payload = self._payload
-        size = len(payload)
-        pos = last = 0
-        while pos < size:
-            if payload[pos] or payload[pos + 1] != 0x53:
-                return False
-            code = payload[pos + 2]
-            form = payload[pos + 3]
-            if code <= last:
-                return False
-            last = code
-            if code == 0x77:
-                if form == 0xA1:
-                    start = pos + 5
-                    end = start + payload[pos + 4]
-                elif form == 0xB1:
-                    start = pos + 8
-                    end = start + _UINT(payload, pos + 4)[0]
-                else:
-                    return False
-                if end != size:
-                    return False
-                self._body_at = start
-                return True
-            if code > 0x74 or code < 0x70 or (form != 0xC0 and form != 0xC1):
-                return False
-            end = pos + 5 + payload[pos + 4]
-            if code == 0x73 and form == 0xC0 and payload[pos + 5] and payload[pos + 6] == 0xA1:
-                if pos + 8 + payload[pos + 7] > end:
-                    return False
-                self._id_at = pos + 7
-            pos = end
-        return False

@@ -47,7 +47,15 @@ class OutgoingDelivery:
     )
 
     def __init__(
-        self, link: SenderLink, delivery_id: int, payload: bytes, body: bytes, size: int, settled: bool
+        self,
+        link: SenderLink,
+        delivery_id: int,
+        payload: bytes,
+        body: bytes,
+        size: int,
+        sent: int,
+        settled: bool,
+        context: Any,
     ) -> None:
         self.link = link
         self.delivery_id = delivery_id
@@ -56,11 +64,11 @@ class OutgoingDelivery:
         self.size = size
         self.settled = settled
         self.message_format = 0
-        self.sent = 0
+        self.sent = sent
         self.aborted = False
         self.remote_state: DeliveryState | None = None
         self.remote_settled = False
-        self.context: Any = None
+        self.context = context
 
     @property
     def payload(self) -> bytes:

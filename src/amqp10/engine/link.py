@@ -369,9 +369,7 @@ class SenderLink(LinkEndpoint):
             session.next_delivery_id = (delivery_id + 1) & _MASK
             session.remote_incoming_window -= 1
             session.next_outgoing_id = (session.next_outgoing_id + 1) & _MASK
-            delivery = OutgoingDelivery(self, delivery_id, payload, body, size, settled)
-            delivery.sent = size
-            delivery.context = context
+            delivery = OutgoingDelivery(self, delivery_id, payload, body, size, size, settled, context)
             output = connection.output
             if settled:
                 output.append(
@@ -386,9 +384,8 @@ class SenderLink(LinkEndpoint):
                 output.append(body)
             return delivery
         # The delivery id is given when the first frame goes out: ids must appear on the wire in sequence.
-        delivery = OutgoingDelivery(self, -1, payload, body, size, settled)
+        delivery = OutgoingDelivery(self, -1, payload, body, size, 0, settled, context)
         delivery.message_format = message_format
-        delivery.context = context
         if not self.pending:
             session.backlog.append(self)
         self.pending.append(delivery)
