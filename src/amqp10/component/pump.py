@@ -78,6 +78,8 @@ class Pump:
 
     def flush(self) -> bool:
         """Hand what the engine has to the transport, as far as it takes it. Returns whether nothing is left."""
+        if not self.engine.pending and not self._unsent and not self.transport.unsent:
+            return True
         now = self.clock()
         buffers = self.engine.data_to_send(now)
         if self.tap is not None and buffers:

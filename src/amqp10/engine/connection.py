@@ -351,6 +351,11 @@ class Connection:
         while self._dirty:
             self._dirty.pop().flush()
 
+    @property
+    def pending(self) -> bool:
+        """Whether :meth:`data_to_send` may have something to give."""
+        return bool(self.output or self._dirty)
+
     def data_to_send(self, now: float) -> list[bytes | memoryview]:
         """Take what is to be written to the transport, in order. Empty when there is nothing."""
         if self._dirty:
@@ -375,12 +380,12 @@ class Connection:
         """When :meth:`tick` has to be called next, on the clock of ``now``; None when time does not matter."""
         if self.state is ConnectionState.END or self._stage is not _Stage.FRAMES:
             return None
-        deadlines = []
+        due = self._last_received + self.idle_timeout if self.idle_timeout > 0 else None
         if self.remote_idle_timeout > 0 and self.can_send:
-            deadlines.append(self._last_sent + self.remote_idle_timeout / 2)
-        if self.idle_timeout > 0:
-            deadlines.append(self._last_received + self.idle_timeout)
-        return min(deadlines, default=None)
+            heartbeat = self._last_sent + self.remote_idle_timeout / 2
+            if due is None or heartbeat < due:
+                return heartbeat
+        return due
 
     def tick(self, now: float) -> list[Event]:
         """Do what is due: send a heartbeat, give up a silent peer (transport, "idle time-out of a connection")."""
