@@ -21,7 +21,8 @@ from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar, dataclass_tr
 
 from amqp10.codec.decode import DECODE_FAULTS, decode_elements, decode_value, translate
 from amqp10.codec.encode import (
-    SCALARS,
+    OCTETS,
+    STRING8,
     encode_binary,
     encode_boolean,
     encode_string,
@@ -308,7 +309,6 @@ def _compile(cls: type[Composite], specs: tuple[FieldSpec, ...], code: int) -> N
         "new": cls.__new__,
         "head": b"\x00\x53" + bytes((code,)),
         "encode_value": encode_value,
-        "scalars": SCALARS,
         "encode_multiple": _encode_multiple,
         "wrap": _wrap,
         "missing_to_send": _missing_to_send,
@@ -320,6 +320,12 @@ def _compile(cls: type[Composite], specs: tuple[FieldSpec, ...], code: int) -> N
         "resolve_field": _resolve_field,
         "struct_error": struct_error,
         "Mapping": (dict, Map),
+        "Described": Described,
+        "strings": STRING8,
+        "octets": OCTETS,
+        "nothing": b"",
+        "list8": [b"\x00\x53" + bytes((code, 0xC0, size)) for size in range(256)],
+        "nulls": [[None] * (len(specs) - count) for count in range(len(specs))],
         **{f"encode_{name}": encoder for name, encoder in _ENCODERS.items()},
     }
     names = [spec.attribute for spec in specs]
@@ -336,13 +342,17 @@ def _compile(cls: type[Composite], specs: tuple[FieldSpec, ...], code: int) -> N
         "        pass",
         "    except (TypeError, AttributeError, IndexError, struct_error, UnicodeError, ValueError) as error:",
         "        raise bad_value(self, error) from error",
-        "    return wrap(head, parts)",
+        "    body = b''.join(parts)",
+        "    size = len(body) + 1",
+        "    if parts and size < 256:",
+        "        return list8[size] + octets[len(parts)] + body",
+        "    return wrap(head, parts, body)",
     ]
     lines += [
         "def from_list(cls, values):",
         "    count = len(values)",
         f"    if count < {len(specs)}:",
-        f"        values = values + [None] * ({len(specs)} - count)",
+        "        values = values + nulls[count]",
         f"    elif count > {len(specs)}:",
         "        raise too_many(cls, count)",
         "    self = new(cls)",
@@ -391,13 +401,18 @@ def _encode_lines(index: int, spec: FieldSpec) -> list[str]:
     elif primitive in _ENCODERS:
         encoded = f"encode_{primitive}(v)"
     else:
-        # A message id, for one, is a scalar of some type: its encoder is a look-up away.
-        encoded = "scalars[type(v)](v) if type(v) in scalars else encode_value(v, 1)"
+        encoded = "encode_value(v, 1)"
     body = []
     if primitive in _RANGES and not spec.multiple:
         low, high = _RANGES[primitive]
         body += [f"if not {low} <= v <= {high}:", f"    raise ValueError({spec.name!r})"]
-    body += ["if pending:", "    parts.extend((b'\\x40',) * pending)", "    pending = 0", f"parts.append({encoded})"]
+    body += ["if pending:", "    parts.extend((b'\\x40',) * pending)", "    pending = 0"]
+    if primitive == "*" and not spec.multiple:
+        # A message id or an address: mostly a short text.
+        body += ["data = v.encode() if type(v) is str else nothing"]
+        body += [f"parts.append(strings[len(data)] + data if 0 < len(data) < 256 else {encoded})"]
+    else:
+        body += [f"parts.append({encoded})"]
     if condition is None:
         return lines + body
     return [*lines, f"if {condition}:", *("    " + line for line in body), "else:", "    pending += 1"]
@@ -422,11 +437,15 @@ def _decode_lines(index: int, spec: FieldSpec) -> list[str]:
         low, high = _RANGES[primitive]
         check = f"isinstance({name}, int) and {name} is not True and {name} is not False and {low} <= {name} <= {high}"
     elif primitive in ("string", "symbol"):
-        check = f"type({name}) is str or isinstance({name}, str)"
+        check = f"isinstance({name}, str)"
     elif primitive == "binary":
         check = f"isinstance({name}, bytes)"
     elif primitive == "map":
         check = f"isinstance({name}, Mapping)"
+    elif primitive == "*":
+        # Only what is described can be a composite.
+        other = [f"elif type({name}) is not Described:", f"    {target} = {name}"]
+        return [*lines, *other, "else:", f"    {target} = resolve_field(cls, specs[{index}], {name})"]
     else:
         return [*lines, "else:", f"    {target} = resolve_field(cls, specs[{index}], {name})"]
     return [
@@ -438,14 +457,11 @@ def _decode_lines(index: int, spec: FieldSpec) -> list[str]:
     ]
 
 
-def _wrap(head: bytes, parts: list[bytes]) -> bytes:
+def _wrap(head: bytes, parts: list[bytes], body: bytes) -> bytes:
+    """The list without fields, or one that is longer than the short form can be."""
     if not parts:
         return head + b"\x45"
-    body = b"".join(parts)
-    size = len(body) + 1
-    if size < 256 and len(parts) < 256:
-        return head + bytes((0xC0, size, len(parts))) + body
-    return head + b"\xd0" + (size + 3).to_bytes(4, "big") + len(parts).to_bytes(4, "big") + body
+    return head + b"\xd0" + (len(body) + 4).to_bytes(4, "big") + len(parts).to_bytes(4, "big") + body
 
 
 def _encode_multiple(values: Any, primitive: str) -> bytes:

@@ -38,7 +38,7 @@ from amqp10.codec.types import (
 )
 from amqp10.errors import DecodeError, EncodeError
 
-__all__ = ["build_map", "decode", "decode_elements", "decode_value", "skip_value", "translate"]
+__all__ = ["decode", "decode_elements", "decode_map", "decode_value", "skip_value", "translate"]
 
 _U16 = Struct(">H").unpack_from
 _U32 = Struct(">I").unpack_from
@@ -318,15 +318,49 @@ def _list32(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
 
 def _map8(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
     start, count, end = _head8(buf, pos, "map")
-    return build_map(decode_elements(buf, start, count, end, depth + 1), pos), end
+    return decode_map(buf, start, count, end, depth + 1), end
 
 
 def _map32(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
     start, count, end = _head32(buf, pos, "map")
-    return build_map(decode_elements(buf, start, count, end, depth + 1), pos), end
+    return decode_map(buf, start, count, end, depth + 1), end
 
 
-def build_map(items: list[Any], pos: int) -> dict[Any, Any] | Map:
+def decode_map(buf: bytes, start: int, count: int, end: int, depth: int) -> dict[Any, Any] | Map:
+    """The map of ``count`` keys and values that reach from ``start`` to exactly ``end``.
+
+    A map whose keys are all short strings or symbols is built as it is read; any other, and one that is no good, goes
+    through the list of its elements.
+    """
+    result: dict[Any, Any] = {}
+    table = _TABLE
+    pos = start
+    if count & 1 == 0 and count <= end - start and depth <= MAX_DEPTH:
+        for _ in range(count >> 1):
+            code = buf[pos]
+            stop = pos + 2 + buf[pos + 1]
+            if code == 0xA1:
+                key: str = buf[pos + 2 : stop].decode()
+            elif code == 0xA3:
+                key = _symbol(buf[pos + 2 : stop])
+            else:
+                break
+            code = buf[stop]
+            if code == 0xA1:
+                pos = stop + 2 + buf[stop + 1]
+                result[key] = buf[stop + 2 : pos].decode()
+            elif code == 0x55:
+                octet = buf[stop + 1]
+                result[key] = octet - 256 if octet > 127 else octet
+                pos = stop + 2
+            else:
+                result[key], pos = table[code](buf, stop + 1, depth)
+        if pos == end and len(result) == count >> 1:
+            return result
+    return _build_map(decode_elements(buf, start, count, end, depth), start)
+
+
+def _build_map(items: list[Any], pos: int) -> dict[Any, Any] | Map:
     """A dict where it can hold the map without loss, otherwise a Map."""
     if len(items) & 1:
         raise DecodeError(f"a map has an odd number of elements, at offset {pos}")

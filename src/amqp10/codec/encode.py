@@ -38,10 +38,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 __all__ = [
+    "OCTETS",
+    "STRING8",
     "encode",
     "encode_binary",
     "encode_boolean",
-    "encode_dict",
     "encode_list",
     "encode_string",
     "encode_symbol",
@@ -71,14 +72,17 @@ def _table(code: int) -> list[bytes]:
 
 
 _BIN8: Final = _table(0xA0)
-_STR8: Final = _table(0xA1)
+STRING8: Final = _table(0xA1)
+"""Format code and size of short strings, by their octets."""
 _SYM8: Final = _table(0xA3)
 _UBYTE: Final = _table(0x50)
 _UINT8: Final = [b"\x43", *_table(0x52)[1:]]
 _ULONG8: Final = [b"\x44", *_table(0x53)[1:]]
 _LIST8: Final = _table(0xC0)
 _MAP8: Final = _table(0xC1)
-_OCTETS: Final = [bytes((n,)) for n in range(256)]
+_SMALLLONG: Final = [bytes((0x55, n & 0xFF)) for n in range(-128, 128)]
+OCTETS: Final = [bytes((n,)) for n in range(256)]
+"""Every octet."""
 _LIMIT: Final = 0xFFFFFFFF
 
 
@@ -125,7 +129,7 @@ def _encode_int(value: int) -> bytes:
 
 def _encode_long(value: int) -> bytes:
     if -128 <= value <= 127:
-        return b"\x55" + _I8(value)
+        return _SMALLLONG[value + 128]
     try:
         return b"\x81" + _I64(value)
     except struct.error:
@@ -172,7 +176,7 @@ def encode_string(value: str) -> bytes:
     data = value.encode()
     size = len(data)
     if size < 256:
-        return _STR8[size] + data
+        return STRING8[size] + data
     if size > _LIMIT:
         raise _too_long("string")
     return b"\xb1" + _U32(size) + data
@@ -263,7 +267,7 @@ def _wrap(small: list[bytes], large: bytes, count: int, body: bytes) -> bytes:
     """Size and count in front of the elements of a list or map: one octet each where both fit."""
     size = len(body) + 1
     if size < 256 and count < 256:
-        return small[size] + _OCTETS[count] + body
+        return small[size] + OCTETS[count] + body
     if size + 3 > _LIMIT:
         raise _too_long("compound value")
     return large + _TWO_U32(size + 3, count) + body
@@ -281,7 +285,7 @@ def encode_list(items: list[Any] | tuple[Any, ...], depth: int = 1) -> bytes:
     return _wrap(_LIST8, b"\xd0", len(parts), b"".join(parts))
 
 
-def encode_dict(value: dict[Any, Any], depth: int = 1) -> bytes:
+def _encode_dict(value: dict[Any, Any], depth: int = 1) -> bytes:
     """map: map8 or map32. Raises UnicodeEncodeError for text that has no encoding."""
     scalars = SCALARS
     parts: list[bytes] = []
@@ -290,11 +294,7 @@ def encode_dict(value: dict[Any, Any], depth: int = 1) -> bytes:
         for item in pair:
             if type(item) is str:
                 data = item.encode()
-                if len(data) < 256:
-                    append(_STR8[len(data)])
-                    append(data)
-                else:
-                    append(encode_string(item))
+                append(STRING8[len(data)] + data if len(data) < 256 else encode_string(item))
                 continue
             scalar = scalars.get(type(item))
             append(scalar(item) if scalar is not None else encode_value(item, depth))
@@ -437,7 +437,7 @@ def _encode_array(value: Array, depth: int) -> bytes:
 _COMPOUNDS: Final[dict[type, Callable[[Any, int], bytes]]] = {
     list: encode_list,
     tuple: encode_list,
-    dict: encode_dict,
+    dict: _encode_dict,
     Map: _encode_map,
     Array: _encode_array,
     Described: _encode_described,
@@ -457,6 +457,7 @@ def encode(value: Any) -> bytes:
         EncodeError: it has no AMQP type, is out of the range of its type, or nests too deep.
     """
     try:
-        return encode_value(value)
+        scalar = SCALARS.get(type(value))
+        return scalar(value) if scalar is not None else encode_value(value)
     except UnicodeEncodeError as error:
         raise EncodeError(f"text that cannot be encoded as {error.encoding}: {error.reason}") from None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self, TypeAlias
 
 from amqp10.codec.composite import lookup
 from amqp10.codec.decode import (
     DECODE_FAULTS,
-    build_map,
     decode_elements,
+    decode_map,
     decode_value,
     skip_value,
     translate,
@@ -47,6 +47,7 @@ class _Absent(Enum):
 ABSENT: Final = _Absent.ABSENT
 """Stands for "no amqp-value section", because an amqp-value section may hold null."""
 _UNREAD: Final = _Absent.UNREAD
+_Unread: TypeAlias = Literal[_Absent.UNREAD]
 
 
 class BodyKind(Enum):
@@ -65,6 +66,7 @@ _KINDS: Final = {
 }
 _NAMES: Final = {code: name.split(":")[1] for name, code in SECTION_NAMES.items()}
 _VALUE_HEAD: Final = bytes((0x00, 0x53, SECTION_AMQP_VALUE))
+_APPLICATION_PROPERTIES_HEAD: Final = bytes((0x00, 0x53, SECTION_APPLICATION_PROPERTIES))
 _HEADS: Final = {code: bytes((0x00, 0x53, code)) for code in _NAMES}
 
 Pairs = Mapping[Any, Any]
@@ -119,15 +121,15 @@ class Message:
 
     _payload: bytes
     _spans: dict[int, Span] | None
-    _header: Header | _Absent | None
-    _delivery_annotations: Pairs | _Absent | None
-    _message_annotations: Pairs | _Absent | None
-    _properties: Properties | _Absent | None
-    _application_properties: Pairs | _Absent | None
-    _data: list[bytes] | _Absent | None
-    _sequence: list[list[Any]] | _Absent | None
+    _header: Header | _Unread | None
+    _delivery_annotations: Pairs | _Unread | None
+    _message_annotations: Pairs | _Unread | None
+    _properties: Properties | _Unread | None
+    _application_properties: Pairs | _Unread | None
+    _data: list[bytes] | _Unread | None
+    _sequence: list[list[Any]] | _Unread | None
     _value: Any
-    _footer: Pairs | _Absent | None
+    _footer: Pairs | _Unread | None
 
     def __init__(
         self,
@@ -196,11 +198,8 @@ class Message:
         spans = self._spans
         span = (self.scan() if spans is None else spans).get(code)
         if span is None:
-            value = ABSENT if code == SECTION_AMQP_VALUE else None
-        else:
-            value = _decode_section(self._payload, code, span)
-        setattr(self, _SLOTS[code], value)
-        return value
+            return ABSENT if code == SECTION_AMQP_VALUE else None
+        return _decode_section(self._payload, code, span)
 
     def validate(self) -> None:
         """Decode every section.
@@ -210,7 +209,7 @@ class Message:
         """
         for code in self.scan():
             if getattr(self, _SLOTS[code]) is _UNREAD:
-                self._read(code)
+                setattr(self, _SLOTS[code], self._read(code))
 
     # -- sections --------------------------------------------------------------------------------------------------
 
@@ -218,7 +217,11 @@ class Message:
     def header(self) -> Header | None:
         """Delivery details (messaging, "header")."""
         value = self._header
-        return self._read(SECTION_HEADER) if isinstance(value, _Absent) else value
+        if value is not _UNREAD:
+            return value
+        read: Header | None = self._read(SECTION_HEADER)
+        self._header = read
+        return read
 
     @header.setter
     def header(self, value: Header | None) -> None:
@@ -229,7 +232,11 @@ class Message:
     def delivery_annotations(self) -> Pairs | None:
         """For the next hop only (messaging, "delivery-annotations")."""
         value = self._delivery_annotations
-        return self._read(SECTION_DELIVERY_ANNOTATIONS) if isinstance(value, _Absent) else value
+        if value is not _UNREAD:
+            return value
+        read: Pairs | None = self._read(SECTION_DELIVERY_ANNOTATIONS)
+        self._delivery_annotations = read
+        return read
 
     @delivery_annotations.setter
     def delivery_annotations(self, value: Pairs | None) -> None:
@@ -240,7 +247,11 @@ class Message:
     def message_annotations(self) -> Pairs | None:
         """For the infrastructure (messaging, "message-annotations")."""
         value = self._message_annotations
-        return self._read(SECTION_MESSAGE_ANNOTATIONS) if isinstance(value, _Absent) else value
+        if value is not _UNREAD:
+            return value
+        read: Pairs | None = self._read(SECTION_MESSAGE_ANNOTATIONS)
+        self._message_annotations = read
+        return read
 
     @message_annotations.setter
     def message_annotations(self, value: Pairs | None) -> None:
@@ -251,7 +262,11 @@ class Message:
     def properties(self) -> Properties | None:
         """The standard properties (messaging, "properties")."""
         value = self._properties
-        return self._read(SECTION_PROPERTIES) if isinstance(value, _Absent) else value
+        if value is not _UNREAD:
+            return value
+        read: Properties | None = self._read(SECTION_PROPERTIES)
+        self._properties = read
+        return read
 
     @properties.setter
     def properties(self, value: Properties | None) -> None:
@@ -262,7 +277,11 @@ class Message:
     def application_properties(self) -> Pairs | None:
         """The program's own properties (messaging, "application-properties")."""
         value = self._application_properties
-        return self._read(SECTION_APPLICATION_PROPERTIES) if isinstance(value, _Absent) else value
+        if value is not _UNREAD:
+            return value
+        read: Pairs | None = self._read(SECTION_APPLICATION_PROPERTIES)
+        self._application_properties = read
+        return read
 
     @application_properties.setter
     def application_properties(self, value: Pairs | None) -> None:
@@ -273,7 +292,11 @@ class Message:
     def footer(self) -> Pairs | None:
         """What could only be known at the end (messaging, "footer")."""
         value = self._footer
-        return self._read(SECTION_FOOTER) if isinstance(value, _Absent) else value
+        if value is not _UNREAD:
+            return value
+        read: Pairs | None = self._read(SECTION_FOOTER)
+        self._footer = read
+        return read
 
     @footer.setter
     def footer(self, value: Pairs | None) -> None:
@@ -298,7 +321,11 @@ class Message:
     def data_sections(self) -> list[bytes] | None:
         """The data sections one by one; None when the body is of another kind (messaging, "data")."""
         value = self._data
-        return self._read(SECTION_DATA) if isinstance(value, _Absent) else value
+        if value is not _UNREAD:
+            return value
+        read: list[bytes] | None = self._read(SECTION_DATA)
+        self._data = read
+        return read
 
     @property
     def data(self) -> bytes | None:
@@ -324,7 +351,11 @@ class Message:
         Assign the elements of one section, or a sequence of lists, one for each.
         """
         value = self._sequence
-        return self._read(SECTION_AMQP_SEQUENCE) if isinstance(value, _Absent) else value
+        if value is not _UNREAD:
+            return value
+        read: list[list[Any]] | None = self._read(SECTION_AMQP_SEQUENCE)
+        self._sequence = read
+        return read
 
     @sequence.setter
     def sequence(self, value: Sequence[Any]) -> None:
@@ -340,7 +371,7 @@ class Message:
         """
         value = self._value
         if value is _UNREAD:
-            value = self._read(SECTION_AMQP_VALUE)
+            value = self._value = self._read(SECTION_AMQP_VALUE)
         return None if value is ABSENT else value
 
     @value.setter
@@ -395,11 +426,10 @@ class Message:
             parts.append(_encode_section(SECTION_PROPERTIES, properties))
         pairs = self._application_properties
         if pairs is not None:
-            parts.append(_encode_section(SECTION_APPLICATION_PROPERTIES, pairs))
+            parts.append(_encode_application_properties(pairs))
         value = self._value
         if value is not ABSENT:
-            parts.append(_VALUE_HEAD)
-            parts.append(encode(value))
+            parts.append(_VALUE_HEAD + encode(value))
         elif self._data is not None:
             parts.append(_encode_section(SECTION_DATA, self._data))
         elif self._sequence is not None:
@@ -476,16 +506,26 @@ def _encode_section(code: int, value: Any) -> bytes:
         return value.encode()
     if code in (SECTION_DATA, SECTION_AMQP_SEQUENCE):
         return b"".join([head + encode(part) for part in value])
-    if not isinstance(value, Mapping):
-        raise EncodeError(f"the section {_NAMES[code]} is a map, not a {type(value).__name__}")
     if code == SECTION_APPLICATION_PROPERTIES:
-        for key in value:
-            if not isinstance(key, str):
-                raise EncodeError(f"the keys of application-properties are strings, not {type(key).__name__}")
-        return head + encode(value)
+        return _encode_application_properties(value)
+    _check_map(code, value)
     if any(type(key) is str for key in value):
         value = Map([(Symbol(key) if type(key) is str else key, item) for key, item in value.items()])
     return head + encode(value)
+
+
+def _encode_application_properties(pairs: Any) -> bytes:
+    if type(pairs) is not dict:
+        _check_map(SECTION_APPLICATION_PROPERTIES, pairs)
+    for key in pairs:
+        if not isinstance(key, str):
+            raise EncodeError(f"the keys of application-properties are strings, not {type(key).__name__}")
+    return _APPLICATION_PROPERTIES_HEAD + encode(pairs)
+
+
+def _check_map(code: int, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise EncodeError(f"the section {_NAMES[code]} is a map, not a {type(value).__name__}")
 
 
 # -- bytes to sections -----------------------------------------------------------------------------------------------
@@ -518,7 +558,7 @@ def _scan(buf: bytes) -> dict[int, Span]:
             pos += 3
         else:
             code, pos = _other_descriptor(buf, pos + 1)
-        if code not in _NAMES:
+        if not SECTION_HEADER <= code <= SECTION_FOOTER:
             raise DecodeError(f"no message section has the descriptor at offset {start}")
         value = pos
         pos = value + 2 + buf[value + 1] if buf[value] in _SHORT_FORMS else skip_value(buf, value)
@@ -549,26 +589,28 @@ def _other_descriptor(buf: bytes, pos: int) -> tuple[int, int]:
 
 
 def _decode_section(buf: bytes, code: int, span: Span) -> Any:
+    _, start, end = span
     try:
-        return _section_value(buf, code, span)
+        # The forms that common messages have, without the steps in between. Finding the sections has checked the size.
+        form = buf[start]
+        if form == 0xC1:
+            if code in _MAPS:
+                return decode_map(buf, start + 3, buf[start + 2], end, 1)
+        elif form == 0xA1:
+            if code == SECTION_AMQP_VALUE:
+                return buf[start + 2 : end].decode()
+        elif form == 0xC0:
+            if code == SECTION_PROPERTIES:
+                return Properties.from_list(decode_elements(buf, start + 3, buf[start + 2], end, 1))
+            if code == SECTION_HEADER:
+                return Header.from_list(decode_elements(buf, start + 3, buf[start + 2], end, 1))
+        return _section_value(buf, code, start, end)
     except DECODE_FAULTS as error:
         raise translate(error) from None
 
 
-def _section_value(buf: bytes, code: int, span: Span) -> Any:
-    _, start, end = span
-    # The forms that common messages have, without the steps in between. Finding the sections has checked the size.
-    form = buf[start]
-    if form == 0xC1:
-        if code in _MAPS:
-            return build_map(decode_elements(buf, start + 3, buf[start + 2], end, 1), start)
-    elif form == 0xC0:
-        if code == SECTION_PROPERTIES:
-            return Properties.from_list(decode_elements(buf, start + 3, buf[start + 2], end, 1))
-        if code == SECTION_HEADER:
-            return Header.from_list(decode_elements(buf, start + 3, buf[start + 2], end, 1))
-    elif form == 0xA1 and code == SECTION_AMQP_VALUE:
-        return buf[start + 2 : end].decode()
+def _section_value(buf: bytes, code: int, start: int, end: int) -> Any:
+    """The value of a section in any form."""
     if code in (SECTION_DATA, SECTION_AMQP_SEQUENCE):
         expected: type = bytes if code == SECTION_DATA else list
         parts = []
