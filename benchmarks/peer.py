@@ -5,7 +5,8 @@ headers, counts the deliveries and answers each read with one disposition range.
 frame again and again, with the delivery id patched in, and reads dispositions only to keep the socket flowing.
 
 Run it as a program: it prints ``READY <port>`` and serves connections, one after the other, until it is killed.
-Addresses: ``sink`` (a target), ``source/COUNT/SIZE`` and ``settled/COUNT/SIZE`` (a source).
+Addresses: ``sink`` and ``hold`` (targets; ``hold`` never tells an outcome), ``source/COUNT/SIZE`` and
+``settled/COUNT/SIZE`` (sources).
 """
 
 from __future__ import annotations
@@ -36,10 +37,11 @@ _CREDIT: Final = 0x7FFFFFFF
 
 
 class Sink:
-    """Counts transfers and accepts them in ranges."""
+    """Counts the transfers of one session and accepts them in ranges."""
 
-    def __init__(self, link: ReceiverLink, sock: socket.socket) -> None:
+    def __init__(self, link: ReceiverLink, sock: socket.socket, hold: bool) -> None:
         self.sock = sock
+        self.hold = hold
         self.next_id = 0
         self.rest = b""
         self.missing = 0
@@ -108,7 +110,7 @@ class Sink:
             return
         first = self.next_id
         self.next_id += count
-        if unsettled:
+        if unsettled and not self.hold:
             body = b"\x00\x53\x15\xc0\x11\x05\x41\x70%b\x70%b\x41\x00\x53\x24\x45" % (
                 struct.pack(">I", first),
                 struct.pack(">I", self.next_id - 1),
@@ -235,9 +237,9 @@ def serve(sock: socket.socket) -> None:
                 link.accept()
                 if isinstance(link, ReceiverLink):
                     link.flow(_CREDIT)
-                    sink = Sink(link, sock)
-                    if isinstance(sink.session.next_incoming_id, int):
-                        sink.next_id = sink.session.next_incoming_id
+                    if sink is None:
+                        sink = Sink(link, sock, getattr(link.target, "address", None) == "hold")
+                        sink.next_id = link.session.next_incoming_id or 0
                 else:
                     todo = link
         out = conn.data_to_send(time.monotonic())

@@ -2,105 +2,191 @@
 
 from __future__ import annotations
 
-import json
-import resource
 import sys
 import time
 from collections.abc import Callable
 
+import common
+
 from amqp10 import AMQP, AMQPMessageInEventParams, AMQPMessageOutEventParams, ReceiveMode, ValueType
 
 
-def main(work: str, port: int, count: int, size: int) -> None:
-    """Do one kind of work and report it."""
-    amqp = AMQP()
-    amqp.user = "u"
-    amqp.password = "p"
-    amqp.connect_to("127.0.0.1", port)
-    amqp.create_session("s")
-    done = 0
-    latencies: list[float] = []
+class Client:
+    """One kind of work against a server: ``sink`` and ``source`` are addresses there."""
 
-    def on_out(_: AMQPMessageOutEventParams) -> None:
-        nonlocal done
-        done += 1
+    def __init__(self, work: str, port: int, count: int, size: int, sink: str, source: str) -> None:
+        self.work = work
+        self.port = port
+        self.count = count
+        self.size = size
+        self.sink = sink
+        self.source = source
+        self.done = 0
+        self.latencies: list[float] = []
+        self.more: dict[str, float] = {}
+        self.amqp = self.component()
 
-    def on_in(event: AMQPMessageInEventParams) -> None:
-        nonlocal done
-        done += 1
+    def component(self) -> AMQP:
+        """An instance that is set up, but not connected."""
+        amqp = AMQP()
+        amqp.user = common.USER
+        amqp.password = common.PASSWORD
+        amqp.message_value_type = ValueType.mvtString
+        amqp.message_settled = self.work == "send-settled"
+        amqp.message_value = "x" * self.size
+        return amqp
+
+    def run(self) -> None:
+        """Connect, do it, report it."""
+        amqp = self.amqp
+        if self.work != "connect":
+            amqp.connect_to("127.0.0.1", self.port)
+            amqp.create_session("s")
+            amqp.on_message_out = self.on_out
+            amqp.on_message_in = self.on_in
+        prepare = getattr(self, "prepare_" + self.work.replace("-", "_"), None)
+        if prepare is not None:
+            prepare()
+        elif self.work.startswith(("send", "latency")):
+            amqp.create_sender_link("s", "out", self.sink)
+        works: dict[str, Callable[[], None]] = {
+            "send": self.send,
+            "send-settled": self.send,
+            "send-batched": self.send_batched,
+            "latency": self.latency,
+            "receive": self.receive,
+            "receive-settled": self.receive,
+            "connect": self.connect,
+            "links": self.links,
+            "outstanding": self.outstanding,
+        }
+        cpu = time.process_time()
+        start = time.perf_counter()
+        works[self.work]()
+        seconds = time.perf_counter() - start
+        cpu = time.process_time() - cpu
+        amqp.disconnect()
+        common.report(self.count, seconds, cpu, self.latencies, **self.more)
+
+    def on_out(self, _: AMQPMessageOutEventParams) -> None:
+        """A message has its outcome."""
+        self.done += 1
+
+    def on_in(self, event: AMQPMessageInEventParams) -> None:
+        """A message has come: the id and the body are read."""
+        self.done += 1
         assert event.message_id
-        assert amqp.received_message_value
+        assert self.amqp.received_message_value
 
-    amqp.on_message_out = on_out
-    amqp.on_message_in = on_in
-    amqp.message_value_type = ValueType.mvtString
-    amqp.message_settled = work == "send-settled"
-    amqp.message_value = "x" * size
-    if not work.startswith("receive"):
-        amqp.create_sender_link("s", "out", "sink")
+    def until(self, done: int) -> None:
+        """Work the connection until so many messages are through."""
+        while self.done < done:
+            self.amqp.do_events()
 
-    def send() -> None:
-        for i in range(count):
+    def send(self) -> None:
+        """One call for each message."""
+        amqp = self.amqp
+        for i in range(self.count):
             amqp.message_id = f"id-{i:07}"
             amqp.send_message("out")
-        while done < count:
-            amqp.do_events()
+        self.until(self.count)
 
-    def send_batched() -> None:
-        amqp.send_messages("out", ["x" * size] * count, ids=[f"id-{i:07}" for i in range(count)])
-        while done < count:
-            amqp.do_events()
+    def send_batched(self) -> None:
+        """One call for all messages."""
+        ids = [f"id-{i:07}" for i in range(self.count)]
+        self.amqp.send_messages("out", ["x" * self.size] * self.count, ids=ids)
+        self.until(self.count)
 
-    def latency() -> None:
-        for i in range(count):
+    def latency(self) -> None:
+        """Each message waits for the outcome of the one before."""
+        amqp = self.amqp
+        for i in range(self.count):
             start = time.perf_counter()
             amqp.message_id = f"id-{i:07}"
             amqp.send_message("out")
-            while done <= i:
-                amqp.do_events()
-            latencies.append(time.perf_counter() - start)
+            self.until(i + 1)
+            self.latencies.append(time.perf_counter() - start)
 
-    def receive() -> None:
-        kind = "settled" if work == "receive-settled" else "source"
-        amqp.receive_mode = ReceiveMode.rmAutomatic
-        amqp.create_receiver_link("s", "in", f"{kind}/{count}/{size}")
-        while done < count:
-            amqp.do_events()
+    def receive(self) -> None:
+        """Everything that the source has."""
+        self.amqp.receive_mode = ReceiveMode.rmAutomatic
+        self.amqp.create_receiver_link("s", "in", self.source)
+        self.until(self.count)
 
-    works: dict[str, Callable[[], None]] = {
-        "send": send,
-        "send-settled": send,
-        "send-batched": send_batched,
-        "latency": latency,
-        "receive": receive,
-        "receive-settled": receive,
-    }
-    cpu = time.process_time()
-    start = time.perf_counter()
-    works[work]()
-    seconds = time.perf_counter() - start
-    cpu = time.process_time() - cpu
-    amqp.disconnect()
-    report(count, seconds, cpu, latencies)
+    def connect(self) -> None:
+        """Connection, session, link, and the end of it."""
+        for _ in range(self.count):
+            amqp = self.component()
+            amqp.connect_to("127.0.0.1", self.port)
+            amqp.create_session("s")
+            amqp.create_sender_link("s", "out", self.sink)
+            amqp.disconnect()
+
+    def prepare_links(self) -> None:
+        """As many links as ``size`` says."""
+        for i in range(self.size):
+            self.amqp.create_sender_link("s", f"link-{i}", self.sink)
+        self.amqp.message_value = common.TEXT
+
+    def links(self) -> None:
+        """Messages over all links in turn."""
+        for i in range(self.count):
+            self.amqp.send_message(f"link-{i % self.size}")
+        self.until(self.count)
+
+    def prepare_outstanding(self) -> None:
+        """As many messages without an outcome as ``size`` says."""
+        amqp = self.amqp
+        amqp.create_sender_link("s", "out", "hold")
+        before = common.resident_kib()
+        values = [common.TEXT] * 1000
+        for start in range(0, self.size, 1000):
+            amqp.send_messages("out", values, ids=[f"id-{i:07}" for i in range(start, start + 1000)])
+        self.more["kib_before"] = before
+        self.more["kib_after"] = common.resident_kib()
+        amqp.message_value = common.TEXT
+
+    def outstanding(self) -> None:
+        """Some more messages on top of those."""
+        for i in range(self.count):
+            self.amqp.message_id = f"id-{i:07}"
+            self.amqp.send_message("out")
 
 
-def report(count: int, seconds: float, cpu: float, latencies: list[float]) -> None:
-    """Print the result."""
-    latencies.sort()
-    print(
-        json.dumps(
-            {
-                "messages": count,
-                "seconds": seconds,
-                "cpu": cpu,
-                "peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-                "p50_us": latencies[len(latencies) // 2] * 1e6 if latencies else None,
-                "p99_us": latencies[len(latencies) * 99 // 100] * 1e6 if latencies else None,
-                "p999_us": latencies[len(latencies) * 999 // 1000] * 1e6 if latencies else None,
-            }
-        )
+def codec(work: str, count: int) -> None:
+    """Messages to bytes and back."""
+    from amqp10 import Message
+    from amqp10.wire.messaging import Properties
+
+    def fields(message: Message) -> object:
+        properties = message.properties
+        assert properties is not None
+        return properties.message_id, properties.subject, message.application_properties, message.value
+
+    common.codec(
+        work,
+        count,
+        lambda: Message(
+            properties=Properties(message_id=common.MESSAGE_ID, subject=common.SUBJECT),
+            application_properties=common.PROPERTIES,
+            value=common.TEXT,
+        ),
+        lambda: Message(value=common.LARGE_MAP),
+        Message.encode,
+        Message.decode,
+        fields,
+        lambda message: message.value,
     )
 
 
+def main(work: str, port: int, count: int, size: int, sink: str = "sink", source: str = "") -> None:
+    """Do one kind of work and report it."""
+    if work.startswith(("encode", "decode")):
+        codec(work, count)
+        return
+    kind = "settled" if work == "receive-settled" else "source"
+    Client(work, port, count, size, sink, source or f"{kind}/{count}/{size}").run()
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:])

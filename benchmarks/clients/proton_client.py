@@ -1,10 +1,9 @@
 """python-qpid-proton, for benchmarks/run.py. Runs in a virtual environment of its own. Prints one line of JSON."""
 
-import json
-import resource
 import sys
 import time
 
+import common
 from proton import Message
 from proton.handlers import MessagingHandler
 from proton.reactor import AtMostOnce, Container
@@ -12,15 +11,15 @@ from proton.utils import BlockingConnection
 
 
 class Send(MessagingHandler):
-    def __init__(self, url, count, size, settled):
+    def __init__(self, url, count, size, sink, settled):
         super().__init__()
-        self.url, self.count, self.size, self.settled = url, count, size, settled
+        self.url, self.count, self.size, self.sink, self.settled = url, count, size, sink, settled
         self.sent = self.done = 0
         self.start = self.cpu = 0.0
 
     def on_start(self, event):
         connection = event.container.connect(self.url)
-        event.container.create_sender(connection, "sink", options=AtMostOnce() if self.settled else None)
+        event.container.create_sender(connection, self.sink, options=AtMostOnce() if self.settled else None)
 
     def on_sendable(self, event):
         if not self.start:
@@ -44,7 +43,7 @@ class Send(MessagingHandler):
             self.finish(event)
 
     def finish(self, event):
-        report(self.count, time.perf_counter() - self.start, time.process_time() - self.cpu, [])
+        common.report(self.count, time.perf_counter() - self.start, time.process_time() - self.cpu)
         event.connection.close()
 
 
@@ -66,29 +65,29 @@ class Again(MessagingHandler):
 
 
 class Receive(MessagingHandler):
-    def __init__(self, url, count, size):
+    def __init__(self, url, count, source):
         super().__init__(prefetch=1000)
-        self.url, self.count, self.size = url, count, size
+        self.url, self.count, self.source = url, count, source
         self.done = 0
 
     def on_start(self, event):
         connection = event.container.connect(self.url)
         self.start = time.perf_counter()
         self.cpu = time.process_time()
-        event.container.create_receiver(connection, f"source/{self.count}/{self.size}")
+        event.container.create_receiver(connection, self.source)
 
     def on_message(self, event):
         assert event.message.id
         assert event.message.body
         self.done += 1
         if self.done == self.count:
-            report(self.count, time.perf_counter() - self.start, time.process_time() - self.cpu, [])
+            common.report(self.count, time.perf_counter() - self.start, time.process_time() - self.cpu)
             event.connection.close()
 
 
-def latency(url, count, size):
+def latency(url, count, size, sink):
     connection = BlockingConnection(url)
-    sender = connection.create_sender("sink")
+    sender = connection.create_sender(sink)
     latencies = []
     cpu = time.process_time()
     begin = time.perf_counter()
@@ -96,38 +95,89 @@ def latency(url, count, size):
         start = time.perf_counter()
         sender.send(Message(id=f"id-{i:07}", body="x" * size))
         latencies.append(time.perf_counter() - start)
-    report(count, time.perf_counter() - begin, time.process_time() - cpu, latencies)
+    common.report(count, time.perf_counter() - begin, time.process_time() - cpu, latencies)
     connection.close()
 
 
-def report(count, seconds, cpu, latencies):
-    latencies.sort()
-    n = len(latencies)
-    print(
-        json.dumps(
-            {
-                "messages": count,
-                "seconds": seconds,
-                "cpu": cpu,
-                "peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-                "p50_us": latencies[n // 2] * 1e6 if n else None,
-                "p99_us": latencies[n * 99 // 100] * 1e6 if n else None,
-                "p999_us": latencies[n * 999 // 1000] * 1e6 if n else None,
-            }
-        ),
-        flush=True,
+def connect(url, count, sink):
+    cpu = time.process_time()
+    begin = time.perf_counter()
+    for _ in range(count):
+        connection = BlockingConnection(url)
+        connection.create_sender(sink)
+        connection.close()
+    common.report(count, time.perf_counter() - begin, time.process_time() - cpu)
+
+
+class Outstanding(MessagingHandler):
+    """Sends messages that never get an outcome, and looks at the memory before and after."""
+
+    def __init__(self, url, size):
+        super().__init__()
+        self.url, self.size = url, size
+        self.sent = 0
+        self.before = None
+
+    def on_start(self, event):
+        self.sender = event.container.create_sender(event.container.connect(self.url), "hold")
+
+    def on_sendable(self, event):
+        if self.before is None:
+            self.before = common.resident_kib()
+            self.start, self.cpu = time.perf_counter(), time.process_time()
+            event.container.schedule(0, self)
+
+    def on_timer_task(self, event):
+        while self.sent < self.size:
+            self.sender.send(Message(id=f"id-{self.sent:07}", body=common.TEXT))
+            self.sent += 1
+            if self.sent % 1000 == 0:
+                event.container.schedule(0, self)
+                return
+        common.report(
+            self.size,
+            time.perf_counter() - self.start,
+            time.process_time() - self.cpu,
+            kib_before=self.before,
+            kib_after=common.resident_kib(),
+        )
+        self.sender.connection.close()
+
+
+def codec(work, count):
+    def decode(data):
+        message = Message()
+        message.decode(data)
+        return message
+
+    common.codec(
+        work,
+        count,
+        lambda: Message(id=common.MESSAGE_ID, subject=common.SUBJECT, properties=common.PROPERTIES, body=common.TEXT),
+        lambda: Message(body=common.LARGE_MAP),
+        Message.encode,
+        decode,
+        lambda message: (message.id, message.subject, message.properties, message.body),
+        lambda message: message.body,
     )
 
 
-def main(work, port, count, size):
-    url = f"amqp://u:p@127.0.0.1:{port}"
-    if work == "latency":
-        latency(url, count, size)
+def main(work, port, count, size, sink="sink", source=""):
+    url = f"amqp://{common.USER}:{common.PASSWORD}@127.0.0.1:{port}"
+    source = source or f"source/{count}/{size}"
+    if work.startswith(("encode", "decode")):
+        codec(work, count)
+    elif work == "latency":
+        latency(url, count, size, sink)
+    elif work == "connect":
+        connect(url, count, sink)
+    elif work == "outstanding":
+        Container(Outstanding(url, size)).run()
     elif work == "receive":
-        Container(Receive(url, count, size)).run()
+        Container(Receive(url, count, source)).run()
     else:
-        Container(Send(url, count, size, work == "send-settled")).run()
+        Container(Send(url, count, size, sink, work == "send-settled")).run()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:])
