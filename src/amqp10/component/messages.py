@@ -31,7 +31,6 @@ _AMQP_VALUE: Final = b"\x00\x53\x77"
 _DATA: Final = b"\x00\x53\x75"
 _UINT: Final = Struct(">I").unpack_from
 _STRING_VALUE: Final = [_AMQP_VALUE + bytes((0xA1, size)) for size in range(256)]
-_OCTETS: Final = [bytes((size,)) for size in range(256)]
 _LONG: Final = 8192
 """Octets of a body from which on a part of its own costs less than a copy."""
 
@@ -40,9 +39,9 @@ class MessageDraft:
     """The message being composed: the ``message_*`` properties, and their encoding."""
 
     __slots__ = (
-        "_head_of_id",
-        "_head_of_list8",
+        "_count",
         "_header",
+        "_prefixes",
         "_stale",
         "_tail",
         "absolute_expiry_time",
@@ -96,13 +95,13 @@ class MessageDraft:
         self.user_id = ""
         self.value = ""
         self.value_type: ValueType = ValueType.mvtNull
-        # What is kept between messages, once it has been encoded: the header section; with it the properties up to
-        # their size; their count, and the format code of an id; and what follows the id.
+        # What is kept between messages, once it has been encoded: the header section; the number of properties, and
+        # what follows the id among them; and all up to the id, by the size of the properties.
         self._stale = True
         self._header = b""
-        self._head_of_list8 = b""
-        self._head_of_id = b""
+        self._count = 1
         self._tail = b""
+        self._prefixes: dict[int, bytes] = {}
 
     def set(self, field: str, value: Any) -> None:
         """Set a field that has a part in the cached encoding."""
@@ -126,14 +125,18 @@ class MessageDraft:
         tail = self._tail
         size = len(name) + len(tail) + 3
         if name and size < 256:
-            head = self._head_of_list8 + _OCTETS[size] + self._head_of_id + _OCTETS[len(name)] + name + tail
+            prefix = self._prefixes.get(size)
+            if prefix is None:
+                head = self._header + _PROPERTIES + b"\xc0"
+                prefix = self._prefixes[size] = head + bytes((size, self._count, 0xA1, len(name)))
+            head = prefix + name + tail
         elif name or tail:
             fields = (encode_string(self.id) if name else b"\x40") + tail
             size = len(fields) + 1
             if size < 256:
-                head = self._head_of_list8 + _OCTETS[size] + self._head_of_id[:1] + fields
+                head = self._header + _PROPERTIES + bytes((0xC0, size, self._count)) + fields
             else:
-                counts = (size + 3).to_bytes(4, "big") + b"\0\0\0" + self._head_of_id[:1]
+                counts = (size + 3).to_bytes(4, "big") + self._count.to_bytes(4, "big")
                 head = self._header + _PROPERTIES + b"\xd0" + counts + fields
         else:
             head = self._header
@@ -191,8 +194,8 @@ class MessageDraft:
         ]
         while fields and fields[-1] is None:
             fields.pop()
-        self._head_of_list8 = self._header + _PROPERTIES + b"\xc0"
-        self._head_of_id = bytes((len(fields) + 1, 0xA1))
+        self._prefixes.clear()
+        self._count = len(fields) + 1
         self._tail = b"".join(encode_value(field) for field in fields)
         self._stale = False
 

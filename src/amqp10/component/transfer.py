@@ -233,8 +233,11 @@ class Transfer(Core):
             # "delivery-state").
             number = MessageState.Accepted
         outgoing = self._outgoing
-        on_outcome, on_out = self._on_message_outcome, self._on_message_out
         deliveries = update.deliveries
+        on_outcome, on_out = self._on_message_outcome, self._on_message_out
+        if on_outcome is None and update.settled:
+            self._conclude_settled(update)
+            return
         done = 0
         missed: AMQPMessageOutEventParams | None = None
         try:
@@ -270,12 +273,36 @@ class Transfer(Core):
                 if on_out is not None:
                     on_out(AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context))
         except BaseException:
-            if done < len(deliveries):
-                rest = DeliveriesUpdated(update.session, deliveries[done:], state, update.settled)
-                self._queue.appendleft(rest)
+            self._requeue(update, done)
             if missed is not None:
                 self._queue.appendleft(Notice("_on_message_out", missed))
             raise
+
+    def _conclude_settled(self, update: DeliveriesUpdated) -> None:
+        """The usual case: the receiver has settled, and nobody listens for outcomes."""
+        outgoing = self._outgoing
+        on_out = self._on_message_out
+        done = 0
+        try:
+            for delivery in update.deliveries:
+                done += 1
+                if delivery not in outgoing:
+                    continue
+                del outgoing[delivery]
+                if self._outgoing_cache is not None:
+                    self._outgoing_is_gone(delivery)
+                if on_out is not None:
+                    record: SenderRecord = delivery.link.context
+                    on_out(AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context))
+        except BaseException:
+            self._requeue(update, done)
+            raise
+
+    def _requeue(self, update: DeliveriesUpdated, done: int) -> None:
+        """Keep for the next call what a handler's exception left over."""
+        rest = update.deliveries[done:]
+        if rest:
+            self._queue.appendleft(DeliveriesUpdated(update.session, rest, update.state, update.settled))
 
     def _fire_outcome(self, params: AMQPMessageOutcomeEventParams, metadata: OutcomeMetadata) -> None:
         previous = self._metadata, self._metadata_settable

@@ -27,6 +27,8 @@ __all__ = ["LinkEndpoint", "ReceiverLink", "SenderLink", "TransferShape"]
 
 _MASK = 0xFFFFFFFF
 _SIGN = 0x80000000
+_SMALL = 8192
+"""Octets up to which a copy of a payload costs less than a buffer of its own."""
 
 TransferShape: TypeAlias = tuple[Callable[[bytes, int], tuple[Any, ...]], int, int, bytes, bytes, bool]
 """What the transfers of a link have in common: how to unpack format code, delivery id, head of the tag, tag and the
@@ -294,7 +296,7 @@ def wire_error(error: AMQPError | None) -> Error | None:
 class SenderLink(LinkEndpoint):
     """The sending end of a link."""
 
-    __slots__ = ("_drain_pending", "_head", "_head_size", "_pack", "_settled_head", "pending")
+    __slots__ = ("_drain_pending", "_head", "_head_size", "_pack", "_pack_settled", "_settled_head", "pending")
 
     is_receiver = False
 
@@ -325,6 +327,7 @@ class SenderLink(LinkEndpoint):
         self._head = head
         self._settled_head = settled_head
         self._pack = struct.Struct(f">I{len(head)}sI2sI1s").pack
+        self._pack_settled = struct.Struct(f">I{len(head)}sI2sI2s").pack
         self._head_size = 4 + len(head) + 4 + 2 + 4 + 1
 
     def send(
@@ -370,15 +373,19 @@ class SenderLink(LinkEndpoint):
             session.remote_incoming_window -= 1
             session.next_outgoing_id = (session.next_outgoing_id + 1) & _MASK
             delivery = OutgoingDelivery(self, delivery_id, payload, body, size, size, settled, context)
-            output = connection.output
             if settled:
-                output.append(
-                    self._pack(frame_size + 1, self._settled_head, delivery_id, b"\xa0\x04", delivery_id, b"\x43")
-                    + b"\x41"
+                head = self._pack_settled(
+                    frame_size + 1, self._settled_head, delivery_id, b"\xa0\x04", delivery_id, b"\x43\x41"
                 )
             else:
                 session.outgoing_unsettled[delivery_id] = delivery
-                output.append(self._pack(frame_size, self._head, delivery_id, b"\xa0\x04", delivery_id, b"\x43"))
+                head = self._pack(frame_size, self._head, delivery_id, b"\xa0\x04", delivery_id, b"\x43")
+            output = connection.output
+            if size < _SMALL:
+                # One buffer is less work for everybody further down than two.
+                output.append(head + payload + body if body else head + payload)
+                return delivery
+            output.append(head)
             output.append(payload)
             if body:
                 output.append(body)
