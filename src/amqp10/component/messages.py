@@ -31,6 +31,8 @@ _AMQP_VALUE: Final = b"\x00\x53\x77"
 _DATA: Final = b"\x00\x53\x75"
 _UINT: Final = Struct(">I").unpack_from
 _STRING_VALUE: Final = [_AMQP_VALUE + bytes((0xA1, size)) for size in range(256)]
+# Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per message.
+_TEXT: Final = ValueType.mvtString
 _LONG: Final = 8192
 """Octets of a body from which on a part of its own costs less than a copy."""
 
@@ -140,7 +142,7 @@ class MessageDraft:
                 head = self._header + _PROPERTIES + b"\xd0" + counts + fields
         else:
             head = self._header
-        if self.value_type is ValueType.mvtString:
+        if self.value_type is _TEXT:
             try:
                 data = self.value.encode()
             except UnicodeEncodeError as error:
@@ -411,7 +413,7 @@ class MessageView:
 
     @property
     def value_type(self) -> ValueType:
-        return ValueType.mvtString if self._body_at else self._decoded_body()[0]
+        return _TEXT if self._body_at else self._decoded_body()[0]
 
     def check(self) -> None:
         """Find the sections, so that a message that is no message is found out before it is handed on.

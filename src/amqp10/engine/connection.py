@@ -86,6 +86,19 @@ class _Stage(Enum):
     OVER = auto()
 
 
+# Looking up a member of an enumeration costs five times as much as looking up a name: these are looked at per frame.
+_FRAMES: Final = _Stage.FRAMES
+_OVER: Final = _Stage.OVER
+_MAPPED: Final = SessionState.MAPPED
+_END: Final = ConnectionState.END
+_SENDING: Final = (
+    ConnectionState.OPENED,
+    ConnectionState.OPEN_SENT,
+    ConnectionState.OPEN_PIPE,
+    ConnectionState.CLOSE_RCVD,
+)
+
+
 class Connection:
     """One end of an AMQP connection.
 
@@ -168,22 +181,12 @@ class Connection:
     @property
     def can_send(self) -> bool:
         """Whether frames other than close may be sent now (transport, "connection states")."""
-        return self.state in (
-            ConnectionState.OPENED,
-            ConnectionState.OPEN_SENT,
-            ConnectionState.OPEN_PIPE,
-            ConnectionState.CLOSE_RCVD,
-        )
+        return self.state in _SENDING
 
     @property
     def finished(self) -> bool:
         """Whether nothing more is to be exchanged: the transport can be closed when the output has been written."""
         return self.state is ConnectionState.END
-
-    @property
-    def _over(self) -> bool:
-        """Whether nothing that still arrives is looked at."""
-        return self._stage is _Stage.OVER
 
     def _advance(self, trigger: Trigger) -> None:
         state = CONNECTION_TRANSITIONS.get((self.state, trigger))
@@ -253,7 +256,7 @@ class Connection:
         ):
             # No open has been sent: there is nothing to close but the transport.
             self.state = ConnectionState.END
-            self._stage = _Stage.OVER
+            self._stage = _OVER
             return
         if self.state is ConnectionState.OPEN_RCVD:
             self._send_open()
@@ -378,7 +381,7 @@ class Connection:
 
     def next_deadline(self) -> float | None:
         """When :meth:`tick` has to be called next, on the clock of ``now``; None when time does not matter."""
-        if self.state is ConnectionState.END or self._stage is not _Stage.FRAMES:
+        if self.state is _END or self._stage is not _FRAMES:
             return None
         due = self._last_received + self.idle_timeout if self.idle_timeout > 0 else None
         if self.remote_idle_timeout > 0 and self.can_send:
@@ -389,7 +392,7 @@ class Connection:
 
     def tick(self, now: float) -> list[Event]:
         """Do what is due: send a heartbeat, give up a silent peer (transport, "idle time-out of a connection")."""
-        if self.state is ConnectionState.END or self._stage is not _Stage.FRAMES:
+        if self.state is _END or self._stage is not _FRAMES:
             return []
         if self.idle_timeout > 0 and now - self._last_received >= self.idle_timeout:
             error = AMQPTimeoutError(f"nothing arrived from the peer for {self.idle_timeout:g} seconds (idle time-out)")
@@ -448,8 +451,8 @@ class Connection:
         while True:
             if end - pos < 8:
                 self._need = 8
-                return end if self._stage is _Stage.OVER else pos
-            if self._stage is not _Stage.FRAMES:
+                return end if self._stage is _OVER else pos
+            if self._stage is not _FRAMES:
                 pos = self._consume_opening(data, pos, events)
                 if self._need > 8:
                     return pos
@@ -476,14 +479,14 @@ class Connection:
             try:
                 if self.trace is None and data[body : body + 3] == _TRANSFER:
                     session = incoming.get(channel)
-                    if session is not None and session.state is SessionState.MAPPED:
+                    if session is not None and session.state is _MAPPED:
                         session.receive_transfer(data, body + 3, stop, events)
                         continue
                 elif self.trace is None and data[body : body + 3] == _DISPOSITION:
                     session = incoming.get(channel)
                     if (
                         session is not None
-                        and session.state is SessionState.MAPPED
+                        and session.state is _MAPPED
                         and self._fast_disposition(session, data, body + 3, stop, events)
                     ):
                         continue
@@ -507,8 +510,6 @@ class Connection:
             except AMQPError as error:
                 # A state that does not allow what came, a limit that it breaks, a body that reaches behind its frame.
                 raise ConnectionFault(error) from error
-            if self._over:
-                return end
 
     def _fast_disposition(self, session: Session, buf: bytes, pos: int, stop: int, events: list[Event]) -> bool:
         """Read the usual shapes of "accepted and settled"; False leaves the frame to the general decoder."""
@@ -626,7 +627,7 @@ class Connection:
         self._advance(Trigger.R_CLOSE)
         if by_peer:
             self.close()
-        self._stage = _Stage.OVER
+        self._stage = _OVER
         events.append(ConnectionClosed(error, by_peer))
 
     def _on_begin(self, performative: Begin, channel: int, events: list[Event]) -> None:
@@ -658,16 +659,16 @@ class Connection:
         self._chunks.clear()
         if self.state is ConnectionState.END:
             return []
-        if self._stage is _Stage.FRAMES:
+        if self._stage is _FRAMES:
             already = self.state in (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
             self.close(error)
             if already:
-                self._stage = _Stage.OVER
+                self._stage = _OVER
                 self.state = ConnectionState.END
         else:
             self.state = ConnectionState.END
         # Nothing that the peer says after this can be trusted to be in step.
-        self._stage = _Stage.OVER
+        self._stage = _OVER
         return [ConnectionFailed(error)]
 
     def receive_eof(self, now: float) -> list[Event]:
@@ -676,13 +677,13 @@ class Connection:
             return []
         orderly = self.state in (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
         self.state = ConnectionState.END
-        over = self._stage is _Stage.OVER
-        stage, self._stage = self._stage, _Stage.OVER
+        over = self._stage is _OVER
+        stage, self._stage = self._stage, _OVER
         if over:
             return []
         if orderly:
             return [ConnectionClosed(None, by_peer=False)]
-        when = "" if stage is _Stage.FRAMES and self.remote_open is not None else " before the connection was open"
+        when = "" if stage is _FRAMES and self.remote_open is not None else " before the connection was open"
         return [ConnectionFailed(ConnectionDroppedError(f"the peer dropped the connection{when}"))]
 
     # -- the opening: headers and SASL -----------------------------------------------------------------------------
@@ -690,7 +691,7 @@ class Connection:
     def _consume_opening(self, data: bytes, pos: int, events: list[Event]) -> int:
         """Handle a protocol header or a SASL frame at ``pos``; return the position behind it, or set ``_need``."""
         self._need = 8
-        if self._stage is _Stage.OVER:
+        if self._stage is _OVER:
             return len(data)
         if self._stage is not _Stage.SASL_FRAMES:
             self._on_header(data[pos : pos + 8])
@@ -730,7 +731,7 @@ class Connection:
         if self.state is ConnectionState.HDR_RCVD:  # a server, behind its SASL exchange
             self.output.append(AMQP_HEADER)
             self._advance(Trigger.S_HEADER)
-        self._stage = _Stage.FRAMES
+        self._stage = _FRAMES
 
     def _wrong_header(self, header: bytes) -> str:
         if header == SASL_HEADER:
@@ -756,7 +757,7 @@ class Connection:
         self._advance(Trigger.R_HEADER)
         self.output.append(AMQP_HEADER)
         self._advance(Trigger.S_HEADER)
-        self._stage = _Stage.FRAMES
+        self._stage = _FRAMES
 
     def _send_sasl(self, performative: SaslMechanisms | SaslInit | SaslChallenge | SaslResponse | SaslOutcome) -> None:
         if self.trace is not None:

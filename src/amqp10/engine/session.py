@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from heapq import heappop, heappush
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.codec import Symbol
 from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
@@ -55,6 +55,11 @@ _UINT = Struct(">I").unpack_from
 _TWO_UINTS = Struct(">II").unpack_from
 _LARGE = 65536
 """Octets of a payload from which on it is worth not to be copied out of what arrived."""
+
+
+# Looking up a member of an enumeration costs five times as much as looking up a name: these are looked at per frame.
+_ATTACHED: Final = LinkState.ATTACHED
+_SENDING: Final = (SessionState.MAPPED, SessionState.BEGIN_SENT, SessionState.END_RCVD)
 
 
 class Session:
@@ -160,11 +165,7 @@ class Session:
     @property
     def can_send(self) -> bool:
         """Whether frames may be sent on this session now (transport, "session states")."""
-        return self.connection.can_send and self.state in (
-            SessionState.MAPPED,
-            SessionState.BEGIN_SENT,
-            SessionState.END_RCVD,
-        )
+        return self.connection.can_send and self.state in _SENDING
 
     def _advance(self, trigger: Trigger) -> None:
         state = SESSION_TRANSITIONS.get((self.state, trigger))
@@ -573,7 +574,7 @@ class Session:
             self._receive_general(buf, pos, stop, events)
             return
         link = self._remote_handles.get(handle)
-        if not isinstance(link, ReceiverLink) or link.partial is not None or link.state is not LinkState.ATTACHED:
+        if not isinstance(link, ReceiverLink) or link.partial is not None or link.state is not _ATTACHED:
             self._receive_general(buf, pos, stop, events)
             return
         unpack, fields_of_shape, size, tag_head, rest, settled = link.shape
@@ -643,7 +644,7 @@ class Session:
             raise SessionFault(
                 self, "amqp:not-allowed", f"the peer sent a message on link {link.name!r}, on which it is the receiver"
             )
-        if link.state is not LinkState.ATTACHED:
+        if link.state is not _ATTACHED:
             return  # sent before the peer saw our detach
         delivery = link.partial
         if delivery is None:
