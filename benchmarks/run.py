@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import socket
 import statistics
 import subprocess
@@ -162,7 +163,7 @@ def rabbitmq() -> Iterator[Any]:
 
 
 def _on_one_processor(together: bool) -> list[str]:
-    return ["taskset", "-c", "0"] if together else []
+    return ["taskset", "-c", "0"] if together and shutil.which("taskset") else []
 
 
 def _environment(extra: dict[str, str]) -> dict[str, str]:
@@ -270,7 +271,7 @@ def raw_socket(size: int = 1_000_000, count: int = 400) -> float:
 
 def median(runs: list[dict[str, Any]], key: str) -> float:
     """The median of one figure."""
-    return statistics.median(run[key] for run in runs)
+    return float(statistics.median(run[key] for run in runs))
 
 
 def remark(work: Work, runs: list[dict[str, Any]], data: dict[str, Any]) -> str:

@@ -591,6 +591,8 @@ class Session:
             if buf[p] == 0x70:
                 link.shape = _shape(buf, p, body, count, len(tag), settled)
         self._take_transfer()
+        if delivery_id in self.incoming_unsettled:
+            raise self._delivery_id_in_use(delivery_id)
         link.take_delivery()
         size = stop - body
         if size > link.max_message_size > 0:
@@ -599,8 +601,6 @@ class Session:
         payload = buf[body:stop] if size < _LARGE or size < len(buf) >> 1 else memoryview(buf)[body:stop]
         delivery = IncomingDelivery(link, delivery_id, tag, payload, settled)
         if not settled:
-            if delivery_id in self.incoming_unsettled:
-                raise self._delivery_id_in_use(delivery_id)
             self.incoming_unsettled[delivery_id] = delivery
         events.append(delivery)
 

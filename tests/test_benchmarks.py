@@ -1,0 +1,62 @@
+"""The benchmarks work: a hundredth of everything, without a look at how long it takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks.run import CODEC, OURS, RABBITMQ, TRANSFERS, WORKS, clients
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> dict[str, Any]:
+    """The results of a tiny run, which left a table and a chart too."""
+    command = [sys.executable, "-m", "benchmarks.run", "--tiny", "--rounds", "1", "--results", str(folder)]
+    done = subprocess.run(
+        [*command, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    results: dict[str, Any] = json.loads((folder / "results.json").read_text())["results"]
+    assert (folder / "results.md").read_text().count(f"| {OURS} |") == len(results)
+    ET.parse(folder / "results.svg")
+    return results
+
+
+def test_every_work_gives_a_result_when_no_other_client_is_prepared(tmp_path: Path) -> None:
+    results = run(tmp_path / "results", AMQP10_PEERS=str(tmp_path / "none"))
+    wanted = {work.name for work in WORKS if work.server != "rabbitmq"}
+    assert set(results) == wanted
+    for name, runs in results.items():
+        assert set(runs) == {OURS}, name
+        (result,) = runs[OURS]
+        assert result["messages"] > 0
+        assert result["seconds"] > 0
+
+
+@pytest.mark.interop
+def test_every_client_that_is_prepared_gives_a_result(tmp_path: Path) -> None:
+    names = sorted((TRANSFERS | CODEC | RABBITMQ) - {"connect"})
+    results = run(tmp_path, "--only", *names)
+    found = clients()
+    assert len(found) > 1 or "AMQP10_REQUIRE_PEERS" not in os.environ
+    for name in names:
+        assert set(results[name]) == {client for client, entry in found.items() if name in entry.works}
+        assert all(results[name].values()), f"{name}: a client failed"
+
+
+def test_an_unknown_work_is_refused_with_the_names_of_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="no such work: sendd; there are send, send-batched"):
+        run(tmp_path, "--only", "sendd")
