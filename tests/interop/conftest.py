@@ -9,6 +9,7 @@ AMQP10_REQUIRE_PEERS=1, they fail instead, so that a CI that lost its peers does
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -20,13 +21,21 @@ from tests.interop.peers import Peer, PeerNotPreparedError, ProtonBroker, Rabbit
 PeerType = TypeVar("PeerType", bound=Peer)
 
 
-def _run(make: Callable[[], PeerType]) -> Iterator[PeerType]:
+@contextlib.contextmanager
+def prepared() -> Iterator[None]:
+    """Skips the test when what it needs is not prepared, and fails it in CI."""
     try:
-        peer = make()
+        yield
     except PeerNotPreparedError as error:
         if os.environ.get("CI") or os.environ.get("AMQP10_REQUIRE_PEERS") == "1":
             pytest.fail(str(error), pytrace=False)
         pytest.skip(str(error))
+
+
+def run_peer(make: Callable[[], PeerType]) -> Iterator[PeerType]:
+    """A peer that is stopped afterwards."""
+    with prepared():
+        peer = make()
     with peer:
         yield peer
 
@@ -34,33 +43,29 @@ def _run(make: Callable[[], PeerType]) -> Iterator[PeerType]:
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitMQ]:
     """RabbitMQ 4.0, empty at first; a test declares the queues that it uses."""
-    yield from _run(RabbitMQ)
+    yield from run_peer(RabbitMQ)
 
 
 @pytest.fixture(scope="session")
 def proton_broker() -> Iterator[ProtonBroker]:
     """The example broker of Qpid Proton C++."""
-    yield from _run(ProtonBroker)
+    yield from run_peer(ProtonBroker)
 
 
 @pytest.fixture(scope="session")
 def proton_c_broker() -> Iterator[ProtonBroker]:
     """The example broker of Qpid Proton C."""
-    yield from _run(lambda: ProtonBroker("c"))
+    yield from run_peer(lambda: ProtonBroker("c"))
 
 
 @pytest.fixture(scope="session")
 def rhea_container() -> Iterator[RheaContainer]:
     """The in-memory container on rhea, with ANONYMOUS and PLAIN."""
-    yield from _run(RheaContainer)
+    yield from run_peer(RheaContainer)
 
 
 @pytest.fixture(scope="session")
 def proton_programs() -> None:
     """Asks for Proton's compiled examples, for a test that runs them itself (`proton_send` and others)."""
-    try:
+    with prepared():
         ProtonBroker()
-    except PeerNotPreparedError as error:
-        if os.environ.get("CI") or os.environ.get("AMQP10_REQUIRE_PEERS") == "1":
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))

@@ -12,8 +12,8 @@ import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from amqp10 import AMQP, AMQPError, AuthScheme, CertStoreType, FirewallType, ReceiveMode, ValueType
-from tests.interop.conftest import _run
-from tests.interop.peers import PeerNotPreparedError, Process, RabbitMQ, TLSFiles, free_port, peer_folder
+from tests.interop.conftest import prepared, run_peer
+from tests.interop.peers import Process, RabbitMQ, TLSFiles, free_port, peer_folder
 from tests.net.pki import Identity, issue
 from tests.net.stores import pem, pfx
 from tests.net.test_proxy_interop import start_dante, start_microsocks, start_tinyproxy
@@ -35,16 +35,21 @@ def device(root: Identity) -> Identity:
     return issue("device-1", root, hosts=(), usage=(ExtendedKeyUsageOID.CLIENT_AUTH,))
 
 
+def write_server_files(folder: Path, server: Identity) -> None:
+    """A certificate and its key as servers take them: in a file each."""
+    (folder / "server.pem").write_bytes(server.pem)
+    (folder / "server.key").write_bytes(pem(server).split(server.pem)[1].split(b"-----BEGIN CERT")[0])
+
+
 @pytest.fixture(scope="module")
 def broker(root: Identity, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
     """RabbitMQ with a TLS listener that asks for a client certificate and does without one."""
     folder = tmp_path_factory.mktemp("tls")
     server = issue("localhost", root, hosts=("localhost", "127.0.0.1"))
-    (folder / "server.pem").write_bytes(server.pem)
-    (folder / "server.key").write_bytes(pem(server).split(server.pem)[1].split(b"-----BEGIN CERT")[0])
+    write_server_files(folder, server)
     (folder / "ca.pem").write_bytes(root.pem)
     files = TLSFiles(folder / "server.pem", folder / "server.key", folder / "ca.pem", verify=True)
-    yield from _run(lambda: RabbitMQ(tls=files, external_users=["device-1"]))
+    yield from run_peer(lambda: RabbitMQ(tls=files, external_users=["device-1"]))
 
 
 def trusting(amqp: AMQP, root: Identity) -> None:
@@ -253,8 +258,7 @@ def test_no_secret_is_in_any_log_line_error_or_repr(
 
 def test_a_proton_broker_that_speaks_tls_only(root: Identity, tmp_path: Path) -> None:
     server = issue("localhost", root, hosts=("localhost",))
-    (tmp_path / "server.pem").write_bytes(server.pem)
-    (tmp_path / "server.key").write_bytes(pem(server).split(server.pem)[1].split(b"-----BEGIN CERT")[0])
+    write_server_files(tmp_path, server)
     port = free_port()
     with proton_tls_broker(port, tmp_path), AMQP() as amqp:
         amqp.timeout = 20
@@ -269,12 +273,8 @@ def test_a_proton_broker_that_speaks_tls_only(root: Identity, tmp_path: Path) ->
 
 @contextlib.contextmanager
 def proton_tls_broker(port: int, folder: Path) -> Iterator[None]:
-    try:
+    with prepared():
         python = peer_folder("proton-python") / "venv" / "bin" / "python"
-    except PeerNotPreparedError as error:
-        if os.environ.get("CI") or os.environ.get("AMQP10_REQUIRE_PEERS") == "1":
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
     script = Path(__file__).with_name("proton_tls_broker.py")
     process = Process(
         f"Proton's TLS broker at port {port}",

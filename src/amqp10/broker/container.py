@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
@@ -35,10 +35,10 @@ from amqp10.engine import (
     SessionEnded,
     SessionRequested,
 )
+from amqp10.engine.link import wire_error
 from amqp10.errors import AMQPError, DecodeError, ProtocolError
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import ACCEPTED, Accepted, Modified, Rejected, Released, Source, Target
-from amqp10.wire.performatives import Error
 
 if TYPE_CHECKING:
     from amqp10.wire.messaging import DeliveryState
@@ -175,9 +175,7 @@ class BrokerConnection:
             elif isinstance(event, SessionEnded):
                 for link in [link for link in (*self._consumers, *self._producers) if link.session is event.session]:
                     self._detach(link, touched)
-        now = self.container.clock()
-        for queue in touched:
-            queue.dispatch(now)
+        self._dispatch(touched)
         for link, (queue, _) in list(self._consumers.items()):
             if link.drain and queue in touched:
                 link.drained()
@@ -190,6 +188,9 @@ class BrokerConnection:
         touched: dict[Queue, None] = {}
         for link in [*self._consumers, *self._producers]:
             self._detach(link, touched)
+        self._dispatch(touched)
+
+    def _dispatch(self, touched: Iterable[Queue]) -> None:
         now = self.container.clock()
         for queue in touched:
             queue.dispatch(now)
@@ -273,11 +274,8 @@ class BrokerConnection:
             if queue is None:
                 queue = self._addressed(payload)
             queue.put(StoredMessage(payload, expiry(payload, container.clock(), container.wall_clock())))
-        except QueueFullError as error:
-            delivery.settle(_rejected(error))
-            return
-        except (ProtocolError, DecodeError) as error:
-            delivery.settle(_rejected(error))
+        except (QueueFullError, ProtocolError, DecodeError) as error:
+            delivery.settle(Rejected(error=wire_error(error)))
             return
         delivery.settle(ACCEPTED)
         touched[queue] = None
@@ -302,7 +300,7 @@ class BrokerConnection:
                 continue
             self._conclude(queue, consumer, delivery, state, event.settled, returned)
         for queue, message in reversed(returned):
-            queue.messages.appendleft(message)
+            queue.put_back([message])
             touched[queue] = None
 
     def _conclude(
@@ -329,7 +327,3 @@ class BrokerConnection:
         elif isinstance(state, Released) or state is None:
             # Settled without an outcome: the default of this broker is that the message stays.
             returned.append((queue, message))
-
-
-def _rejected(error: AMQPError) -> Rejected:
-    return Rejected(error=Error(condition=Symbol(error.condition or "amqp:internal-error"), description=error.message))

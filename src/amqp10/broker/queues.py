@@ -11,6 +11,7 @@ from amqp10.codec import Symbol, UInt
 from amqp10.errors import AMQPError, DecodeError
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import Header, Modified, Rejected
+from amqp10.wire.performatives import SenderSettleMode
 
 if TYPE_CHECKING:
     from amqp10.engine import OutgoingDelivery, SenderLink
@@ -122,7 +123,7 @@ class Queue:
                 idle += 1
                 continue
             idle = 0
-            settled = link.snd_settle_mode == 1
+            settled = link.snd_settle_mode == SenderSettleMode.SETTLED
             delivery = link.send(message.payload, settled=settled, context=consumer)
             if not settled:
                 consumer.unsettled[delivery] = message

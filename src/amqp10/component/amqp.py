@@ -388,10 +388,7 @@ class AMQP(Accessors, Lifecycle):
         """
         self._enter()
         try:
-            if self._pump is not None and not self._connecting:
-                raise AMQPError(104, "already connected; disconnect() first to connect anew")
-            if self._connecting:
-                raise AMQPError(1105, "a connection is being opened already; this is one of its event handlers")
+            self._check_not_connected()
             # Both are checked before either is changed.
             name = check_host("remote_host", host)
             self.remote_port = port

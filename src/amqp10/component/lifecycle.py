@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from amqp10.codec import Symbol
 from amqp10.component.enums import AuthScheme
@@ -23,9 +23,6 @@ from amqp10.engine.states import ConnectionState, EndpointRole, LinkState, Sessi
 from amqp10.errors import AMQPError, InterruptedCallError, LimitError, ProtocolError
 from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected, Source, Target
 from amqp10.wire.performatives import SenderSettleMode
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Lifecycle"]
 
@@ -48,11 +45,14 @@ class Lifecycle(Network):
 
     # -- connect ---------------------------------------------------------------------------------------------------
 
-    def _connect(self) -> None:
+    def _check_not_connected(self) -> None:
         if self._connecting:
             raise AMQPError(1105, "a connection is being opened already; this is one of its event handlers")
         if self._pump is not None:
             raise AMQPError(104, "already connected; disconnect() first to connect anew")
+
+    def _connect(self) -> None:
+        self._check_not_connected()
         self._failure = None
         self._outgoing.clear()
         self._outgoing_cache = None

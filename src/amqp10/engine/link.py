@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.codec import Symbol
 from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
 from amqp10.engine.events import LinkDetached
 from amqp10.engine.faults import LinkFault, remote_error
+from amqp10.engine.shapes import NO_SHAPE
 from amqp10.engine.states import LINK_TRANSITIONS, LinkState, Trigger
 from amqp10.errors import AMQPError, ProtocolError
 from amqp10.wire.performatives import Attach, Detach, Error, Flow, ReceiverSettleMode, SenderSettleMode, Transfer
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from amqp10.engine.session import Session
     from amqp10.wire.messaging import Coordinator, Source, Target
 
-__all__ = ["LinkEndpoint", "ReceiverLink", "SenderLink", "TransferShape"]
+__all__ = ["LinkEndpoint", "ReceiverLink", "SenderLink"]
 
 _MASK = 0xFFFFFFFF
 _SIGN = 0x80000000
@@ -31,12 +32,6 @@ _SMALL = 8192
 """Octets up to which a copy of a payload costs less than a buffer of its own."""
 # Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per message.
 _ATTACHED: Final = LinkState.ATTACHED
-
-TransferShape: TypeAlias = tuple[Callable[[bytes, int], tuple[Any, ...]], int, int, bytes, bytes, bool]
-"""What the transfers of a link have in common: how to unpack format code, delivery id, head of the tag, tag and the
-rest; the number of fields; the octets from the delivery id on; the head of the tag; the rest; and whether it means
-"settled"."""
-_NO_SHAPE: TransferShape = (lambda buf, pos: (), 0, 1 << 40, b"", b"", False)
 
 
 def serial_difference(a: int, b: int) -> int:
@@ -514,7 +509,7 @@ class ReceiverLink(LinkEndpoint):
         super().__init__(session, name, handle, **kwargs)
         self.partial: IncomingDelivery | None = None
         """The delivery of which more is to come."""
-        self.shape = _NO_SHAPE
+        self.shape = NO_SHAPE
         """The shape of the last transfer that had one; ``Session.receive_transfer`` compares the next one with it."""
         self._granted = 0
         self._limit_known = False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from functools import cache
 from heapq import heappop, heappush
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
@@ -28,7 +27,8 @@ from amqp10.engine.events import (
     SessionRequested,
 )
 from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault, remote_error
-from amqp10.engine.link import LinkEndpoint, ReceiverLink, SenderLink, TransferShape, wire_error
+from amqp10.engine.link import LinkEndpoint, ReceiverLink, SenderLink, wire_error
+from amqp10.engine.shapes import read_fields, shape_of
 from amqp10.engine.states import SESSION_TRANSITIONS, LinkState, SessionState, Trigger
 from amqp10.errors import AMQPError, LimitError, ProtocolError
 from amqp10.wire.performatives import (
@@ -583,13 +583,13 @@ class Session:
             # All that differs between the frames of one shape is the delivery id and the tag.
             code, delivery_id, head, tag, tail = unpack(buf, p)
         if code != 0x70 or head != tag_head or tail != rest:
-            fields = _read_transfer(buf, p, body, count)
+            fields = read_fields(buf, p, body, count)
             if fields is None:
                 self._receive_general(buf, pos, stop, events)
                 return
             delivery_id, tag, settled = fields
             if buf[p] == 0x70:
-                link.shape = _shape(buf, p, body, count, len(tag), settled)
+                link.shape = shape_of(buf, p, body, count, len(tag), settled)
         self._take_transfer()
         if delivery_id in self.incoming_unsettled:
             raise self._delivery_id_in_use(delivery_id)
@@ -778,72 +778,3 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<Session channel={self.channel} {self.state.name} links={len(self.links)}>"
-
-
-def _read_transfer(buf: bytes, p: int, body: int, count: int) -> tuple[int, bytes, bool] | None:
-    """Delivery id, tag and "settled" of a message's first transfer, field by field; ``p`` is at the delivery id.
-
-    ``None`` when a field has another than its usual values: then the general decoder has to look.
-    """
-    code = buf[p]
-    if code == 0x52:
-        delivery_id = buf[p + 1]
-        p += 2
-    elif code == 0x70:
-        (delivery_id,) = _UINT(buf, p + 1)
-        p += 5
-    elif code == 0x43:
-        delivery_id = 0
-        p += 1
-    else:
-        return None
-    # delivery-tag
-    if buf[p] != 0xA0:
-        return None
-    start = p + 2
-    p = start + buf[p + 1]
-    tag = buf[start:p]
-    if len(tag) > 32:
-        return None
-    # message-format
-    code = buf[p]
-    if code == 0x43:
-        p += 1
-    elif code == 0x52 and buf[p + 1] == 0:
-        p += 2
-    elif code == 0x70 and buf[p + 1 : p + 5] == b"\0\0\0\0":
-        p += 5
-    else:
-        return None
-    settled = False
-    if count >= 5:
-        code = buf[p]
-        p += 1
-        if code == 0x41:
-            settled = True
-        elif code == 0x56:
-            if buf[p] > 1:
-                return None
-            settled = buf[p] == 1
-            p += 1
-        elif code != 0x42 and code != 0x40:
-            return None
-        if count == 6:
-            # more
-            code = buf[p]
-            p += 1
-            if code != 0x42 and code != 0x40:
-                return None
-    return (delivery_id, tag, settled) if p == body else None
-
-
-@cache
-def _layout(tag_size: int, rest: int) -> Struct:
-    return Struct(f">BI2s{tag_size}s{rest}s")
-
-
-def _shape(buf: bytes, p: int, body: int, count: int, tag_size: int, settled: bool) -> TransferShape:
-    """The shape of a transfer whose delivery id is a uint of four octets at ``p``."""
-    rest = body - p - 7 - tag_size
-    unpack = _layout(tag_size, rest).unpack_from
-    return unpack, count, body - p, buf[p + 5 : p + 7], buf[body - rest : body], settled

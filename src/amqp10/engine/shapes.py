@@ -1,0 +1,93 @@
+"""The shapes of transfer frames: what the frames that one peer sends on one link have in common.
+
+``Session.receive_transfer`` reads the fields of a usual transfer in place (:func:`read_fields`), and keeps its shape
+with the link; a next frame of the same shape, in which only delivery id and tag differ, is unpacked in one call.
+What is unusual goes to the general decoder. Transport, "transfer".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from struct import Struct
+from typing import Any, Final, TypeAlias
+
+__all__ = ["NO_SHAPE", "TransferShape", "read_fields", "shape_of"]
+
+_UINT = Struct(">I").unpack_from
+
+TransferShape: TypeAlias = tuple[Callable[[bytes, int], tuple[Any, ...]], int, int, bytes, bytes, bool]
+"""How to unpack format code, delivery id, head of the tag, tag and the rest; the number of fields; the octets from the
+delivery id on; the head of the tag; the rest; and whether that means "settled"."""
+
+NO_SHAPE: Final[TransferShape] = (lambda buf, pos: (), 0, 1 << 40, b"", b"", False)
+"""What no frame has."""
+
+
+def read_fields(buf: bytes, p: int, body: int, count: int) -> tuple[int, bytes, bool] | None:
+    """Delivery id, tag and "settled" of a message's first transfer, field by field; ``p`` is at the delivery id.
+
+    ``None`` when a field has another than its usual values: then the general decoder has to look.
+    """
+    code = buf[p]
+    if code == 0x52:
+        delivery_id = buf[p + 1]
+        p += 2
+    elif code == 0x70:
+        (delivery_id,) = _UINT(buf, p + 1)
+        p += 5
+    elif code == 0x43:
+        delivery_id = 0
+        p += 1
+    else:
+        return None
+    # delivery-tag
+    if buf[p] != 0xA0:
+        return None
+    start = p + 2
+    p = start + buf[p + 1]
+    tag = buf[start:p]
+    if len(tag) > 32:
+        return None
+    # message-format
+    code = buf[p]
+    if code == 0x43:
+        p += 1
+    elif code == 0x52 and buf[p + 1] == 0:
+        p += 2
+    elif code == 0x70 and buf[p + 1 : p + 5] == b"\0\0\0\0":
+        p += 5
+    else:
+        return None
+    settled = False
+    if count >= 5:
+        code = buf[p]
+        p += 1
+        if code == 0x41:
+            settled = True
+        elif code == 0x56:
+            if buf[p] > 1:
+                return None
+            settled = buf[p] == 1
+            p += 1
+        elif code != 0x42 and code != 0x40:
+            return None
+        if count == 6:
+            # more
+            code = buf[p]
+            p += 1
+            if code != 0x42 and code != 0x40:
+                return None
+    return (delivery_id, tag, settled) if p == body else None
+
+
+@cache
+def _layout(tag_size: int, rest: int) -> Struct:
+    return Struct(f">BI2s{tag_size}s{rest}s")
+
+
+def shape_of(buf: bytes, p: int, body: int, count: int, tag_size: int, settled: bool) -> TransferShape:
+    """The shape of a transfer whose delivery id is a uint of four octets at ``p``."""
+    rest = body - p - 7 - tag_size
+    unpack = _layout(tag_size, rest).unpack_from
+    return unpack, count, body - p, buf[p + 5 : p + 7], buf[body - rest : body], settled
