@@ -30,6 +30,8 @@ ROOT = HERE.parent
 PEERS = Path(os.environ.get("AMQP10_PEERS") or Path.home() / ".cache" / "amqp10-peers")
 BASE = "python-qpid-proton"
 OURS = "amqp10"
+RAW = "raw socket"
+LARGE = {"large-send", "large-receive"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ WORKS = [
     Work("rabbitmq-send-batched", "send to it, batched", 20_000, task="send-batched", server="rabbitmq"),
     Work("rabbitmq-receive", "receive from it and accept", 20_000, task="receive", server="rabbitmq"),
 ]
-TRANSFERS = {"send", "send-settled", "receive", "large-send", "large-receive", "latency", "connect"}
+TRANSFERS = {"send", "send-settled", "receive", "latency", "connect"} | LARGE
 CODEC = {"encode", "decode", "encode-map", "decode-map"}
 RABBITMQ = {"rabbitmq-send", "rabbitmq-receive"}
 
@@ -104,7 +106,10 @@ def clients() -> dict[str, Client]:
     rhea = next(iter(PEERS.glob("rhea/**/node_modules/rhea")), None)
     c_send = PEERS / "proton" / "bin" / "c-send"
     every = {work.name for work in WORKS}
-    found = {OURS: Client([sys.executable, str(folder / "amqp10_client.py")], {}, every, "amqp10")}
+    found = {
+        OURS: Client([sys.executable, str(folder / "amqp10_client.py")], {}, every, "amqp10"),
+        RAW: Client([], {}, LARGE),
+    }
     if proton.exists():
         works = TRANSFERS | CODEC | RABBITMQ | {"memory", "import"}
         found[BASE] = Client([str(proton), str(folder / "proton_client.py")], {}, works, "proton")
@@ -229,6 +234,8 @@ def measure(works: Iterable[Work], rounds: int) -> Iterator[tuple[Work, dict[str
 
 
 def _run(name: str, client: Client, work: Work, broker: Any) -> dict[str, Any] | None:
+    if name == RAW:
+        return raw_socket(work)
     if work.server == "none":
         return one(name, client, work, Server(0))
     if work.server == "peer":
@@ -246,8 +253,8 @@ def _run(name: str, client: Client, work: Work, broker: Any) -> dict[str, Any] |
     return result
 
 
-def raw_socket(size: int = 1_000_000, count: int = 400) -> float:
-    """MB/s of a bare loopback socket that copies the same bytes from one process to another."""
+def raw_socket(work: Work) -> dict[str, Any]:
+    """A bare loopback socket that copies the same bytes from one process to another."""
     code = (
         "import socket,sys\n"
         "s=socket.create_connection(('127.0.0.1',int(sys.argv[1])))\n"
@@ -257,13 +264,16 @@ def raw_socket(size: int = 1_000_000, count: int = 400) -> float:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         child = subprocess.Popen([sys.executable, "-c", code, str(listener.getsockname()[1])])
         sock, _ = listener.accept()
-        data = b"x" * size
+        data = b"x" * work.size
+        cpu = time.process_time()
         start = time.perf_counter()
         with sock:
-            for _ in range(count):
+            for _ in range(work.count):
                 sock.sendall(data)
         child.wait()
-        return size * count / (time.perf_counter() - start) / 1e6
+        seconds = time.perf_counter() - start
+    cpu = time.process_time() - cpu
+    return {"messages": work.count, "seconds": seconds, "cpu": cpu, "peak_kib": 0, "rate": work.count / seconds}
 
 
 # -- what came out ---------------------------------------------------------------------------------------------------
@@ -278,9 +288,9 @@ def remark(work: Work, runs: list[dict[str, Any]], data: dict[str, Any]) -> str:
     """What there is to say about a figure beyond the rate."""
     if work.name == "import":
         return f"{median(runs, 'seconds') * 1e3:.0f} ms; `import ssl` {median(runs, 'ssl') * 1e3:.0f} ms"
-    if work.size >= 1_000_000 and work.name.startswith("large"):
-        speed = median(runs, "rate") * work.size / 1e6
-        return f"{speed:,.0f} MB/s, {speed / data['raw_socket_mb_s']:.0%} of the raw socket"
+    if work.name in LARGE:
+        rate, raw = median(runs, "rate"), median(data["results"][work.name][RAW], "rate")
+        return f"{rate * work.size / 1e6:,.0f} MB/s, {rate / raw:.0%} of the raw socket"
     if work.name == "memory":
         each = statistics.median((run["kib_after"] - run["kib_before"]) * 1024 / work.size for run in runs)
         return f"{each:,.0f} octets a message"
@@ -299,8 +309,7 @@ def remark(work: Work, runs: list[dict[str, Any]], data: dict[str, Any]) -> str:
 def table(data: dict[str, Any]) -> str:
     """The results as Markdown."""
     lines = [
-        f"Python {data['python']}, {data['processors']} processors, {data['rounds']} rounds, {data['when']}."
-        f" A raw loopback socket copies {data['raw_socket_mb_s']:,.0f} MB/s.",
+        f"Python {data['python']}, {data['processors']} processors, {data['rounds']} rounds, {data['when']}.",
         "",
         "| work | client | per second (median) | min to max | CPU us | peak MiB | ratio | |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
@@ -383,7 +392,6 @@ def main() -> None:
         "when": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
         "processors": os.cpu_count(),
-        "raw_socket_mb_s": statistics.median(raw_socket() for _ in range(arguments.rounds)),
         "rounds": arguments.rounds,
         "results": {},
     }

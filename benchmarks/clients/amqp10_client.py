@@ -34,6 +34,9 @@ class Client:
         amqp.message_value_type = ValueType.mvtString
         amqp.message_settled = self.work == "send-settled"
         amqp.message_value = "x" * self.size
+        # What the other clients are told, too.
+        amqp.config("DefaultCredit=1000")
+        amqp.config("DefaultCreditThreshold=500")
         return amqp
 
     def run(self) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from amqp10.codec import MAX_DEPTH, DecodeError, decode, encode
+from amqp10.codec import MAX_DEPTH, DecodeError, Map, Symbol, decode, encode
 from amqp10.errors import AMQPError
 from tests.codec.test_roundtrip import ENCODINGS
 from tests.strategies import values
+
+# The package has a function of that name.
+decoder = importlib.import_module("amqp10.codec.decode")
 
 BAD: dict[str, str] = {
     "nothing at all": "",
@@ -99,6 +104,25 @@ def test_a_damaged_value_gives_a_value_or_a_decode_error(value: Any, data: st.Da
 def test_a_depth_bomb_is_refused(opening: str) -> None:
     with pytest.raises(DecodeError):
         decode(bytes.fromhex(opening) * 5000 + b"\x40" * 300)
+
+
+@pytest.mark.parametrize("other", [Symbol("k"), 1, "x" * 300], ids=["equal text", "number", "long text"])
+def test_maps_that_nest_are_read_once_each_whatever_their_keys(other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    value: Any = "innermost"
+    for _ in range(12):
+        value = Map([("k", value), (other, None)])
+    data = encode(value)
+    calls = 0
+    whole: Callable[..., list[Any]] = decoder.decode_elements
+
+    def counted(*arguments: Any) -> list[Any]:
+        nonlocal calls
+        calls += 1
+        return whole(*arguments)
+
+    monkeypatch.setattr(decoder, "decode_elements", counted)
+    assert encode(decode(data)[0]) == data
+    assert calls == 12
 
 
 def test_the_depth_limit_is_named() -> None:

@@ -329,8 +329,8 @@ def _map32(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
 def decode_map(buf: bytes, start: int, count: int, end: int, depth: int) -> dict[Any, Any] | Map:
     """The map of ``count`` keys and values that reach from ``start`` to exactly ``end``.
 
-    A map whose keys are all short strings or symbols is built as it is read; any other, and one that is no good, goes
-    through the list of its elements.
+    As long as the keys are short strings or symbols, and no two of them are equal, the map is built as it is read; the
+    rest goes through the list of its elements. Nothing is read twice: with values that nest, that would add up.
     """
     result: dict[Any, Any] = {}
     table = _TABLE
@@ -345,6 +345,8 @@ def decode_map(buf: bytes, start: int, count: int, end: int, depth: int) -> dict
                 key = _symbol(buf[pos + 2 : stop])
             else:
                 break
+            if key in result:
+                break
             code = buf[stop]
             if code == 0xA1:
                 pos = stop + 2 + buf[stop + 1]
@@ -355,9 +357,12 @@ def decode_map(buf: bytes, start: int, count: int, end: int, depth: int) -> dict
                 pos = stop + 2
             else:
                 result[key], pos = table[code](buf, stop + 1, depth)
-        if pos == end and len(result) == count >> 1:
+        else:
+            if pos != end:
+                raise DecodeError(f"a compound value at offset {start} does not end where its size says")
             return result
-    return _build_map(decode_elements(buf, start, count, end, depth), start)
+    items = [item for pair in result.items() for item in pair]
+    return _build_map(items + decode_elements(buf, pos, count - len(items), end, depth), start)
 
 
 def _build_map(items: list[Any], pos: int) -> dict[Any, Any] | Map:

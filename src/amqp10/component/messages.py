@@ -272,7 +272,10 @@ class MessageView:
         """The message with all its sections."""
         message = self._message
         if message is None:
-            message = self._message = Message.decode(self._payload)
+            payload = self._payload
+            if type(payload) is not bytes:
+                payload = self._payload = bytes(payload)
+            message = self._message = Message.decode(payload)
         return message
 
     @property

@@ -25,7 +25,7 @@ from amqp10.wire.messaging import ACCEPTED, RELEASED, Accepted, Modified, Reject
 from amqp10.wire.performatives import SenderSettleMode
 
 if TYPE_CHECKING:
-    from amqp10.engine import IncomingDelivery, OutgoingDelivery
+    from amqp10.engine import IncomingDelivery, OutgoingDelivery, SenderLink
 
 __all__ = ["Transfer"]
 
@@ -287,17 +287,21 @@ class Transfer(Core):
         outgoing = self._outgoing
         on_out = self._on_message_out
         done = 0
+        link: SenderLink | None = None
+        session_name = link_name = ""
         try:
             for delivery in update.deliveries:
                 done += 1
-                if delivery not in outgoing:
+                if outgoing.pop(delivery, False) is False:
                     continue
-                del outgoing[delivery]
                 if self._outgoing_cache is not None:
                     self._outgoing_is_gone(delivery)
                 if on_out is not None:
-                    record: SenderRecord = delivery.link.context
-                    on_out(AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context))
+                    if delivery.link is not link:
+                        link = delivery.link
+                        record: SenderRecord = link.context
+                        session_name, link_name = record.session.name, record.name
+                    on_out(AMQPMessageOutEventParams(self, session_name, link_name, delivery.context))
         except BaseException:
             self._requeue(update, done)
             raise
