@@ -28,7 +28,7 @@ from amqp10.engine.events import (
 )
 from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault, remote_error
 from amqp10.engine.link import LinkEndpoint, ReceiverLink, SenderLink, wire_error
-from amqp10.engine.shapes import read_fields, shape_of
+from amqp10.engine.shapes import NOTHING, read_fields, shape_of
 from amqp10.engine.states import SESSION_TRANSITIONS, LinkState, SessionState, Trigger
 from amqp10.errors import AMQPError, LimitError, ProtocolError
 from amqp10.wire.performatives import (
@@ -578,10 +578,9 @@ class Session:
             self._receive_general(buf, pos, stop, events)
             return
         unpack, fields_of_shape, size, tag_head, rest, settled = link.shape
-        code = 0
-        if p + size == body and count == fields_of_shape:
-            # All that differs between the frames of one shape is the delivery id and the tag.
-            code, delivery_id, head, tag, tail = unpack(buf, p)
+        # All that differs between the frames of one shape is the delivery id and the tag.
+        same = p + size == body and count == fields_of_shape
+        code, delivery_id, head, tag, tail = unpack(buf, p) if same else NOTHING
         if code != 0x70 or head != tag_head or tail != rest:
             fields = read_fields(buf, p, body, count)
             if fields is None:

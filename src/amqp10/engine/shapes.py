@@ -12,7 +12,7 @@ from functools import cache
 from struct import Struct
 from typing import Any, Final, TypeAlias
 
-__all__ = ["NO_SHAPE", "TransferShape", "read_fields", "shape_of"]
+__all__ = ["NOTHING", "NO_SHAPE", "TransferShape", "read_fields", "shape_of"]
 
 _UINT = Struct(">I").unpack_from
 
@@ -22,6 +22,9 @@ delivery id on; the head of the tag; the rest; and whether that means "settled".
 
 NO_SHAPE: Final[TransferShape] = (lambda buf, pos: (), 0, 1 << 40, b"", b"", False)
 """What no frame has."""
+
+NOTHING: Final = (0, 0, b"", b"", b"")
+"""Unpacked from a frame whose length alone tells that it has another shape."""
 
 
 def read_fields(buf: bytes, p: int, body: int, count: int) -> tuple[int, bytes, bool] | None:
