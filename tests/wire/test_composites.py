@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from amqp10.codec import Array, DecodeError, Described, EncodeError, Int, Symbol, UByte, UInt, ULong, UShort, encode
 from amqp10.codec.composite import RESTRICTED, Composite, FieldSpec, decode_composite, lookup
+from amqp10.codec.decode import DECODE_FAULTS, decode_elements
 from amqp10.errors import AMQPError
 from amqp10.wire import messaging, performatives
 from amqp10.wire.messaging import ACCEPTED, Accepted, Modified, Properties, Rejected, Source, TransactionalState
@@ -99,6 +101,29 @@ def test_any_composite_survives_a_round_trip(value: Composite) -> None:
     assert decoded.encode() == data
     assert encode(value) == data
     assert repr(decoded) == repr(value)
+
+
+@given(composites, st.data())
+@settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow])
+def test_fields_read_in_place_are_those_of_the_decoded_list_also_when_damaged(
+    value: Composite, data: st.DataObject
+) -> None:
+    encoded = bytearray(value.encode())
+    assume(encoded[3] == 0xC0)
+    for _ in range(data.draw(st.integers(0, 2), label="damaged octets")):
+        # The count is an octet among them; the size is what the caller has checked.
+        encoded[data.draw(st.integers(5, len(encoded) - 1))] = data.draw(st.integers(0, 255))
+    buf, count, end = bytes(encoded), encoded[5], len(encoded)
+    cls = type(value)
+
+    def outcome(read: Callable[[], Composite]) -> tuple[str, ...]:
+        try:
+            return ("read", repr(read()), read().encode().hex())
+        except (AMQPError, *DECODE_FAULTS) as error:
+            return ("refused", type(error).__name__, str(error))
+
+    in_place = outcome(lambda: cls.from_buffer(buf, 6, count, end))
+    assert in_place == outcome(lambda: cls.from_list(decode_elements(buf, 6, count, end, 1)))
 
 
 @given(composites)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from struct import error as struct_error
 from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar, dataclass_transform
 
-from amqp10.codec.decode import DECODE_FAULTS, decode_elements, decode_value, translate
+from amqp10.codec.decode import DECODE_FAULTS, TABLE, decode_elements, decode_symbol, decode_value, translate
 from amqp10.codec.encode import (
     OCTETS,
     STRING8,
@@ -187,6 +187,17 @@ class Composite(metaclass=_CompositeType):
         """
         raise NotImplementedError
 
+    @classmethod
+    def from_buffer(cls, buf: bytes, start: int, count: int, end: int) -> Self:
+        """The object for ``count`` encoded field values that reach from ``start`` to exactly ``end``.
+
+        The same as :meth:`from_list` of the decoded elements, in one go.
+
+        Raises:
+            DecodeError: as :meth:`from_list` and the decoder; also what ``translate`` makes a DecodeError of.
+        """
+        raise NotImplementedError
+
     def __amqp_encode__(self) -> bytes:
         return self.encode()
 
@@ -296,13 +307,18 @@ def _compile_when_used(cls: type[Composite], specs: tuple[FieldSpec, ...], code:
         _compile(cls, specs, code)
         return cls.from_list(values)
 
+    def from_buffer(kind: type[Composite], buf: bytes, start: int, count: int, end: int) -> Composite:
+        _compile(cls, specs, code)
+        return cls.from_buffer(buf, start, count, end)
+
     cls.__init__ = init  # type: ignore[method-assign,assignment]
     cls.encode = encode  # type: ignore[method-assign]
     cls.from_list = classmethod(from_list)  # type: ignore[assignment]
+    cls.from_buffer = classmethod(from_buffer)  # type: ignore[assignment]
 
 
 def _compile(cls: type[Composite], specs: tuple[FieldSpec, ...], code: int) -> None:
-    """Generate ``__init__``, ``encode`` and ``from_list`` as one piece of source, and attach them."""
+    """Generate ``__init__``, ``encode``, ``from_list`` and ``from_buffer`` as one piece of source, and attach them."""
     context: dict[str, Any] = {
         "cls": cls,
         "specs": specs,
@@ -321,6 +337,9 @@ def _compile(cls: type[Composite], specs: tuple[FieldSpec, ...], code: int) -> N
         "struct_error": struct_error,
         "Mapping": (dict, Map),
         "Described": Described,
+        "decode_elements": decode_elements,
+        "table": TABLE,
+        "symbol": decode_symbol,
         "strings": STRING8,
         "octets": OCTETS,
         "nothing": b"",
@@ -362,10 +381,23 @@ def _compile(cls: type[Composite], specs: tuple[FieldSpec, ...], code: int) -> N
     for i, spec in enumerate(specs):
         lines += ["    " + line for line in _decode_lines(i, spec)]
     lines.append("    return self")
+    # Whatever is unusual about the data is left to the general way: it finds out what is wrong, if anything is.
+    general = "return cls.from_list(decode_elements(buf, start, count, end, 1))"
+    lines += [
+        "def from_buffer(cls, buf, start, count, end):",
+        f"    if count > {len(specs)} or count > end - start:",
+        f"        {general}",
+        "    self = new(cls)",
+        "    p = start",
+    ]
+    for i, spec in enumerate(specs):
+        lines += ["    " + line for line in _read_lines(i, spec, general)]
+    lines += ["    if p != end:", f"        {general}", "    return self"]
     exec("\n".join(lines), context)
     cls.__init__ = context["__init__"]  # type: ignore[method-assign]
     cls.encode = context["encode"]  # type: ignore[method-assign]
     cls.from_list = classmethod(context["from_list"])  # type: ignore[assignment]
+    cls.from_buffer = classmethod(context["from_buffer"])  # type: ignore[assignment]
 
 
 def _parameter(spec: FieldSpec) -> str:
@@ -454,6 +486,58 @@ def _decode_lines(index: int, spec: FieldSpec) -> list[str]:
         f"    {target} = {name}",
         "else:",
         f"    raise wrong(cls, specs[{index}], {name})",
+    ]
+
+
+_TEXT_CODES: Final[dict[str, tuple[int, str]]] = {
+    "*": (0xA1, "buf[p + 2 : q].decode()"),
+    "string": (0xA1, "buf[p + 2 : q].decode()"),
+    "symbol": (0xA3, "symbol(buf[p + 2 : q])"),
+    "binary": (0xA0, "buf[p + 2 : q]"),
+}
+"""By type: the format code of its short form, and how such a value is read from ``p + 2`` to ``q``."""
+
+
+def _read_lines(index: int, spec: FieldSpec, general: str) -> list[str]:
+    """Source that reads one field at ``p``: the usual forms in place, others through the table of decoders."""
+    primitive = _primitive(spec.type)
+    target = f"self.{spec.attribute}"
+    if spec.mandatory:
+        absent = [general]
+    elif spec.multiple:
+        absent = [f"{target} = ()"]
+    else:
+        absent = [f"{target} = None" if spec.default is None else f"{target} = default{index}"]
+    lines = [f"if count <= {index}:", *("    " + line for line in absent)]
+    lines += ["elif (code := buf[p]) == 0x40:", "    p += 1", *("    " + line for line in absent)]
+    if spec.multiple:
+        return [*lines, "else:", f"    {general}"]
+    short = _TEXT_CODES.get(primitive)
+    if short is not None:
+        code, read = short
+        lines += [f"elif code == {code}:", "    q = p + 2 + buf[p + 1]"]
+        lines += [f"    {target} = {read}", "    p = q"]
+    elif primitive == "boolean":
+        lines += ["elif code == 0x41:", f"    {target} = True", "    p += 1"]
+        lines += ["elif code == 0x42:", f"    {target} = False", "    p += 1"]
+    low, high = _RANGES.get(primitive, (0, 0))
+    check = {
+        "*": "type(v) is not Described",
+        "string": "isinstance(v, str)",
+        "symbol": "isinstance(v, str)",
+        "binary": "isinstance(v, bytes)",
+        "boolean": "v is True or v is False",
+        "map": "isinstance(v, Mapping)",
+    }.get(primitive, f"isinstance(v, int) and v is not True and v is not False and {low} <= v <= {high}")
+    if primitive not in (*_RANGES, *_TEXT_CODES, "boolean", "map"):
+        return [*lines, "else:", f"    {general}"]  # a composite
+    return [
+        *lines,
+        "else:",
+        "    v, p = table[code](buf, p + 1, 1)",
+        f"    if not ({check}):",
+        f"        {general}",
+        f"    {target} = v",
     ]
 
 
@@ -569,7 +653,7 @@ def decode_composite(buf: bytes, pos: int) -> tuple[Composite, int]:
             start = p + 3
             if end > len(buf) or end < start:
                 raise DecodeError(f"{cls.NAME} at offset {pos} reaches behind the data")
-            return cls.from_list(decode_elements(buf, start, count, end, 1)), end
+            return cls.from_buffer(buf, start, count, end), end
         values, end = decode_value(buf, p)
         if not isinstance(values, list):
             raise DecodeError(f"{cls.NAME} at offset {pos} is not a list")

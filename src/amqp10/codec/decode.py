@@ -38,7 +38,16 @@ from amqp10.codec.types import (
 )
 from amqp10.errors import DecodeError, EncodeError
 
-__all__ = ["decode", "decode_elements", "decode_map", "decode_value", "skip_value", "translate"]
+__all__ = [
+    "TABLE",
+    "decode",
+    "decode_elements",
+    "decode_map",
+    "decode_symbol",
+    "decode_value",
+    "skip_value",
+    "translate",
+]
 
 _U16 = Struct(">H").unpack_from
 _U32 = Struct(">I").unpack_from
@@ -206,7 +215,8 @@ _SYMBOLS_KEPT: Final = 1024
 """Symbols are names, few and repeated: this many are kept, so that each is made and checked once."""
 
 
-def _symbol(data: bytes) -> Symbol:
+def decode_symbol(data: bytes) -> Symbol:
+    """The symbol of these octets."""
     symbol = _SYMBOLS.get(data)
     if symbol is None:
         symbol = str.__new__(Symbol, data.decode("ascii"))
@@ -217,12 +227,12 @@ def _symbol(data: bytes) -> Symbol:
 
 def _sym8(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
     size = buf[pos]
-    return _symbol(_octets(buf, pos + 1, size)), pos + 1 + size
+    return decode_symbol(_octets(buf, pos + 1, size)), pos + 1 + size
 
 
 def _sym32(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
     (size,) = _U32(buf, pos)
-    return _symbol(_octets(buf, pos + 4, size)), pos + 4 + size
+    return decode_symbol(_octets(buf, pos + 4, size)), pos + 4 + size
 
 
 # -- compounds -------------------------------------------------------------------------------------------------------
@@ -256,7 +266,7 @@ def decode_elements(buf: bytes, pos: int, count: int, end: int, depth: int) -> l
     start = pos
     items: list[Any] = []
     append = items.append
-    table = _TABLE
+    table = TABLE
     # An element that reaches behind the end is found out below: positions only grow.
     for _ in range(count):
         code = buf[pos]
@@ -285,7 +295,7 @@ def decode_elements(buf: bytes, pos: int, count: int, end: int, depth: int) -> l
                 append(value)
         elif code == 0xA3:
             stop = pos + 2 + buf[pos + 1]
-            append(_symbol(buf[pos + 2 : stop]))
+            append(decode_symbol(buf[pos + 2 : stop]))
             pos = stop
         elif code == 0x55:
             octet = buf[pos + 1]
@@ -333,7 +343,7 @@ def decode_map(buf: bytes, start: int, count: int, end: int, depth: int) -> dict
     rest goes through the list of its elements. Nothing is read twice: with values that nest, that would add up.
     """
     result: dict[Any, Any] = {}
-    table = _TABLE
+    table = TABLE
     pos = start
     if count & 1 == 0 and count <= end - start and depth <= MAX_DEPTH:
         for _ in range(count >> 1):
@@ -342,7 +352,7 @@ def decode_map(buf: bytes, start: int, count: int, end: int, depth: int) -> dict
             if code == 0xA1:
                 key: str = buf[pos + 2 : stop].decode()
             elif code == 0xA3:
-                key = _symbol(buf[pos + 2 : stop])
+                key = decode_symbol(buf[pos + 2 : stop])
             else:
                 break
             if key in result:
@@ -387,8 +397,8 @@ def _described(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
     depth += 1
     if depth > MAX_DEPTH:
         raise DecodeError(f"values nest more than {MAX_DEPTH} levels deep, at offset {pos}")
-    descriptor, pos = _TABLE[buf[pos]](buf, pos + 1, depth)
-    value, pos = _TABLE[buf[pos]](buf, pos + 1, depth)
+    descriptor, pos = TABLE[buf[pos]](buf, pos + 1, depth)
+    value, pos = TABLE[buf[pos]](buf, pos + 1, depth)
     return Described(descriptor, value), pos
 
 
@@ -408,13 +418,13 @@ def _array_elements(buf: bytes, pos: int, count: int, end: int, depth: int) -> A
     start = pos
     descriptors = []
     while buf[pos] == 0x00:
-        descriptor, pos = _TABLE[buf[pos + 1]](buf, pos + 2, depth)
+        descriptor, pos = TABLE[buf[pos + 1]](buf, pos + 2, depth)
         descriptors.append(descriptor)
         depth += 1
         if depth > MAX_DEPTH:
             raise DecodeError(f"values nest more than {MAX_DEPTH} levels deep, at offset {pos}")
     code = buf[pos]
-    decoder = _TABLE[code]
+    decoder = TABLE[code]
     pos += 1
     if pos > end:
         raise DecodeError(f"an array at offset {start} does not end where its size says")
@@ -449,7 +459,8 @@ def _unknown(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
 _UINT0: Final = UInt(0)
 _ULONG0: Final = ULong(0)
 
-_TABLE: Final[list[Decoder]] = [_unknown] * 256
+TABLE: Final[list[Decoder]] = [_unknown] * 256
+"""The decoder of each format code."""
 for _code, _decoder in {
     0x00: _described,
     0x40: _null,
@@ -492,12 +503,12 @@ for _code, _decoder in {
     0xE0: _array8,
     0xF0: _array32,
 }.items():
-    _TABLE[_code] = _decoder
+    TABLE[_code] = _decoder
 
 
 def decode_value(buf: bytes, pos: int, depth: int = 0) -> tuple[Any, int]:
     """Decode the value at ``pos``. Reads behind the buffer raise IndexError or struct.error; see :func:`translate`."""
-    return _TABLE[buf[pos]](buf, pos + 1, depth)
+    return TABLE[buf[pos]](buf, pos + 1, depth)
 
 
 def skip_value(buf: bytes, pos: int) -> int:
@@ -512,7 +523,7 @@ def skip_value(buf: bytes, pos: int) -> int:
             raise DecodeError(f"values nest more than {MAX_DEPTH} levels deep, at offset {pos}")
         pos = skip_value(buf, pos + 1)
     code = buf[pos]
-    if _TABLE[code] is _unknown:
+    if TABLE[code] is _unknown:
         _unknown(buf, pos + 1, 0)
     category = code >> 4
     if category in (0xA, 0xC, 0xE):

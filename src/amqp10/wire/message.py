@@ -9,7 +9,6 @@ from typing import Any, Final, Literal, Self, TypeAlias
 from amqp10.codec.composite import lookup
 from amqp10.codec.decode import (
     DECODE_FAULTS,
-    decode_elements,
     decode_map,
     decode_value,
     skip_value,
@@ -601,9 +600,9 @@ def _decode_section(buf: bytes, code: int, span: Span) -> Any:
                 return buf[start + 2 : end].decode()
         elif form == 0xC0:
             if code == SECTION_PROPERTIES:
-                return Properties.from_list(decode_elements(buf, start + 3, buf[start + 2], end, 1))
+                return Properties.from_buffer(buf, start + 3, buf[start + 2], end)
             if code == SECTION_HEADER:
-                return Header.from_list(decode_elements(buf, start + 3, buf[start + 2], end, 1))
+                return Header.from_buffer(buf, start + 3, buf[start + 2], end)
         return _section_value(buf, code, start, end)
     except DECODE_FAULTS as error:
         raise translate(error) from None
