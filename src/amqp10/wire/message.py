@@ -194,11 +194,32 @@ class Message:
 
     def _read(self, code: int) -> Any:
         """Decode a section that nobody has looked at yet."""
-        spans = self._spans
-        span = (self.scan() if spans is None else spans).get(code)
-        if span is None:
-            return ABSENT if code == SECTION_AMQP_VALUE else None
-        return _decode_section(self._payload, code, span)
+        buf = self._payload
+        try:
+            spans = self._spans
+            if spans is None:
+                spans = self._spans = _scan(buf)
+            span = spans.get(code)
+            if span is None:
+                return ABSENT if code == SECTION_AMQP_VALUE else None
+            _, start, end = span
+            # The forms that common messages have, without the steps in between. Finding the sections has checked the
+            # size.
+            form = buf[start]
+            if form == 0xC1:
+                if code in _MAPS:
+                    return decode_map(buf, start + 3, buf[start + 2], end, 1)
+            elif form == 0xA1:
+                if code == SECTION_AMQP_VALUE:
+                    return buf[start + 2 : end].decode()
+            elif form == 0xC0:
+                if code == SECTION_PROPERTIES:
+                    return Properties.from_buffer(buf, start + 3, buf[start + 2], end)
+                if code == SECTION_HEADER:
+                    return Header.from_buffer(buf, start + 3, buf[start + 2], end)
+            return _section_value(buf, code, start, end)
+        except DECODE_FAULTS as error:
+            raise translate(error) from None
 
     def validate(self) -> None:
         """Decode every section.
@@ -442,7 +463,10 @@ class Message:
         place, and because Python takes values of different types for equal."""
         if value is ABSENT or (value is None and code != SECTION_AMQP_VALUE):
             return False
-        before = _decode_section(self._payload, code, span)
+        try:
+            before = _section_value(self._payload, code, span[1], span[2])
+        except DECODE_FAULTS as error:
+            raise translate(error) from None
         if type(before) is not type(value):
             return False
         return _encode_section(code, before) == _encode_section(code, value)
@@ -585,27 +609,6 @@ def _other_descriptor(buf: bytes, pos: int) -> tuple[int, int]:
     if isinstance(descriptor, str):
         return SECTION_NAMES.get(descriptor, -1), pos
     return (int(descriptor) if isinstance(descriptor, int) else -1), pos
-
-
-def _decode_section(buf: bytes, code: int, span: Span) -> Any:
-    _, start, end = span
-    try:
-        # The forms that common messages have, without the steps in between. Finding the sections has checked the size.
-        form = buf[start]
-        if form == 0xC1:
-            if code in _MAPS:
-                return decode_map(buf, start + 3, buf[start + 2], end, 1)
-        elif form == 0xA1:
-            if code == SECTION_AMQP_VALUE:
-                return buf[start + 2 : end].decode()
-        elif form == 0xC0:
-            if code == SECTION_PROPERTIES:
-                return Properties.from_buffer(buf, start + 3, buf[start + 2], end)
-            if code == SECTION_HEADER:
-                return Header.from_buffer(buf, start + 3, buf[start + 2], end)
-        return _section_value(buf, code, start, end)
-    except DECODE_FAULTS as error:
-        raise translate(error) from None
 
 
 def _section_value(buf: bytes, code: int, start: int, end: int) -> Any:
