@@ -264,7 +264,7 @@ def test_random_bytes_never_raise(make: Callable[[], Connection], header: bytes,
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_damaged_conversation_never_raises(data: st.DataObject) -> None:
     raw = bytearray(CONVERSATION)
     for _ in range(data.draw(st.integers(1, 5))):

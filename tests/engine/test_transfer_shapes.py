@@ -115,6 +115,6 @@ def outcome(frames: list[bytes], traced: bool) -> list[Any]:
 
 
 @given(transfers())
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_transfers_in_any_shape_mean_the_same_read_in_place_and_decoded(frames: list[bytes]) -> None:
     assert outcome(frames, traced=False) == outcome(frames, traced=True)

@@ -448,7 +448,7 @@ def test_no_secret_in_the_repr_of_entries(sample: Sample) -> None:
 # --- nothing but 271, whatever comes ---
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=200), st.sampled_from([*(item.blob for item in samples().values()), StoreType.AUTO]))
 def test_any_bytes_give_entries_or_271(data: bytes, kind: StoreType) -> None:
     try:
@@ -459,7 +459,7 @@ def test_any_bytes_give_entries_or_271(data: bytes, kind: StoreType) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # the library's remarks on odd but readable certificates
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from([name for name in samples() if "ppk 3" not in name]),
     st.data(),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from amqp10.codec import Array, DecodeError, Described, EncodeError, Int, Symbol, UByte, UInt, ULong, UShort, encode
 from amqp10.codec.composite import RESTRICTED, Composite, FieldSpec, decode_composite, lookup
-from amqp10.codec.decode import DECODE_FAULTS, decode_elements
+from amqp10.codec.decode import DECODE_FAULTS, decode_elements, translate
 from amqp10.errors import AMQPError
 from amqp10.wire import messaging, performatives
 from amqp10.wire.messaging import ACCEPTED, Accepted, Modified, Properties, Rejected, Source, TransactionalState
@@ -120,7 +120,9 @@ def test_fields_read_in_place_are_those_of_the_decoded_list_also_when_damaged(
         try:
             return ("read", repr(read()), read().encode().hex())
         except (AMQPError, *DECODE_FAULTS) as error:
-            return ("refused", type(error).__name__, str(error))
+            # Which octet is found to be one too many may differ, what kind of fault it is may not.
+            fault = translate(error)
+            return ("refused", type(fault).__name__, fault.condition)
 
     in_place = outcome(lambda: cls.from_buffer(buf, 6, count, end))
     assert in_place == outcome(lambda: cls.from_list(decode_elements(buf, 6, count, end, 1)))
