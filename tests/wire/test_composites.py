@@ -122,7 +122,7 @@ def test_fields_read_in_place_are_those_of_the_decoded_list_also_when_damaged(
         except (AMQPError, *DECODE_FAULTS) as error:
             # Which octet is found to be one too many may differ, what kind of fault it is may not.
             fault = translate(error)
-            return ("refused", type(fault).__name__, fault.condition)
+            return ("refused", type(fault).__name__, str(fault.condition))
 
     in_place = outcome(lambda: cls.from_buffer(buf, 6, count, end))
     assert in_place == outcome(lambda: cls.from_list(decode_elements(buf, 6, count, end, 1)))
