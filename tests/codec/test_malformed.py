@@ -30,12 +30,15 @@ BAD: dict[str, str] = {
     "binary32 that claims 4 GiB": "b0ffffffff61",
     "list8 without its count": "c000",
     "list8 that runs over": "c0050155",
-    "list8 whose element runs over its end": "c00301550140"[:0] + "",
+    "list8 whose element runs over its end": "c00201" + "5501",
     "list8 that ends early": "c00401550140",
     "list32 with a count bomb": "d000000005ffffffff40",
     "list32 of size 3": "d00000000300000000",
     "map with an odd count": "c1020140",
-    "map with a duplicate key": "c10b04a1016b41a1016b42"[:2] + "42",
+    "map with an odd count of texts": "c10803" + "a1016b" + "41" + "a1016c",
+    "map with more than its count": "c10902" + "a1016b" + "41" + "a1016c" + "42",
+    "map with less than its count": "c10904" + "a1016b" + "a1036c6c6c",
+    "map with a duplicate key": "c10904" + "a1016b" + "41" + "a1016b" + "42",
     "array with a count bomb": "f000000005ffffffff40",
     "array of 257 nulls": "f0000000050000010140",
     "array of 4 billion empty lists": "f000000005ffffffff45",
@@ -49,8 +52,6 @@ BAD: dict[str, str] = {
     "described value without a descriptor": "00",
     "truncated ulong": "80000000",
 }
-BAD["list8 whose element runs over its end"] = "c0020155" + "01"
-BAD["map with a duplicate key"] = "c10904a1016b41a1016b42"
 
 
 @pytest.mark.parametrize("data", BAD.values(), ids=BAD.keys())

@@ -34,6 +34,9 @@ from amqp10.codec import (
     decode,
     encode,
 )
+from amqp10.codec.decode import SYMBOLS
+from amqp10.codec.encode import KEYS
+from amqp10.codec.types import NAME_KEPT, NAMES_KEPT
 from tests.strategies import exact, values
 
 UUID = uuid.UUID("12345678-1234-5678-1234-567812345678")
@@ -174,6 +177,23 @@ def test_a_text_and_a_symbol_are_different_keys() -> None:
     assert isinstance(decoded, Map)
     assert (decoded["k"], decoded[Symbol("k")]) == (True, False)
     assert encode(decoded) == raw
+
+
+def test_a_name_that_was_met_before_keeps_its_type() -> None:
+    texts, symbols = {"met-before": 1}, {Symbol("met-before"): 1}
+    for value in (texts, symbols, texts):
+        decoded, _ = decode(encode(value))
+        assert [type(key) for key in decoded] == [type(key) for key in value]
+    assert encode(texts) != encode(symbols)
+
+
+def test_only_so_many_short_names_are_kept() -> None:
+    names = [f"name-{number:05}" for number in range(3 * NAMES_KEPT)] + ["long" * 100]
+    for kind in (str, Symbol):
+        value = dict.fromkeys(map(kind, names))
+        assert decode(encode(value)) == (value, len(encode(value)))
+    assert len(KEYS) == len(SYMBOLS) == NAMES_KEPT
+    assert max(map(len, (*KEYS, *SYMBOLS))) <= NAME_KEPT
 
 
 def test_keys_that_python_cannot_hash_are_kept() -> None:

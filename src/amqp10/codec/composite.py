@@ -345,6 +345,7 @@ def _compile(cls: type[Composite], specs: tuple[FieldSpec, ...], code: int) -> N
         "nothing": b"",
         "list8": [b"\x00\x53" + bytes((code, 0xC0, size)) for size in range(256)],
         "nulls": [[None] * (len(specs) - count) for count in range(len(specs))],
+        "nulls8": [b"\x40" * count for count in range(len(specs))],
         **{f"encode_{name}": encoder for name, encoder in _ENCODERS.items()},
     }
     names = [spec.attribute for spec in specs]
@@ -354,7 +355,7 @@ def _compile(cls: type[Composite], specs: tuple[FieldSpec, ...], code: int) -> N
     lines += [f"    self.{name} = {name}" for name in names] or ["    pass"]
     for i, spec in enumerate(specs):
         context[f"default{i}"] = () if spec.multiple and spec.default is None else spec.default
-    lines += ["def encode(self):", "    parts = []", "    pending = 0", "    try:"]
+    lines += ["def encode(self):", "    parts = []", "    count = 0", "    try:"]
     for i, spec in enumerate(specs):
         lines += ["        " + line for line in _encode_lines(i, spec)]
     lines += [
@@ -363,9 +364,9 @@ def _compile(cls: type[Composite], specs: tuple[FieldSpec, ...], code: int) -> N
         "        raise bad_value(self, error) from error",
         "    body = b''.join(parts)",
         "    size = len(body) + 1",
-        "    if parts and size < 256:",
-        "        return list8[size] + octets[len(parts)] + body",
-        "    return wrap(head, parts, body)",
+        "    if count and size < 256:",
+        "        return list8[size] + octets[count] + body",
+        "    return wrap(head, count, body)",
     ]
     lines += [
         "def from_list(cls, values):",
@@ -415,7 +416,9 @@ def _default_text(spec: FieldSpec) -> str:
 
 
 def _encode_lines(index: int, spec: FieldSpec) -> list[str]:
-    """Source that appends one field; nulls are held back until something follows them, so trailing ones fall away."""
+    """Source that appends one field; nulls are held back until something follows them, so trailing ones fall away.
+
+    ``count`` is the number of fields that have been appended, those nulls included."""
     name = spec.attribute
     primitive = _primitive(spec.type)
     lines = [f"v = self.{name}"]
@@ -438,7 +441,9 @@ def _encode_lines(index: int, spec: FieldSpec) -> list[str]:
     if primitive in _RANGES and not spec.multiple:
         low, high = _RANGES[primitive]
         body += [f"if not {low} <= v <= {high}:", f"    raise ValueError({spec.name!r})"]
-    body += ["if pending:", "    parts.extend((b'\\x40',) * pending)", "    pending = 0"]
+    if index:
+        body += [f"if count < {index}:", f"    parts.append(nulls8[{index} - count])"]
+    body += [f"count = {index + 1}"]
     if primitive == "*" and not spec.multiple:
         # A message id or an address: mostly a short text.
         body += ["data = v.encode() if type(v) is str else nothing"]
@@ -447,7 +452,7 @@ def _encode_lines(index: int, spec: FieldSpec) -> list[str]:
         body += [f"parts.append({encoded})"]
     if condition is None:
         return lines + body
-    return [*lines, f"if {condition}:", *("    " + line for line in body), "else:", "    pending += 1"]
+    return [*lines, f"if {condition}:", *("    " + line for line in body)]
 
 
 def _decode_lines(index: int, spec: FieldSpec) -> list[str]:
@@ -541,11 +546,11 @@ def _read_lines(index: int, spec: FieldSpec, general: str) -> list[str]:
     ]
 
 
-def _wrap(head: bytes, parts: list[bytes], body: bytes) -> bytes:
+def _wrap(head: bytes, count: int, body: bytes) -> bytes:
     """The list without fields, or one that is longer than the short form can be."""
-    if not parts:
+    if not count:
         return head + b"\x45"
-    return head + b"\xd0" + (len(body) + 4).to_bytes(4, "big") + len(parts).to_bytes(4, "big") + body
+    return head + b"\xd0" + (len(body) + 4).to_bytes(4, "big") + count.to_bytes(4, "big") + body
 
 
 def _encode_multiple(values: Any, primitive: str) -> bytes:

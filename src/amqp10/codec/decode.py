@@ -18,6 +18,8 @@ from typing import Any, Final
 from amqp10.codec.types import (
     MAX_DEPTH,
     MAX_ZERO_WIDTH,
+    NAME_KEPT,
+    NAMES_KEPT,
     Array,
     Byte,
     Char,
@@ -39,6 +41,7 @@ from amqp10.codec.types import (
 from amqp10.errors import DecodeError, EncodeError
 
 __all__ = [
+    "SYMBOLS",
     "TABLE",
     "decode",
     "decode_elements",
@@ -210,18 +213,17 @@ def _str32(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
     return _octets(buf, pos + 4, size).decode(), pos + 4 + size
 
 
-_SYMBOLS: Final[dict[bytes, Symbol]] = {}
-_SYMBOLS_KEPT: Final = 1024
-"""Symbols are names, few and repeated: this many are kept, so that each is made and checked once."""
+SYMBOLS: Final[dict[bytes, Symbol]] = {}
+"""Symbols are names, few and repeated: some are kept, so that each is made and checked once."""
 
 
 def decode_symbol(data: bytes) -> Symbol:
     """The symbol of these octets."""
-    symbol = _SYMBOLS.get(data)
+    symbol = SYMBOLS.get(data)
     if symbol is None:
         symbol = str.__new__(Symbol, data.decode("ascii"))
-        if len(_SYMBOLS) < _SYMBOLS_KEPT and len(data) <= 64:
-            _SYMBOLS[data] = symbol
+        if len(SYMBOLS) < NAMES_KEPT and len(data) <= NAME_KEPT:
+            SYMBOLS[data] = symbol
     return symbol
 
 
@@ -345,8 +347,8 @@ def decode_map(buf: bytes, start: int, count: int, end: int, depth: int) -> dict
     result: dict[Any, Any] = {}
     table = TABLE
     pos = start
-    if count & 1 == 0 and count <= end - start and depth <= MAX_DEPTH:
-        for _ in range(count >> 1):
+    if depth <= MAX_DEPTH:
+        while pos < end:
             code = buf[pos]
             stop = pos + 2 + buf[pos + 1]
             if code == 0xA1:
@@ -368,7 +370,7 @@ def decode_map(buf: bytes, start: int, count: int, end: int, depth: int) -> dict
             else:
                 result[key], pos = table[code](buf, stop + 1, depth)
         else:
-            if pos != end:
+            if pos != end or 2 * len(result) != count:
                 raise DecodeError(f"a compound value at offset {start} does not end where its size says")
             return result
     items = [item for pair in result.items() for item in pair]

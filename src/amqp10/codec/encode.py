@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from amqp10.codec.types import (
     MAX_DEPTH,
     MAX_ZERO_WIDTH,
+    NAME_KEPT,
+    NAMES_KEPT,
     Array,
     Byte,
     Char,
@@ -38,11 +40,13 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 __all__ = [
+    "KEYS",
     "OCTETS",
     "STRING8",
     "encode",
     "encode_binary",
     "encode_boolean",
+    "encode_dict",
     "encode_list",
     "encode_string",
     "encode_symbol",
@@ -52,6 +56,7 @@ __all__ = [
     "encode_ulong",
     "encode_ushort",
     "encode_value",
+    "no_encoding",
 ]
 
 _U16 = struct.Struct(">H").pack
@@ -285,17 +290,34 @@ def encode_list(items: list[Any] | tuple[Any, ...], depth: int = 1) -> bytes:
     return _wrap(_LIST8, b"\xd0", len(parts), b"".join(parts))
 
 
-def _encode_dict(value: dict[Any, Any], depth: int = 1) -> bytes:
+KEYS: Final[dict[str, bytes]] = {}
+"""Keys of maps are names, few and repeated: the encodings of some are kept."""
+
+
+def _encode_key(key: str) -> bytes:
+    """A key that is not kept yet."""
+    encoded = encode_string(key)
+    if len(KEYS) < NAMES_KEPT and len(key) <= NAME_KEPT:
+        KEYS[key] = encoded
+    return encoded
+
+
+def encode_dict(value: dict[Any, Any], depth: int = 1) -> bytes:
     """map: map8 or map32. Raises UnicodeEncodeError for text that has no encoding."""
     scalars = SCALARS
+    keys = KEYS
     parts: list[bytes] = []
     append = parts.append
-    for pair in value.items():
-        for item in pair:
-            if type(item) is str:
-                data = item.encode()
-                append(STRING8[len(data)] + data if len(data) < 256 else encode_string(item))
-                continue
+    for key, item in value.items():
+        if type(key) is str:
+            encoded = keys.get(key)
+            append(encoded if encoded is not None else _encode_key(key))
+        else:
+            append(encode_value(key, depth))
+        if type(item) is str:
+            data = item.encode()
+            append(STRING8[len(data)] + data if len(data) < 256 else encode_string(item))
+        else:
             scalar = scalars.get(type(item))
             append(scalar(item) if scalar is not None else encode_value(item, depth))
     return _wrap(_MAP8, b"\xd1", 2 * len(value), b"".join(parts))
@@ -437,7 +459,7 @@ def _encode_array(value: Array, depth: int) -> bytes:
 _COMPOUNDS: Final[dict[type, Callable[[Any, int], bytes]]] = {
     list: encode_list,
     tuple: encode_list,
-    dict: _encode_dict,
+    dict: encode_dict,
     Map: _encode_map,
     Array: _encode_array,
     Described: _encode_described,
@@ -460,4 +482,9 @@ def encode(value: Any) -> bytes:
         scalar = SCALARS.get(type(value))
         return scalar(value) if scalar is not None else encode_value(value)
     except UnicodeEncodeError as error:
-        raise EncodeError(f"text that cannot be encoded as {error.encoding}: {error.reason}") from None
+        raise no_encoding(error) from None
+
+
+def no_encoding(error: UnicodeEncodeError) -> EncodeError:
+    """The EncodeError for a text that has no encoding."""
+    return EncodeError(f"text that cannot be encoded as {error.encoding}: {error.reason}")

@@ -29,6 +29,8 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_ZERO_WIDTH",
     "Map",
+    "NAMES_KEPT",
+    "NAME_KEPT",
     "Short",
     "Symbol",
     "Timestamp",
@@ -43,6 +45,11 @@ MAX_DEPTH: Final = 128
 
 MAX_ZERO_WIDTH: Final = 256
 """How many elements an array may have whose elements take no octets: their count is backed by nothing that was sent."""
+
+NAMES_KEPT: Final = 1024
+"""How many names (symbols, keys of maps) the codec remembers, of each kind."""
+NAME_KEPT: Final = 64
+"""How long a name may be to be remembered, in characters."""
 
 
 class _Integer(int):

@@ -14,7 +14,7 @@ from amqp10.codec.decode import (
     skip_value,
     translate,
 )
-from amqp10.codec.encode import encode
+from amqp10.codec.encode import STRING8, encode, encode_dict, no_encoding
 from amqp10.codec.types import Map, Symbol
 from amqp10.errors import DecodeError, EncodeError
 from amqp10.wire.messaging import (
@@ -65,6 +65,7 @@ _KINDS: Final = {
 }
 _NAMES: Final = {code: name.split(":")[1] for name, code in SECTION_NAMES.items()}
 _VALUE_HEAD: Final = bytes((0x00, 0x53, SECTION_AMQP_VALUE))
+_TEXT_HEADS: Final = [_VALUE_HEAD + head for head in STRING8]
 _APPLICATION_PROPERTIES_HEAD: Final = bytes((0x00, 0x53, SECTION_APPLICATION_PROPERTIES))
 _HEADS: Final = {code: bytes((0x00, 0x53, code)) for code in _NAMES}
 
@@ -448,7 +449,9 @@ class Message:
         if pairs is not None:
             parts.append(_encode_application_properties(pairs))
         value = self._value
-        if value is not ABSENT:
+        if type(value) is str:
+            parts.append(_encode_text_section(value))
+        elif value is not ABSENT:
             parts.append(_VALUE_HEAD + encode(value))
         elif self._data is not None:
             parts.append(_encode_section(SECTION_DATA, self._data))
@@ -543,7 +546,19 @@ def _encode_application_properties(pairs: Any) -> bytes:
     for key in pairs:
         if not isinstance(key, str):
             raise EncodeError(f"the keys of application-properties are strings, not {type(key).__name__}")
-    return _APPLICATION_PROPERTIES_HEAD + encode(pairs)
+    try:
+        return _APPLICATION_PROPERTIES_HEAD + (encode_dict(pairs) if type(pairs) is dict else encode(pairs))
+    except UnicodeEncodeError as error:
+        raise no_encoding(error) from None
+
+
+def _encode_text_section(text: str) -> bytes:
+    """An amqp-value section with a text, which most bodies are."""
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        raise no_encoding(error) from None
+    return _TEXT_HEADS[len(data)] + data if len(data) < 256 else _VALUE_HEAD + encode(text)
 
 
 def _check_map(code: int, value: Any) -> None:
