@@ -619,3 +619,221 @@ def test_the_outgoing_view_is_right_when_outcomes_come_out_of_order() -> None:
         amqp.message_id = "6"
         amqp.send_message("out")
         assert view() == ["2", "4", "6"]
+
+
+# -- many messages in one call -----------------------------------------------------------------------------------------
+
+
+def many(server: Server) -> AMQP:
+    """A client that sends texts unsettled."""
+    amqp = ready(client(server, "out>"))
+    amqp.message_settled = False
+    amqp.message_value_type = ValueType.mvtString
+    return amqp
+
+
+def grant(peer: Peer, window: int) -> None:
+    """The server takes so many transfers at a time: its session window."""
+    (session,) = peer.engine.sessions.values()
+    session.incoming_window = window
+    session.send_flow()
+
+
+@pytest.mark.parametrize("level", [0, 3])
+@pytest.mark.parametrize("settled", [False, True])
+@pytest.mark.parametrize("credit", [3, 100, 1000])
+def test_many_messages_are_the_same_frames_as_one_by_one(credit: int, settled: bool, level: int) -> None:
+    texts = [str(number) * (1 if number % 40 else 20_000) for number in range(600)]
+    ids = [f"id-{number}" for number in range(600)]
+
+    def run(batched: bool) -> tuple[list[bytes], list[tuple[int, bytes | None, bool]]]:
+        with Server(credit=credit) as server, many(server) as amqp:
+            out: list[str] = []
+            amqp.on_message_out = lambda event: out.append(event.message_id)
+            amqp.config(f"LogLevel={level}")
+            amqp.message_settled = settled
+            amqp.message_subject = "s"
+            if batched:
+                assert amqp.send_messages("out", texts, ids=ids) == 600
+            else:
+                for name, text in zip(ids, texts, strict=True):
+                    amqp.message_id, amqp.message_value = name, text
+                    amqp.send_message("out")
+            assert (amqp.message_id, amqp.message_value, amqp.message_link_name) == (ids[-1], texts[-1], "out")
+            pump(amqp, lambda: len(out) == 600)
+            assert out == ids
+            server.wait_for(lambda: len(server.messages) == 600)
+            frames = [(int(t.delivery_id or 0), t.delivery_tag, bool(t.settled)) for t in server.received(Transfer)]
+            return server.messages, frames
+
+    messages, frames = run(True)
+    assert [Message.decode(payload).value for payload in messages] == texts
+    assert (messages, frames) == run(False)
+
+
+def failing() -> Iterator[str]:
+    yield "a"
+    yield "b"
+    raise LookupError("no more")
+
+
+@pytest.mark.parametrize(
+    ("values", "ids", "error", "words"),
+    [
+        (["a", "b", 5], None, TypeError, r"values\[2\]"),
+        (["a", "b", "\ud800"], None, AMQPError, r"values\[2\]"),
+        (["a", "b", "c"], ["1", "2"], TypeError, r"ids\[2\]"),
+        (["a", "b", "c"], ["1", "2", 3], TypeError, r"ids\[2\]"),
+        (failing(), None, LookupError, "no more"),
+    ],
+    ids=["no str", "no text", "too few ids", "an id that is no str", "an error of the program"],
+)
+def test_what_stands_in_front_of_a_bad_value_is_sent(values: Any, ids: Any, error: type[Exception], words: str) -> None:
+    with Server() as server, many(server) as amqp:
+        with pytest.raises(error, match=words):
+            amqp.send_messages("out", values, ids=ids)
+        assert amqp.outgoing_message_count == 2
+        server.wait_for(lambda: len(server.messages) == 2)
+        assert server.texts() == ["a", "b"]
+        assert amqp.send_messages("out", ["c"]) == 1
+        pump(amqp, lambda: amqp.outgoing_message_count == 0)
+        assert server.texts() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("timeout", "code"), [(0, 135), (1, 201)])
+def test_without_credit_the_properties_show_the_first_of_many_that_was_not_sent(timeout: int, code: int) -> None:
+    with Server(credit=5) as server, many(server) as amqp:
+        server.run(lambda: server.hold.add("flow"))
+        amqp.timeout = timeout
+        texts = [f"text {number}" for number in range(8)]
+        ids = [f"id-{number}" for number in range(8)]
+        assert code_of(lambda: amqp.send_messages("out", texts, ids=ids)) == code
+        assert (amqp.message_id, amqp.message_value) == ("id-5", "text 5")
+        server.wait_for(lambda: len(server.messages) == 5)
+        server.do(lambda peer: peer.receiver("out").flow(100))
+        ready(amqp)
+        amqp.timeout = 10
+        assert amqp.send_messages("out", texts[5:], ids=ids[5:]) == 3
+        pump(amqp, lambda: amqp.outgoing_message_count == 0)
+        assert server.texts() == texts
+
+
+def test_a_message_of_many_that_is_larger_than_the_peer_takes_is_refused_alone() -> None:
+    with Server(max_message_size=200) as server, many(server) as amqp:
+        assert code_of(lambda: amqp.send_messages("out", ["a", "b", "x" * 300, "c"])) == 600
+        assert amqp.message_value == "x" * 300
+        server.wait_for(lambda: len(server.messages) == 2)
+        assert server.texts() == ["a", "b"]
+
+
+def test_indexes_stay_right_while_many_are_sent() -> None:
+    with Server(hold=["disposition"]) as server, many(server) as amqp:
+        amqp.message_id = "first"
+        amqp.send_message("out")
+        assert amqp.get_outgoing_message_id(0) == "first"
+        ids = [f"id-{number}" for number in range(50)]
+        amqp.send_messages("out", ids, ids=ids)
+        assert amqp.outgoing_message_count == 51
+        assert [amqp.get_outgoing_message_id(i) for i in range(51)] == ["first", *ids]
+
+
+def test_outcomes_are_taken_while_a_program_does_nothing_but_send_a_few_at_a_time() -> None:
+    with Server(credit=1_000_000) as server, many(server) as amqp:
+        server.do(lambda peer: grant(peer, 1_000_000))
+        amqp.send_message("out")
+        pump(amqp, lambda: amqp.outgoing_message_count == 0)
+        sent = 0
+        while amqp.outgoing_message_count == sent:
+            assert sent < 100_000, "nobody looks for outcomes"
+            sent += amqp.send_messages("out", ["x", "y"])
+
+
+def test_many_are_wholly_written_when_the_call_returns_also_through_a_narrow_session_window() -> None:
+    with Server(credit=1000) as server, many(server) as amqp:
+        server.do(lambda peer: grant(peer, 4))
+        amqp.do_events()
+        texts = [str(number) for number in range(50)]
+        amqp.send_messages("out", texts)
+        server.wait_for(lambda: len(server.messages) == 50)
+        assert server.texts() == texts
+
+
+def test_many_that_use_up_the_credit_are_told_when_there_is_new() -> None:
+    with Server(credit=5) as server, many(server) as amqp:
+        server.run(lambda: server.hold.add("flow"))
+        events: list[object] = []
+        amqp.on_link_ready_to_send = events.append
+        amqp.send_messages("out", ["x"] * 5)
+        server.wait_for(lambda: len(server.messages) == 5)
+        server.do(lambda peer: peer.receiver("out").flow(5))
+        pump(amqp, lambda: bool(events))
+        assert amqp.get_link_credit(0) == 5
+
+
+def test_with_timeout_0_a_closed_session_window_is_135_until_on_ready_to_send() -> None:
+    with Server(credit=100) as server, many(server) as amqp:
+        server.do(lambda peer: grant(peer, 1))
+        amqp.send_message("out")
+        pump(amqp, lambda: amqp.outgoing_message_count == 0)
+        server.do(lambda peer: setattr(peer, "paused", True))
+        amqp.timeout = 0
+        events: list[object] = []
+        amqp.on_ready_to_send = events.append
+        amqp.send_message("out")
+        assert amqp.ready_to_send
+        amqp.send_message("out")
+        assert not amqp.get_ready_to_send(), "the second waits for the window"
+        for _ in range(2):
+            assert code_of(lambda: amqp.send_message("out")) == 135
+            assert code_of(lambda: amqp.send_messages("out", ["x"])) == 135
+            amqp.do_events()
+        assert (amqp.outgoing_message_count, events) == (2, [])
+        server.do(lambda peer: setattr(peer, "paused", False))
+        pump(amqp, lambda: bool(events))
+        assert amqp.get_ready_to_send()
+        amqp.timeout = 10
+        amqp.send_message("out")
+        server.wait_for(lambda: len(server.messages) == 4)
+
+
+def test_with_timeout_0_many_do_not_pile_up_in_front_of_a_peer_that_stops_reading() -> None:
+    with Server(credit=100_000, receive_buffer=4096) as server, many(server) as amqp:
+        amqp.config("OutBufferSize=4096")
+        server.do(lambda peer: setattr(peer, "paused", True))
+        amqp.timeout = 0
+        texts = [str(number) + "x" * 1000 for number in range(20_000)]
+        assert code_of(lambda: amqp.send_messages("out", texts)) == 135
+        sent = texts.index(amqp.message_value)
+        server.do(lambda peer: setattr(peer, "paused", False))
+        amqp.timeout = 10
+        amqp.send_messages("out", texts[sent : sent + 5])
+        server.wait_for(lambda: len(server.messages) == sent + 5)
+        assert server.texts() == texts[: sent + 5]
+
+
+def test_a_handler_that_closes_the_link_ends_the_sending_of_many() -> None:
+    with Server(credit=10) as server, many(server) as amqp:
+        server.run(lambda: server.hold.add("flow"))
+
+        def close(event: object) -> None:
+            amqp.on_message_out = None
+            amqp.close_link("out")
+
+        amqp.on_message_out = close
+        assert code_of(lambda: amqp.send_messages("out", ["x"] * 20)) == 600
+        assert server.texts() == ["x"] * 10
+
+
+def test_handlers_send_many_too() -> None:
+    with Server(credit=1000) as server, many(server) as amqp:
+        left = [300, 300]
+
+        def more(event: object) -> None:
+            if left:
+                amqp.send_messages("out", ["nested"] * left.pop())
+
+        amqp.on_message_out = more
+        amqp.send_messages("out", ["outer"] * 300)
+        pump(amqp, lambda: amqp.outgoing_message_count == 0)
+        texts = server.texts()
+        assert (len(texts), texts.count("nested"), texts.count("outer")) == (900, 600, 300)

@@ -343,7 +343,6 @@ def test_session_end_with_an_error_reaches_the_other_side() -> None:
 
 
 @given(st.lists(st.integers(0, 3000), min_size=1, max_size=30), st.integers(0, 300), st.sampled_from([512, 700, 65536]))
-@settings(deadline=None)
 def test_fast_and_general_decoding_agree(sizes: list[int], chunk: int, frame: int) -> None:
     results = []
     for traced in (False, True):
@@ -365,6 +364,66 @@ def test_fast_and_general_decoding_agree(sizes: list[int], chunk: int, frame: in
         seen = [(d.delivery_id, d.tag, d.payload, d.remote_settled, d.message_format) for d in arrived]
         results.append((seen, updated, incoming.credit, incoming.delivery_count, mine.next_outgoing_id))
     assert results[0] == results[1]
+
+
+@given(
+    sizes=st.lists(st.sampled_from([0, 1, 100, 471, 472, 473, 474, 475, 476, 8191, 8192]), min_size=8, max_size=20),
+    credit=st.integers(0, 25),
+    window=st.integers(1, 25),
+    frame=st.sampled_from([65536, 512]),
+    limit=st.sampled_from([0, 9000, 473]),
+    settled=st.booleans(),
+    traced=st.sampled_from([False, False, False, True]),
+)
+@settings(max_examples=300)
+def test_many_sent_at_once_are_the_same_bytes_as_sent_one_by_one(
+    sizes: list[int], credit: int, window: int, frame: int, limit: int, settled: bool, traced: bool
+) -> None:
+    payloads = [bytes([index]) * size for index, size in enumerate(sizes)]
+    results: list[Any] = []
+    for at_once in (False, True):
+        pair = Pair(client=NEAR_WRAP, server={"max_frame_size": frame, **NEAR_WRAP})
+        mine, theirs = pair.session()
+        theirs.incoming_window = window
+        theirs.send_flow()
+        out, _ = pair.sender(mine, credit=credit, max_message_size=limit)
+        if traced:
+            pair.client.trace = lambda *_: None
+        sent: list[Any] = []
+        fault = ""
+        try:
+            while len(sent) < len(payloads):
+                at = len(sent)
+                if at_once:
+                    sent += out.send_many(payloads[at:], range(at, len(payloads)), settled=settled)
+                if len(sent) == at:
+                    sent.append(out.send(payloads[at], settled=settled, context=at))
+        except ProtocolError as error:
+            fault = str(error)
+        results.append(
+            (
+                fault,
+                b"".join(pair.client.data_to_send(pair.now)),
+                [(d.delivery_id, d.payload, d.sent, d.settled, d.context) for d in sent],
+                (out.credit, out.delivery_count, len(out.pending)),
+                (mine.next_outgoing_id, mine.next_delivery_id, mine.remote_incoming_window),
+                list(mine.outgoing_unsettled),
+            )
+        )
+    assert results[0] == results[1]
+
+
+def test_nothing_is_sent_on_a_link_that_is_being_detached() -> None:
+    pair = Pair()
+    mine, _ = pair.session()
+    out, incoming = pair.sender(mine)
+    out.detach()
+    incoming.flow(50)
+    # Their flow crosses our detach.
+    pair.client.receive_data(b"".join(pair.server.data_to_send(pair.now)), pair.now)
+    assert out.send_many([b"x"], [0]) == []
+    with pytest.raises(ProtocolError, match="not attached"):
+        out.send(b"x")
 
 
 class Traffic(RuleBasedStateMachine):
@@ -404,6 +463,16 @@ class Traffic(RuleBasedStateMachine):
         else:
             with pytest.raises(ProtocolError):
                 link.send(b"")
+
+    @precondition(lambda self: self.links)
+    @rule(data=st.data(), sizes=st.lists(st.integers(0, 600), max_size=5), settled=st.booleans())
+    def send_many(self, data: st.DataObject, sizes: list[int], settled: bool) -> None:
+        name = data.draw(st.sampled_from(sorted(self.links)))
+        payloads = [b"%d:" % (self.count + i) + bytes(size) for i, size in enumerate(sizes, 1)]
+        sent = self.links[name][0].send_many(payloads, payloads, settled=settled)
+        assert [delivery.payload for delivery in sent] == payloads[: len(sent)]
+        self.count += len(sent)
+        self.sent[name] += payloads[: len(sent)]
 
     @precondition(lambda self: self.links)
     @rule(data=st.data(), credit=st.integers(1, 6), drain=st.booleans())

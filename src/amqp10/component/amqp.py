@@ -160,7 +160,8 @@ class AMQP(Accessors, Lifecycle):
 
     @property
     def ready_to_send(self) -> bool:
-        """Whether the socket takes bytes now; False after it was full, until ``on_ready_to_send``."""
+        """Whether more can be sent now; False once the socket is full or the peer's session window closed, until
+        ``on_ready_to_send``."""
         return self._writable and self._opened
 
     def _check_unlocked(self, name: str, code: int) -> None:

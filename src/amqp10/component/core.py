@@ -143,7 +143,10 @@ class Core:
     on_message_outcome = EventHook(
         AMQPMessageOutcomeEventParams, "Fires when the outcome of a message, sent or received, is known."
     )
-    on_ready_to_send = EventHook(AMQPReadyToSendEventParams, "Fires when a socket that was full takes bytes again.")
+    on_ready_to_send = EventHook(
+        AMQPReadyToSendEventParams,
+        "Fires when all that waited for the socket, or for a session window of the peer, has gone out.",
+    )
     on_ssl_server_authentication = EventHook(
         AMQPSSLServerAuthenticationEventParams, "Fires once when the server has shown its certificate."
     )
@@ -442,7 +445,7 @@ class Core:
             if error.code == 10004:
                 raise
             self._broken(pump, error)
-        if not self._writable and self._established and not pump.blocked:
+        if not self._writable and self._established and not (pump.blocked or pump.engine.backlogged):
             self._writable = True
             self._post("_on_ready_to_send", AMQPReadyToSendEventParams())
         self._dispatch()

@@ -160,7 +160,7 @@ class AMQPLinkReadyToSendEventParams(EventParams):
 
 
 class AMQPReadyToSendEventParams(EventParams):
-    """``on_ready_to_send``: all waiting bytes have gone out and the socket takes more. No parameters."""
+    """``on_ready_to_send``: all that waited has gone out, and more is taken. No parameters."""
 
     __slots__ = ()
 

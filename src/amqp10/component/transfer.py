@@ -5,7 +5,7 @@ This is the component's hot path; see docs/architecture.md before making it do m
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from amqp10.codec import DecodeError, Symbol
@@ -48,6 +48,27 @@ _STATES = {
     Released: MessageState.Released,
     Modified: MessageState.Modified,
 }
+
+
+class _Batch:
+    """Encoded messages that are written together.
+
+    Attributes:
+        payloads: the messages; a long one is in a batch of its own.
+        ids: their message ids.
+        values: their values as the program gave them.
+        body: what follows the payload of a long message.
+        weight: how much they count.
+    """
+
+    __slots__ = ("body", "ids", "payloads", "values", "weight")
+
+    def __init__(self) -> None:
+        self.payloads: list[bytes] = []
+        self.ids: list[str] = []
+        self.values: list[str] = []
+        self.body = b""
+        self.weight = 0
 
 
 class Transfer(Core):
@@ -102,7 +123,7 @@ class Transfer(Core):
         link = record.engine
         mode = link.snd_settle_mode
         settled = draft.settled if mode == _MIXED else mode == _SETTLED
-        if link.credit <= 0 or pump.blocked:
+        if link.credit <= 0 or pump.blocked or (self._timeout == 0 and link.session.backlog):
             self._await_credit(record)
         delivery = link.send(payload, body, settled=settled, context=draft.id)
         draft.link_name = link_name
@@ -130,61 +151,112 @@ class Transfer(Core):
         record = self._links.find(link_name)
         if not isinstance(record, SenderRecord):
             raise AMQPError(600, f"link {link_name!r} is a receiver link; messages are sent on sender links")
+        mode = record.engine.snd_settle_mode
+        settled = self._draft.settled if mode == _MIXED else mode == _SETTLED
+        sent = 0
+        for batch in self._encoded(values, ids):
+            try:
+                delivery = self._send_batch(record, batch, settled)
+            except BaseException:
+                # What was sent of the batch goes out.
+                if not self._dispatching and self._pump is pump:
+                    self._flushed()
+                raise
+            sent += len(batch.payloads)
+            if self._dispatching:
+                continue
+            if not (self._flushed() and delivery.complete):
+                # More would only pile up here.
+                self._await_written(delivery)
+            self._unpolled += batch.weight
+            if self._unpolled >= _BATCH and self._pump is pump:
+                self._unpolled = 0
+                self._poll()
+        self._dispatch()
+        return sent
+
+    def _encoded(self, values: Iterable[str], ids: Iterable[str] | None) -> Iterator[_Batch]:
+        """The messages of ``send_messages`` in batches. What stands in front of a bad value comes before its error."""
         draft = self._draft
-        link = record.engine
-        mode = link.snd_settle_mode
-        settled = draft.settled if mode == _MIXED else mode == _SETTLED
+        encode = draft.encode
         generate = self._settings.generate_message_id
-        outgoing = self._outgoing
         names = iter(ids) if ids is not None else None
-        sent = waiting = 0
-        delivery: OutgoingDelivery | None = None
+        index = 0
+        batch = _Batch()
         try:
             for value in values:
                 if type(value) is not str:
-                    raise TypeError(f"values[{sent}] must be a str, not {type(value).__name__}")
+                    raise TypeError(f"values[{index}] must be a str, not {type(value).__name__}")
                 draft.value = value
                 if names is not None:
                     name = next(names, None)
                     if type(name) is not str:
-                        raise TypeError(f"ids[{sent}] is missing" if name is None else f"ids[{sent}] must be a str")
+                        raise TypeError(f"ids[{index}] is missing" if name is None else f"ids[{index}] must be a str")
                     draft.id = name
                 elif generate:
                     draft.id = _new_id()
                 try:
-                    payload, body = draft.encode()
+                    payload, body = encode()
                 except AMQPError as error:
-                    raise AMQPError(error.code, f"values[{sent}]: {error.message}") from error
-                if link.credit <= 0 or (self._timeout == 0 and pump.blocked):
-                    self._await_credit(record)
-                delivery = link.send(payload, body, settled=settled, context=draft.id)
-                if not settled:
-                    outgoing[delivery] = None
-                    if self._outgoing_cache is not None:
-                        self._outgoing_cache.append(delivery)
-                elif self._on_message_out is not None:
-                    self._post_out(delivery)
-                sent += 1
-                waiting += 1 + (delivery.size >> _BATCH_SHIFT)
-                if waiting >= _BATCH and not self._dispatching:
-                    waiting = 0
-                    if not self._flushed():
-                        # More would only pile up here.
-                        self._await_written(delivery)
-                    self._poll()
+                    raise AMQPError(error.code, f"values[{index}]: {error.message}") from error
+                index += 1
+                if body and batch.payloads:
+                    whole, batch = batch, _Batch()
+                    yield whole
+                batch.payloads.append(payload)
+                batch.ids.append(draft.id)
+                batch.values.append(value)
+                batch.body = body
+                batch.weight += 1 + ((len(payload) + len(body)) >> _BATCH_SHIFT)
+                if body or batch.weight >= _BATCH:
+                    whole, batch = batch, _Batch()
+                    yield whole
         finally:
-            # Also when a later value is no good: the messages before it are sent.
-            if delivery is not None:
-                draft.link_name = link_name
-                if link.credit == 0:
-                    record.announced = False
-                if not self._dispatching and self._pump is pump and not (self._flushed() and delivery.complete):
-                    self._await_written(delivery)
-        self._dispatch()
-        return sent
+            if batch.payloads:
+                yield batch
+
+    def _send_batch(self, record: SenderRecord, batch: _Batch, settled: bool) -> OutgoingDelivery:
+        """Send the messages of a batch, waiting for credit where that is needed. Returns the last delivery."""
+        link = record.engine
+        payloads, ids = batch.payloads, batch.ids
+        delivery: OutgoingDelivery | None = None
+        at = 0
+        try:
+            while at < len(payloads):
+                pump = self._connected_pump()
+                blocked = self._timeout == 0 and (pump.blocked or bool(link.session.backlog))
+                deliveries: list[OutgoingDelivery] = []
+                if not blocked and not batch.body:
+                    deliveries = link.send_many(payloads[at:], ids[at:], settled=settled)
+                if not deliveries:
+                    if link.credit <= 0 or blocked:
+                        self._await_credit(record)
+                    deliveries = [link.send(payloads[at], batch.body, settled=settled, context=ids[at])]
+                at += len(deliveries)
+                delivery = deliveries[-1]
+                self._note_sent(record, deliveries, settled)
+        except BaseException:
+            # The program finds in the properties what was not sent.
+            self._draft.id, self._draft.value = ids[at], batch.values[at]
+            raise
+        assert delivery is not None
+        return delivery
+
+    def _note_sent(self, record: SenderRecord, deliveries: list[OutgoingDelivery], settled: bool) -> None:
+        """Keep what waits for its outcome, and announce what does not."""
+        self._draft.link_name = record.name
+        if record.engine.credit == 0:
+            record.announced = False
+        if not settled:
+            self._outgoing.update(dict.fromkeys(deliveries))
+            if self._outgoing_cache is not None:
+                self._outgoing_cache += deliveries
+        elif self._on_message_out is not None:
+            for delivery in deliveries:
+                self._post_out(delivery)
 
     def _await_credit(self, record: SenderRecord) -> None:
-        """Wait until a message may be sent on a link; with ``timeout`` 0, refuse at once."""
+        """Wait until a message may be sent on a link; with ``timeout`` 0, refuse at once what would have to wait."""
         link = record.engine
         pump = self._pump
         assert pump is not None
@@ -198,6 +270,9 @@ class Transfer(Core):
             if pump.blocked:
                 self._writable = False
                 raise AMQPError(135, "the socket takes no more now; on_ready_to_send tells when it does")
+            if link.session.backlog:
+                self._writable = False
+                raise AMQPError(135, "the peer's session window is closed; on_ready_to_send tells when it has opened")
             return
         self._work(
             lambda: link.credit > 0 or not link.attached,

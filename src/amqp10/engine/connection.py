@@ -359,6 +359,11 @@ class Connection:
         """Whether :meth:`data_to_send` may have something to give."""
         return bool(self.output or self._dirty)
 
+    @property
+    def backlogged(self) -> bool:
+        """Whether messages of any session wait for the peer to open its window."""
+        return any(session.backlog for session in self.sessions.values())
+
     def data_to_send(self, now: float) -> list[bytes | memoryview]:
         """Take what is to be written to the transport, in order. Empty when there is nothing."""
         if self._dirty:

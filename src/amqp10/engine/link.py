@@ -396,6 +396,60 @@ class SenderLink(LinkEndpoint):
         session.pump_backlog()
         return delivery
 
+    def send_many(
+        self, payloads: Sequence[bytes], contexts: Sequence[Any], *, settled: bool = False
+    ) -> list[OutgoingDelivery]:
+        """Send messages from the front of a list, as long as each goes out at once and in one frame.
+
+        The same as :meth:`send` for each of them, in fewer steps.
+
+        Args:
+            payloads: the encoded messages.
+            contexts: one for each, kept on its delivery.
+            settled: True to forget them at once (at most once delivery).
+
+        Returns:
+            The deliveries of those that were sent. When they are fewer than the payloads, the first of the others
+            needs :meth:`send`, which also has the words for what is wrong.
+        """
+        session = self.session
+        connection = session.connection
+        if self.state is not _ATTACHED or session.backlog or connection.trace is not None:
+            return []
+        room = min(self.credit, session.remote_incoming_window)
+        head_size = self._head_size
+        largest = min(connection.remote_max_frame_size - head_size - 1, _SMALL)
+        if self.remote_max_message_size > 0:
+            largest = min(largest, self.remote_max_message_size)
+        delivery_id = session.next_delivery_id
+        unsettled = session.outgoing_unsettled
+        append = connection.output.append
+        pack, head = self._pack, self._head
+        deliveries: list[OutgoingDelivery] = []
+        for payload, context in zip(payloads, contexts, strict=True):
+            size = len(payload)
+            if room <= 0 or size > largest:
+                break
+            room -= 1
+            delivery = OutgoingDelivery(self, delivery_id, payload, b"", size, size, settled, context)
+            deliveries.append(delivery)
+            if settled:
+                frame_head = self._pack_settled(
+                    head_size + size + 1, self._settled_head, delivery_id, b"\xa0\x04", delivery_id, b"\x43\x41"
+                )
+                append(frame_head + payload)
+            else:
+                unsettled[delivery_id] = delivery
+                append(pack(head_size + size, head, delivery_id, b"\xa0\x04", delivery_id, b"\x43") + payload)
+            delivery_id = (delivery_id + 1) & _MASK
+        sent = len(deliveries)
+        self.credit -= sent
+        self.delivery_count = (self.delivery_count + sent) & _MASK
+        session.next_delivery_id = delivery_id
+        session.remote_incoming_window -= sent
+        session.next_outgoing_id = (session.next_outgoing_id + sent) & _MASK
+        return deliveries
+
     def _refuse_send(self) -> None:
         if self.state is not LinkState.ATTACHED:
             raise ProtocolError(f"link {self.name!r} is not attached", condition="amqp:illegal-state")
