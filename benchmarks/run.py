@@ -97,6 +97,8 @@ class Client(NamedTuple):
     """What "import" imports."""
     task: str = ""
     """What it does instead of the task of the work."""
+    scale: int = 1
+    """How many times as many messages it gets: those that are done in a moment say more when they run longer."""
 
 
 def clients() -> dict[str, Client]:
@@ -111,7 +113,7 @@ def clients() -> dict[str, Client]:
     found = {
         OURS: Client(ours, {}, every, "amqp10"),
         # The same works, with one call for all messages instead of one for each.
-        BATCHED: Client(ours, {}, {"send", "rabbitmq-send"}, task="send-batched"),
+        BATCHED: Client(ours, {}, {"send", "rabbitmq-send"}, task="send-batched", scale=4),
         RAW: Client([], {}, LARGE),
     }
     if proton.exists():
@@ -129,7 +131,7 @@ def clients() -> dict[str, Client]:
         found["rhea"] = Client(["node", str(folder / "rhea_client.js")], {"NODE_PATH": str(rhea.parent)}, works)
     if c_send.exists():
         command = [sys.executable, str(folder / "proton_c.py"), str(c_send.parent)]
-        found["proton-c"] = Client(command, {}, {"send", "receive"})
+        found["proton-c"] = Client(command, {}, {"send", "receive"}, scale=4)
     return found
 
 
@@ -185,7 +187,7 @@ def one(name: str, client: Client, work: Work, server: Server) -> dict[str, Any]
     if work.name == "import":
         return _import(client)
     command = [*_on_one_processor(work.together), *client.command, client.task or work.task or work.name]
-    command += [str(server.port), str(work.count), str(work.size), *server.addresses]
+    command += [str(server.port), str(work.count * client.scale), str(work.size), *server.addresses]
     login = {"BENCHMARK_USER": server.login[0], "BENCHMARK_PASSWORD": server.login[1]}
     environment = _environment({**client.environment, **login})
     try:
@@ -250,7 +252,7 @@ def _run(name: str, client: Client, work: Work, broker: Any) -> dict[str, Any] |
     server = Server(broker.port, (broker.user, broker.password), (address, address))
     if work.task == "receive":
         # This project's client fills the queue for everybody.
-        one(BATCHED, clients()[BATCHED], work, server)
+        one(BATCHED, clients()[BATCHED]._replace(scale=1), work, server)
     result = one(name, client, work, server)
     broker.purge_queue("benchmark")
     return result
