@@ -522,7 +522,8 @@ class AMQP(Accessors, Lifecycle):
 
         Raises:
             TypeError: a value or an id is not a str, or there are fewer ids than values.
-            AMQPError: as for :meth:`send_message`; the messages before the one it names have been sent.
+            AMQPError: as for :meth:`send_message`. The messages before the value it names have been sent; where it
+                names none, ``message_id`` and ``message_value`` are those of the first message that was not sent.
         """
         self._enter()
         try:
