@@ -85,7 +85,8 @@ def work(amqp: AMQP, done: Callable[[], bool], what: str) -> None:
         amqp.do_events()
 
 
-def test_every_unsettled_message_goes_there_and_back_once_and_in_order(amqp: AMQP, place: Place) -> None:
+@pytest.mark.parametrize("batched", [False, True], ids=["one by one", "batched"])
+def test_every_unsettled_message_goes_there_and_back_once_and_in_order(amqp: AMQP, place: Place, batched: bool) -> None:
     address = place.queue("bulk")
     place.connect(amqp)
     amqp.create_sender_link("s", "out", address)
@@ -93,10 +94,14 @@ def test_every_unsettled_message_goes_there_and_back_once_and_in_order(amqp: AMQ
     outcomes: list[int] = []
     amqp.on_message_out = lambda e: sent_ids.append(e.message_id)
     amqp.on_message_outcome = lambda e: outcomes.append(e.state) if e.direction == 1 else None
-    for i in range(COUNT):
-        amqp.message_id = f"id-{i}"
-        amqp.message_value = f"text {i}"
-        amqp.send_message("out")
+    if batched:
+        texts, ids = (f"text {i}" for i in range(COUNT)), (f"id-{i}" for i in range(COUNT))
+        assert amqp.send_messages("out", texts, ids=ids) == COUNT
+    else:
+        for i in range(COUNT):
+            amqp.message_id = f"id-{i}"
+            amqp.message_value = f"text {i}"
+            amqp.send_message("out")
     work(amqp, lambda: len(sent_ids) >= COUNT, "on_message_out for every message")
     assert amqp.outgoing_message_count == 0
     assert sorted(sent_ids) == sorted(f"id-{i}" for i in range(COUNT))
