@@ -55,7 +55,7 @@ class Work:
     count: int
     size: int = 100
     task: str = ""
-    server: Literal["peer", "rabbitmq", "none"] = "peer"
+    server: Literal["peer", "proton", "rabbitmq", "none"] = "peer"
     together: bool = False
 
 
@@ -79,12 +79,14 @@ WORKS = [
         Work(f"outstanding-{n}", f"send with {n:,} messages outstanding", 1_000, n, task="outstanding")
         for n in (1_000, 10_000, 100_000, 1_000_000)
     ),
+    Work("proton-send", "send to Proton's C receiver", 20_000, task="send", server="proton"),
+    Work("proton-receive", "receive from Proton's C sender", 20_000, task="receive", server="proton"),
     Work("rabbitmq-send", "send to a quorum queue of RabbitMQ", 20_000, task="send", server="rabbitmq"),
     Work("rabbitmq-receive", "receive from it and accept", 20_000, task="receive", server="rabbitmq"),
 ]
 TRANSFERS = {"send", "send-settled", "receive", "latency", "connect"} | LARGE
 CODEC = {"encode", "decode", "encode-map", "decode-map"}
-RABBITMQ = {"rabbitmq-send", "rabbitmq-receive"}
+BROKERS = {"proton-send", "proton-receive", "rabbitmq-send", "rabbitmq-receive"}
 
 
 class Client(NamedTuple):
@@ -113,11 +115,11 @@ def clients() -> dict[str, Client]:
     found = {
         OURS: Client(ours, {}, every, "amqp10"),
         # The same works, with one call for all messages instead of one for each.
-        BATCHED: Client(ours, {}, {"send", "rabbitmq-send"}, task="send-batched", scale=4),
+        BATCHED: Client(ours, {}, {"send", "proton-send", "rabbitmq-send"}, task="send-batched", scale=4),
         RAW: Client([], {}, LARGE),
     }
     if proton.exists():
-        works = TRANSFERS | CODEC | RABBITMQ | {"memory", "import"}
+        works = TRANSFERS | CODEC | BROKERS | {"memory", "import"}
         found[BASE] = Client([str(proton), str(folder / "proton_client.py")], {}, works, "proton")
     if azure.exists():
         # Outcomes that come in ranges cost its sender quadratic time: no work with many of them ends within minutes.
@@ -127,7 +129,7 @@ def clients() -> dict[str, Client]:
         # It connects over TLS and nothing else.
         found["uamqp"] = Client([str(azure), str(folder / "uamqp_client.py")], {}, CODEC | {"import"}, "uamqp")
     if rhea is not None:
-        works = TRANSFERS | CODEC | RABBITMQ
+        works = TRANSFERS | CODEC | BROKERS
         found["rhea"] = Client(["node", str(folder / "rhea_client.js")], {"NODE_PATH": str(rhea.parent)}, works)
     if c_send.exists():
         command = [sys.executable, str(folder / "proton_c.py"), str(c_send.parent)]
@@ -225,6 +227,9 @@ def measure(works: Iterable[Work], rounds: int) -> Iterator[tuple[Work, dict[str
         broker = None
         for work in works:
             taking = {name: client for name, client in found.items() if work.name in client.works}
+            if work.server == "proton" and "proton-c" not in found:
+                print("Proton's C programs are left out: they are not prepared", file=sys.stderr)
+                continue
             if work.server == "rabbitmq":
                 broker = broker or stack.enter_context(rabbitmq())
                 if broker is None:
@@ -248,6 +253,12 @@ def _run(name: str, client: Client, work: Work, broker: Any) -> dict[str, Any] |
         # One of its own for each run: what one client leaves behind is no burden for the next.
         with peer(work.together) as server:
             return one(name, client, work, server)
+    if work.server == "proton":
+        from tests.interop.peers import ProtonDirect
+
+        # Without a broker between them: it takes or sends so many messages, and ends.
+        with ProtonDirect(count=work.count * client.scale) as direct:
+            return one(name, client, work, Server(direct.port, ("", ""), ("examples", "examples")))
     address = "/queues/benchmark"
     server = Server(broker.port, (broker.user, broker.password), (address, address))
     if work.task == "receive":

@@ -163,7 +163,8 @@ def codec(work, count):
 
 
 def main(work, port, count, size, sink="sink", source=""):
-    url = f"amqp://{common.USER}:{common.PASSWORD}@127.0.0.1:{port}"
+    login = f"{common.USER}:{common.PASSWORD}@" if common.USER else ""
+    url = f"amqp://{login}127.0.0.1:{port}"
     source = source or f"source/{count}/{size}"
     if work.startswith(("encode", "decode")):
         codec(work, count)

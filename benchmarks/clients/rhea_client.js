@@ -93,7 +93,7 @@ function codec() {
     finish(null);
 }
 
-const options = {host: '127.0.0.1', port: Number(port), username: process.env.BENCHMARK_USER || 'u', password: process.env.BENCHMARK_PASSWORD || 'p', reconnect: false};
+const options = {host: '127.0.0.1', port: Number(port), username: process.env.BENCHMARK_USER ?? 'u', password: process.env.BENCHMARK_PASSWORD ?? 'p', reconnect: false};
 if (work === 'encode' || work === 'decode' || work === 'encode-map' || work === 'decode-map') {
     codec();
 } else if (work === 'connect') {
