@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from amqp10 import AMQP, AMQPError, ValueType
+from amqp10 import AMQP, AMQPError, AMQPMessageOutEventParams, ValueType
 from amqp10.codec import (
     Byte,
     Char,
@@ -822,6 +822,21 @@ def test_a_handler_that_closes_the_link_ends_the_sending_of_many() -> None:
         amqp.on_message_out = close
         assert code_of(lambda: amqp.send_messages("out", ["x"] * 20)) == 600
         assert server.texts() == ["x"] * 10
+
+
+def test_handlers_that_change_the_id_do_not_change_those_of_many() -> None:
+    with Server(credit=10) as server, many(server) as amqp:
+        out: list[str] = []
+
+        def on_out(event: AMQPMessageOutEventParams) -> None:
+            out.append(event.message_id)
+            amqp.message_id = "another"
+
+        amqp.on_message_out = on_out
+        ids = [f"id-{number}" for number in range(41)]
+        amqp.send_messages("out", [*["x"] * 40, "long" * 5000], ids=ids)
+        pump(amqp, lambda: len(out) == 41)
+        assert out == ids
 
 
 def test_handlers_send_many_too() -> None:

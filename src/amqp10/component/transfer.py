@@ -200,11 +200,13 @@ class Transfer(Core):
                 except AMQPError as error:
                     raise AMQPError(error.code, f"values[{index}]: {error.message}") from error
                 index += 1
+                context = draft.id
                 if body and batch.payloads:
+                    # Handlers may run meanwhile, and change the properties.
                     whole, batch = batch, _Batch()
                     yield whole
                 batch.payloads.append(payload)
-                batch.ids.append(draft.id)
+                batch.ids.append(context)
                 batch.values.append(value)
                 batch.body = body
                 batch.weight += 1 + ((len(payload) + len(body)) >> _BATCH_SHIFT)
@@ -236,8 +238,9 @@ class Transfer(Core):
                 delivery = deliveries[-1]
                 self._note_sent(record, deliveries, settled)
         except BaseException:
-            # The program finds in the properties what was not sent.
-            self._draft.id, self._draft.value = ids[at], batch.values[at]
+            if at < len(payloads):
+                # The program finds in the properties what was not sent.
+                self._draft.id, self._draft.value = ids[at], batch.values[at]
             raise
         assert delivery is not None
         return delivery
