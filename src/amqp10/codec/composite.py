@@ -391,9 +391,10 @@ def _compile(cls: type[Composite], specs: tuple[FieldSpec, ...], code: int) -> N
         "    self = new(cls)",
         "    p = start",
     ]
+    at_end = ["if p != end:", f"    {general}", "return self"]
     for i, spec in enumerate(specs):
-        lines += ["    " + line for line in _read_lines(i, spec, general)]
-    lines += ["    if p != end:", f"        {general}", "    return self"]
+        lines += ["    " + line for line in _read_lines(i, spec, _rest_lines(specs, i, general, at_end), general)]
+    lines += ["    " + line for line in at_end]
     exec("\n".join(lines), context)
     cls.__init__ = context["__init__"]  # type: ignore[method-assign]
     cls.encode = context["encode"]  # type: ignore[method-assign]
@@ -503,7 +504,20 @@ _TEXT_CODES: Final[dict[str, tuple[int, str]]] = {
 """By type: the format code of its short form, and how such a value is read from ``p + 2`` to ``q``."""
 
 
-def _read_lines(index: int, spec: FieldSpec, general: str) -> list[str]:
+def _rest_lines(specs: tuple[FieldSpec, ...], index: int, general: str, at_end: list[str]) -> list[str]:
+    """Source for a list that ends in front of a field: this one and all behind it are absent."""
+    rest = specs[index:]
+    if any(spec.mandatory for spec in rest):
+        return [general]
+    plain = [f"self.{spec.attribute} = " for spec in rest if not spec.multiple and spec.default is None]
+    lines = ["".join(plain) + "None"] if plain else []
+    for i, spec in enumerate(rest, index):
+        if spec.multiple or spec.default is not None:
+            lines.append(f"self.{spec.attribute} = " + ("()" if spec.multiple else f"default{i}"))
+    return lines + at_end
+
+
+def _read_lines(index: int, spec: FieldSpec, rest: list[str], general: str) -> list[str]:
     """Source that reads one field at ``p``: the usual forms in place, others through the table of decoders."""
     primitive = _primitive(spec.type)
     target = f"self.{spec.attribute}"
@@ -513,8 +527,8 @@ def _read_lines(index: int, spec: FieldSpec, general: str) -> list[str]:
         absent = [f"{target} = ()"]
     else:
         absent = [f"{target} = None" if spec.default is None else f"{target} = default{index}"]
-    lines = [f"if count <= {index}:", *("    " + line for line in absent)]
-    lines += ["elif (code := buf[p]) == 0x40:", "    p += 1", *("    " + line for line in absent)]
+    lines = [f"if count == {index}:", *("    " + line for line in rest)]
+    lines += ["if (code := buf[p]) == 0x40:", "    p += 1", *("    " + line for line in absent)]
     if spec.multiple:
         return [*lines, "else:", f"    {general}"]
     short = _TEXT_CODES.get(primitive)

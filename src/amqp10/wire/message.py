@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from struct import Struct
 from typing import Any, Final, Literal, Self, TypeAlias
 
 from amqp10.codec.composite import lookup
@@ -17,6 +18,7 @@ from amqp10.codec.decode import (
 from amqp10.codec.encode import STRING8, encode, encode_dict, no_encoding
 from amqp10.codec.types import Map, Symbol
 from amqp10.errors import DecodeError, EncodeError
+from amqp10.wire.layouts import KEY_SIZE, LAYOUTS, SAMPLES, learn
 from amqp10.wire.messaging import (
     SECTION_AMQP_SEQUENCE,
     SECTION_AMQP_VALUE,
@@ -74,6 +76,7 @@ Span = tuple[int, int, int]
 """Where a section starts, where its value starts, and where it ends; of a repeated section, its first and its last."""
 
 
+_new: Final = object.__new__
 _COMPOSED: Final[dict[int, Span]] = {}
 """The spans of a message that was not decoded."""
 
@@ -172,8 +175,8 @@ class Message:
         Every later access to a section raises :class:`DecodeError` when the sections are out of order, repeated, of
         mixed bodies or cut short, or when that section itself is malformed.
         """
-        self = cls.__new__(cls)
-        self._payload = payload if isinstance(payload, bytes) else bytes(payload)
+        self = _new(cls)
+        self._payload = payload if type(payload) is bytes else bytes(payload)
         self._spans = None
         self._header = self._delivery_annotations = self._message_annotations = self._properties = _UNREAD
         self._application_properties = self._data = self._sequence = self._value = self._footer = _UNREAD
@@ -199,7 +202,12 @@ class Message:
         try:
             spans = self._spans
             if spans is None:
+                for read in LAYOUTS.get(buf[:KEY_SIZE], ()):
+                    if read(self, buf):
+                        return getattr(self, _SLOTS[code])
                 spans = self._spans = _scan(buf)
+                if next(SAMPLES):
+                    learn(buf, spans)
             span = spans.get(code)
             if span is None:
                 return ABSENT if code == SECTION_AMQP_VALUE else None
@@ -571,6 +579,16 @@ def _check_map(code: int, value: Any) -> None:
 
 _SHORT_FORMS: Final = frozenset((0xA0, 0xA1, 0xC0, 0xC1))
 """Format codes of values whose size is the octet behind them, as far as sections usually have them."""
+_HEAD_AND_SIZE: Final = Struct(">IB").unpack_from
+_USUAL_HEADS: Final = {0x5300C0 + (code << 8): code for code in (SECTION_HEADER, SECTION_PROPERTIES)} | {
+    0x5300C1 + (code << 8): code
+    for code in (SECTION_DELIVERY_ANNOTATIONS, SECTION_MESSAGE_ANNOTATIONS, SECTION_APPLICATION_PROPERTIES)
+}
+"""The first four octets of a section in its usual form, up to the format code of its value, and its code."""
+_USUAL_BODIES: Final = {
+    0x5300A0 + (SECTION_DATA << 8): SECTION_DATA,
+    0x5300A1 + (SECTION_AMQP_VALUE << 8): SECTION_AMQP_VALUE,
+}
 _MAPS: Final = frozenset(
     (
         SECTION_DELIVERY_ANNOTATIONS,
@@ -583,6 +601,28 @@ _MAPS: Final = frozenset(
 
 def _scan(buf: bytes) -> dict[int, Span]:
     """Where the sections stand. Each is stepped over by its size; what is in it is not looked at."""
+    spans: dict[int, Span] = {}
+    pos = last = 0
+    end = len(buf)
+    # Sections in their usual forms and in order, the body last: most messages are like that. The walk begins anew for
+    # all others, because only it knows what is wrong with them.
+    while pos + 5 <= end:
+        head, size = _HEAD_AND_SIZE(buf, pos)
+        stop = pos + 5 + size
+        code = _USUAL_HEADS.get(head, 0)
+        if code <= last:
+            if stop == end and (code := _USUAL_BODIES.get(head, 0)):
+                spans[code] = pos, pos + 3, end
+                return spans
+            break
+        spans[code] = pos, pos + 3, stop
+        pos = stop
+        last = code
+    return _scan_any(buf)
+
+
+def _scan_any(buf: bytes) -> dict[int, Span]:
+    """Where the sections stand, in whatever form, or what is wrong with them."""
     spans: dict[int, Span] = {}
     pos = 0
     last = 0

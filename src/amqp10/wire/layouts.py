@@ -1,0 +1,287 @@
+"""Layouts: a message that is built like earlier ones is read in one go.
+
+The messages of a stream are mostly built alike: the same sections, fields and keys, in texts of the same sizes. What
+does not change, everything in front of the body but the contents of the fields, is their *layout*. Some messages are
+looked at more closely; a layout that is met again among them is compiled into a function, which takes a message apart
+with one ``unpack``, compares what must not differ, and builds the sections from the rest. That takes less time than
+finding the sections does.
+
+It is a short cut and nothing else. A message whose layout is not known, whose body is not a short text, or with which
+anything is wrong, goes the general way through :mod:`amqp10.wire.message`; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import cycle
+from struct import Struct
+from struct import error as struct_error
+from typing import Any, Final, NamedTuple
+
+from amqp10.codec.composite import RESTRICTED, Composite
+from amqp10.codec.decode import decode_symbol, decode_value
+from amqp10.codec.types import Byte, Int, Short, Symbol, Timestamp, UByte, UInt, ULong, UShort
+from amqp10.wire.messaging import (
+    SECTION_AMQP_VALUE,
+    SECTION_APPLICATION_PROPERTIES,
+    SECTION_DELIVERY_ANNOTATIONS,
+    SECTION_HEADER,
+    SECTION_MESSAGE_ANNOTATIONS,
+    SECTION_PROPERTIES,
+    Header,
+    Properties,
+)
+
+__all__ = ["KEY_SIZE", "LAYOUTS", "SAMPLES", "learn"]
+
+Reader = Callable[[Any, bytes], bool]
+"""Fills the sections of a message from its payload; False, with nothing changed, if it has another layout."""
+
+KEY_SIZE: Final = 8
+LAYOUTS: Final[dict[bytes, tuple[Reader, ...]]] = {}
+"""The layouts that are known, by the octets that a message starts with."""
+SAMPLES: Final = cycle((True, *(False,) * 63))
+"""Which messages are looked at more closely."""
+
+_STARTS_KEPT: Final = 64
+_ALIKE_KEPT: Final = 4
+"""For how many starts of messages layouts are kept, and how many layouts for each."""
+_SEEN_KEPT: Final = 1024
+_LONGEST: Final = 1024
+"""The longest front of a message, in octets, that is looked at."""
+_seen: Final[set[tuple[bytes | str, ...]]] = set()
+"""The layouts of earlier samples."""
+
+
+class _Kind(NamedTuple):
+    """How a value of one format code is read, given what stands for it in the unpacked data as ``{}``."""
+
+    format: str
+    """Its code in a ``Struct``; "s" for octets whose size precedes them, nothing for a value without octets."""
+    source: str
+    width: int = 0
+
+
+_KINDS: Final[Mapping[int, _Kind]] = {
+    0x40: _Kind("", "None"),
+    0x41: _Kind("", "True"),
+    0x42: _Kind("", "False"),
+    0x43: _Kind("", "new(UInt, 0)"),
+    0x44: _Kind("", "new(ULong, 0)"),
+    0x50: _Kind("B", "new(UByte, {})", 1),
+    0x51: _Kind("b", "new(Byte, {})", 1),
+    0x52: _Kind("B", "new(UInt, {})", 1),
+    0x53: _Kind("B", "new(ULong, {})", 1),
+    0x54: _Kind("b", "new(Int, {})", 1),
+    0x55: _Kind("b", "{}", 1),
+    0x60: _Kind("H", "new(UShort, {})", 2),
+    0x61: _Kind("h", "new(Short, {})", 2),
+    0x70: _Kind("I", "new(UInt, {})", 4),
+    0x71: _Kind("i", "new(Int, {})", 4),
+    0x80: _Kind("Q", "new(ULong, {})", 8),
+    0x81: _Kind("q", "{}", 8),
+    0x82: _Kind("d", "{}", 8),
+    0x83: _Kind("q", "new(Timestamp, {})", 8),
+    0xA0: _Kind("s", "{}"),
+    0xA1: _Kind("s", "{}.decode()"),
+    0xA3: _Kind("s", "symbol({})"),
+}
+_FITTING: Final[Mapping[str, frozenset[int]]] = {
+    "*": frozenset(_KINDS),
+    "binary": frozenset((0x40, 0xA0)),
+    "boolean": frozenset((0x40, 0x41, 0x42)),
+    "string": frozenset((0x40, 0xA1)),
+    "symbol": frozenset((0x40, 0xA3)),
+    "timestamp": frozenset((0x40, 0x83)),
+    "ubyte": frozenset((0x40, 0x50)),
+    "uint": frozenset((0x40, 0x43, 0x52, 0x70)),
+}
+"""The format codes that fit a field of each type, whatever their contents."""
+_NAMES: Final = {
+    "new": int.__new__,
+    "Byte": Byte,
+    "Int": Int,
+    "Short": Short,
+    "Timestamp": Timestamp,
+    "UByte": UByte,
+    "UInt": UInt,
+    "ULong": ULong,
+    "UShort": UShort,
+    "symbol": decode_symbol,
+    "make": object.__new__,
+    "Header": Header,
+    "Properties": Properties,
+    "faults": (struct_error, IndexError, UnicodeDecodeError),
+}
+_COMPOSITES: Final[Mapping[int, type[Composite]]] = {SECTION_HEADER: Header, SECTION_PROPERTIES: Properties}
+_MAPS: Final[Mapping[int, str]] = {
+    SECTION_DELIVERY_ANNOTATIONS: "delivery_annotations",
+    SECTION_MESSAGE_ANNOTATIONS: "message_annotations",
+    SECTION_APPLICATION_PROPERTIES: "application_properties",
+}
+_OTHERS: Final = ("header", *_MAPS.values(), "properties", "data", "sequence", "footer")
+
+
+class _UnfitError(Exception):
+    """The message has something for which there is no short cut."""
+
+
+class _Draft:
+    """A layout while it is made out: what to unpack, and the source of what is built from it."""
+
+    def __init__(self, buf: bytes) -> None:
+        self.buf = buf
+        self.start = 0
+        """Where the octets start that have not been unpacked yet."""
+        self.formats: list[str] = []
+        self.fixed: dict[str, bytes] = {}
+        self.keys: list[str | Symbol] = []
+        self.lines: list[str] = []
+
+    def skip_to(self, pos: int) -> None:
+        """What stands in front of ``pos`` is the same in every message of this layout."""
+        if pos > self.start:
+            self.fixed[f"f{len(self.formats)}"] = self.buf[self.start : pos]
+            self.formats.append(f"{pos - self.start}s")
+            self.start = pos
+
+    def value(self, pos: int, fitting: frozenset[int]) -> tuple[str, int]:
+        """The source of the value at ``pos``, and where it ends."""
+        code = self.buf[pos]
+        if code not in fitting:
+            raise _UnfitError
+        kind = _KINDS[code]
+        pos += 1
+        size = kind.width
+        if kind.format == "s":
+            size = self.buf[pos]
+            pos += 1
+        if not kind.format:
+            return kind.source, pos
+        self.skip_to(pos)
+        name = f"v{len(self.formats)}"
+        self.formats.append(f"{size}s" if kind.format == "s" else kind.format)
+        self.start = pos + size
+        return kind.source.format(name), pos + size
+
+    def key(self, pos: int) -> tuple[str, int]:
+        """The source of the key of a map: it is the same in every message."""
+        if self.buf[pos] not in (0xA1, 0xA3):
+            raise _UnfitError
+        key, pos = decode_value(self.buf, pos)
+        self.keys.append(key)
+        return f"keys[{len(self.keys) - 1}]" if isinstance(key, Symbol) else repr(key), pos
+
+    def composite(self, cls: type[Composite], pos: int, end: int) -> None:
+        """The section of a composite type whose list starts at ``pos``."""
+        if self.buf[pos] != 0xC0:
+            raise _UnfitError
+        name = cls.NAME
+        count = self.buf[pos + 2]
+        pos += 3
+        self.lines.append(f"{name} = make({cls.__name__})")
+        absent = ""
+        for i, spec in enumerate(cls.FIELDS):
+            source = "None"
+            if i < count:
+                source, pos = self.value(pos, _FITTING[RESTRICTED.get(spec.type, spec.type)])
+            if source == "None":
+                absent += f"{name}.{spec.attribute} = "
+            else:
+                self.lines.append(f"{name}.{spec.attribute} = {source}")
+        if absent:
+            self.lines.append(f"{absent}None")
+        if pos != end:
+            raise _UnfitError
+
+    def map(self, name: str, pos: int, end: int) -> None:
+        """The section of keys and values whose map starts at ``pos``."""
+        if self.buf[pos] != 0xC1:
+            raise _UnfitError
+        pos += 3
+        pairs = []
+        first = len(self.keys)
+        while pos < end:
+            key, pos = self.key(pos)
+            value, pos = self.value(pos, _FITTING["*"])
+            pairs.append(f"{key}: {value}")
+        keys = self.keys[first:]
+        self.lines.append(f"{name} = {{{', '.join(pairs)}}}")
+        if pos != end or len(set(keys)) < len(keys):
+            raise _UnfitError
+
+    def source(self, spans: Mapping[int, tuple[int, int, int]], end: int) -> str:
+        """The function for messages whose front is like this one, and ends at ``end``."""
+        names = ", ".join(f"{'f' if f'f{i}' in self.fixed else 'v'}{i}" for i in range(len(self.formats)))
+        differs = " or ".join(f"{name} != {octets!r}" for name, octets in self.fixed.items())
+        found = "".join(f"{code}: {span}, " for code, span in spans.items() if code != SECTION_AMQP_VALUE)
+        present = {
+            _COMPOSITES[code].NAME if code in _COMPOSITES else _MAPS[code] for code in spans if code in _SECTIONS
+        }
+        lines = [
+            f"({names},) = unpack(buf)",
+            f"if {differs}:",
+            "    return False",
+            "size = len(buf)",
+            f"if buf[{end} : {end + 4}] != {_TEXT_BODY!r} or buf[{end + 4}] != size - {end + 5}:",
+            "    return False",
+            *self.lines,
+            f"text = buf[{end + 5} :].decode()",
+        ]
+        return "\n".join(
+            (
+                "def read(message, buf):",
+                "    try:",
+                *(f"        {line}" for line in lines),
+                "    except faults:",
+                "        return False",
+                *(f"    message._{name} = {name}" for name in sorted(present)),
+                *(f"    message._{name} = None" for name in _OTHERS if name not in present),
+                "    message._value = text",
+                f"    message._spans = {{{found}{SECTION_AMQP_VALUE}: ({end}, {end + 3}, size)}}",
+                "    return True",
+            )
+        )
+
+
+_SECTIONS: Final = frozenset((*_COMPOSITES, *_MAPS))
+_TEXT_BODY: Final = bytes((0x00, 0x53, SECTION_AMQP_VALUE, 0xA1))
+
+
+def learn(buf: bytes, spans: Mapping[int, tuple[int, int, int]]) -> None:
+    """Take note of the layout of a message, and compile it when it is not the first one that has it.
+
+    Args:
+        buf: the payload.
+        spans: where its sections stand, see ``Message.scan``.
+    """
+    body = spans.get(SECTION_AMQP_VALUE)
+    if body is None or not KEY_SIZE < body[0] <= _LONGEST or buf[body[1]] != 0xA1 or body[2] != len(buf):
+        return
+    key = buf[:KEY_SIZE]
+    alike = LAYOUTS.get(key, ())
+    if len(alike) == _ALIKE_KEPT or (not alike and len(LAYOUTS) >= _STARTS_KEPT):
+        return
+    draft = _Draft(buf)
+    try:
+        for code, (_, start, end) in spans.items():
+            if code in _COMPOSITES:
+                draft.composite(_COMPOSITES[code], start, end)
+            elif code in _MAPS:
+                draft.map(_MAPS[code], start, end)
+    except (_UnfitError, IndexError, UnicodeDecodeError):
+        return
+    draft.skip_to(body[0])
+    layout: tuple[bytes | str, ...] = (*draft.formats, *draft.fixed.values())
+    if layout not in _seen:
+        if len(_seen) >= _SEEN_KEPT:
+            _seen.clear()
+        _seen.add(layout)
+        return
+    context: dict[str, Any] = {
+        **_NAMES,
+        "keys": draft.keys,
+        "unpack": Struct(">" + "".join(draft.formats)).unpack_from,
+    }
+    exec(draft.source(spans, body[0]), context)
+    LAYOUTS[key] = (*alike, context["read"])
