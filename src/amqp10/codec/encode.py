@@ -317,6 +317,8 @@ def encode_dict(value: dict[Any, Any], depth: int = 1) -> bytes:
         if type(item) is str:
             data = item.encode()
             append(STRING8[len(data)] + data if len(data) < 256 else encode_string(item))
+        elif type(item) is int and -128 <= item <= 127:
+            append(_SMALLLONG[item + 128])
         else:
             scalar = scalars.get(type(item))
             append(scalar(item) if scalar is not None else encode_value(item, depth))
