@@ -112,10 +112,10 @@ def codec(work, count):
     common.codec(
         work,
         count,
-        lambda: Message(
-            properties=Properties(message_id=common.MESSAGE_ID, subject=common.SUBJECT),
-            application_properties=common.PROPERTIES,
-            value=common.TEXT,
+        lambda message_id, subject, properties, text: Message(
+            properties=Properties(message_id=message_id, subject=subject),
+            application_properties=properties,
+            value=text,
         ),
         lambda: Message(value=common.LARGE_MAP),
         encode,

@@ -10,11 +10,17 @@ from pathlib import Path
 USER = os.environ.get("BENCHMARK_USER", "u")
 PASSWORD = os.environ.get("BENCHMARK_PASSWORD", "p")
 
-MESSAGE_ID = "id-0000001"
-SUBJECT = "orders.created"
-PROPERTIES = {"region": "eu", "attempt": 3}
 TEXT = "x" * 100
-FIELDS = (MESSAGE_ID, SUBJECT, PROPERTIES, TEXT)
+# What a stream of messages might hold: alike, but no two the same, and not all of one size.
+TYPICAL = [
+    (
+        f"id-{i:07}",
+        ("orders.created", "orders.cancelled")[i % 2],
+        {"region": ("eu", "us", "apac")[i % 3], "attempt": i % 5},
+        "x" * (80 + i * 7 % 41),
+    )
+    for i in range(300)
+]
 LARGE_MAP = {f"key-{i}": i for i in range(1000)}
 
 
@@ -44,32 +50,33 @@ def resident_kib():
     return int(pages) * resource.getpagesize() // 1024
 
 
-def timed(count, work):
-    """Do something so many times and report it."""
-    work()
+def timed(count, work, inputs):
+    """Do something so many times, with each of the inputs in turn, and report it."""
+    for item in inputs:
+        work(item)
+    rounds = [inputs[i % len(inputs)] for i in range(count)]
     cpu = time.process_time()
     start = time.perf_counter()
-    for _ in range(count):
-        work()
+    for item in rounds:
+        work(item)
     report(count, time.perf_counter() - start, time.process_time() - cpu)
 
 
 def codec(work, count, make, make_map, encode, decode, fields, value):
     """The four works of the codec, given what a library does for each.
 
-    ``make`` and ``make_map`` compose a message (of ``FIELDS``, of ``LARGE_MAP``), ``encode`` gives its bytes,
+    ``make`` composes a message of one of ``TYPICAL`` and ``make_map`` one of ``LARGE_MAP``, ``encode`` gives its bytes,
     ``decode`` makes a message of bytes, and ``fields`` and ``value`` read one: nothing may be left undecoded.
     """
     if work == "encode":
-        timed(count, lambda: encode(make()))
+        timed(count, lambda parts: encode(make(*parts)), TYPICAL)
     elif work == "decode":
-        data = bytes(encode(make()))
-        assert fields(decode(data)) == FIELDS
-        timed(count, lambda: fields(decode(data)))
+        stream = [bytes(encode(make(*parts))) for parts in TYPICAL]
+        assert [fields(decode(data)) for data in stream] == TYPICAL
+        timed(count, lambda data: fields(decode(data)), stream)
     elif work == "encode-map":
-        message = make_map()
-        timed(count, lambda: encode(message))
+        timed(count, encode, [make_map()])
     else:
         data = bytes(encode(make_map()))
         assert value(decode(data)) == LARGE_MAP
-        timed(count, lambda: value(decode(data)))
+        timed(count, lambda data: value(decode(data)), [data])

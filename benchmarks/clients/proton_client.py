@@ -153,7 +153,9 @@ def codec(work, count):
     common.codec(
         work,
         count,
-        lambda: Message(id=common.MESSAGE_ID, subject=common.SUBJECT, properties=common.PROPERTIES, body=common.TEXT),
+        lambda message_id, subject, properties, text: Message(
+            id=message_id, subject=subject, properties=properties, body=text
+        ),
         lambda: Message(body=common.LARGE_MAP),
         Message.encode,
         decode,

@@ -32,11 +32,11 @@ def main(work, port, count, size):
     common.codec(
         work,
         count,
-        lambda: Message(
-            body=common.TEXT,
+        lambda message_id, subject, properties, text: Message(
+            body=text,
             body_type=MessageBodyType.Value,
-            properties=MessageProperties(message_id=common.MESSAGE_ID, subject=common.SUBJECT),
-            application_properties=common.PROPERTIES,
+            properties=MessageProperties(message_id=message_id, subject=subject),
+            application_properties=properties,
         ),
         lambda: Message(body=common.LARGE_MAP, body_type=MessageBodyType.Value),
         Message.encode_message,
