@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from amqp10.codec import DecodeError, Symbol, Timestamp, UByte, UInt, ULong
 from amqp10.codec.composite import Composite
 from amqp10.wire import layouts
-from amqp10.wire.layouts import KEY_SIZE, LAYOUTS, learn
-from amqp10.wire.message import Message
+from amqp10.wire import message as message_module
+from amqp10.wire.layouts import learn
+from amqp10.wire.message import LAYOUTS, Message
 from amqp10.wire.messaging import Header, Properties
 from tests.strategies import exact, scalars
 
@@ -112,9 +113,9 @@ def read(data: bytes, *, by_layout: bool) -> list[Any]:
 def teach(data: bytes) -> bool:
     """Have a layout learned; whether it was one that can be."""
     spans = Message.decode(data).scan()
-    learn(data, spans)
-    learn(data, spans)
-    return data[:KEY_SIZE] in LAYOUTS
+    learn(LAYOUTS, data[:8], data, spans)
+    learn(LAYOUTS, data[:8], data, spans)
+    return data[:8] in LAYOUTS
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -158,7 +159,7 @@ TYPICAL = Message(
 
 def test_a_usual_message_is_one_that_can_be_learned_and_another_with_the_same_layout_is_read_by_it() -> None:
     assert teach(TYPICAL.encode())
-    (reader,) = LAYOUTS[TYPICAL.encode()[:KEY_SIZE]]
+    (reader,) = LAYOUTS[TYPICAL.encode()[:8]]
     other = Message.decode(TYPICAL.encode().replace(b"id-1", b"id-2").replace(b"some text", b"more text"))
     assert reader(other, other.encode())
     assert other._spans is not None  # everything is there, nothing is left to be found
@@ -190,15 +191,20 @@ def test_what_has_no_short_cut_is_not_learned(what: str, message: Message) -> No
 
 def test_a_layout_is_compiled_only_when_it_comes_again() -> None:
     data = TYPICAL.encode()
-    learn(data, Message.decode(data).scan())
+    learn(LAYOUTS, data[:8], data, Message.decode(data).scan())
     assert not LAYOUTS
 
 
-def test_layouts_are_learned_from_a_stream_of_messages() -> None:
+def test_layouts_are_learned_from_a_stream_of_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     data = TYPICAL.encode()
     for _ in range(200):
         assert Message.decode(data).value == "some text"
-    assert data[:KEY_SIZE] in LAYOUTS
+
+    def scan(_: bytes) -> None:
+        raise AssertionError("the general way was taken")
+
+    monkeypatch.setattr(message_module, "_scan", scan)
+    assert Message.decode(data).application_properties == TYPICAL.application_properties
 
 
 def test_however_many_layouts_there_are_few_are_kept() -> None:

@@ -13,7 +13,6 @@ anything is wrong, goes the general way through :mod:`amqp10.wire.message`; a te
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from itertools import cycle
 from struct import Struct
 from struct import error as struct_error
 from typing import Any, Final, NamedTuple
@@ -32,17 +31,13 @@ from amqp10.wire.messaging import (
     Properties,
 )
 
-__all__ = ["KEY_SIZE", "LAYOUTS", "SAMPLES", "learn"]
+__all__ = ["Layouts", "learn"]
 
 Reader = Callable[[Any, bytes], bool]
 """Fills the sections of a message from its payload; False, with nothing changed, if it has another layout."""
 
-KEY_SIZE: Final = 8
-LAYOUTS: Final[dict[bytes, tuple[Reader, ...]]] = {}
-"""The layouts that are known, by the octets that a message starts with."""
-SAMPLES: Final = cycle((True, *(False,) * 63))
-"""Which messages are looked at more closely."""
-
+Layouts = dict[bytes, tuple[Reader, ...]]
+"""Layouts that are known, by the octets that a message starts with."""
 _STARTS_KEPT: Final = 64
 _ALIKE_KEPT: Final = 4
 """For how many starts of messages layouts are kept, and how many layouts for each."""
@@ -248,19 +243,20 @@ _SECTIONS: Final = frozenset((*_COMPOSITES, *_MAPS))
 _TEXT_BODY: Final = bytes((0x00, 0x53, SECTION_AMQP_VALUE, 0xA1))
 
 
-def learn(buf: bytes, spans: Mapping[int, tuple[int, int, int]]) -> None:
+def learn(known: Layouts, key: bytes, buf: bytes, spans: Mapping[int, tuple[int, int, int]]) -> None:
     """Take note of the layout of a message, and compile it when it is not the first one that has it.
 
     Args:
+        known: the layouts that have been compiled.
+        key: the octets that the message starts with, by which it will be looked up.
         buf: the payload.
         spans: where its sections stand, see ``Message.scan``.
     """
     body = spans.get(SECTION_AMQP_VALUE)
-    if body is None or not KEY_SIZE < body[0] <= _LONGEST or buf[body[1]] != 0xA1 or body[2] != len(buf):
+    if body is None or not len(key) < body[0] <= _LONGEST or buf[body[1]] != 0xA1 or body[2] != len(buf):
         return
-    key = buf[:KEY_SIZE]
-    alike = LAYOUTS.get(key, ())
-    if len(alike) == _ALIKE_KEPT or (not alike and len(LAYOUTS) >= _STARTS_KEPT):
+    alike = known.get(key, ())
+    if len(alike) == _ALIKE_KEPT or (not alike and len(known) >= _STARTS_KEPT):
         return
     draft = _Draft(buf)
     try:
@@ -284,4 +280,4 @@ def learn(buf: bytes, spans: Mapping[int, tuple[int, int, int]]) -> None:
         "unpack": Struct(">" + "".join(draft.formats)).unpack_from,
     }
     exec(draft.source(spans, body[0]), context)
-    LAYOUTS[key] = (*alike, context["read"])
+    known[key] = (*alike, context["read"])

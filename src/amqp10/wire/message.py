@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from itertools import cycle
 from struct import Struct
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 from amqp10.codec.composite import lookup
 from amqp10.codec.decode import (
@@ -18,7 +19,6 @@ from amqp10.codec.decode import (
 from amqp10.codec.encode import STRING8, encode, encode_dict, no_encoding
 from amqp10.codec.types import Map, Symbol
 from amqp10.errors import DecodeError, EncodeError
-from amqp10.wire.layouts import KEY_SIZE, LAYOUTS, SAMPLES, learn
 from amqp10.wire.messaging import (
     SECTION_AMQP_SEQUENCE,
     SECTION_AMQP_VALUE,
@@ -33,6 +33,9 @@ from amqp10.wire.messaging import (
     Header,
     Properties,
 )
+
+if TYPE_CHECKING:
+    from amqp10.wire.layouts import Layouts
 
 __all__ = ["ABSENT", "BodyKind", "Message"]
 
@@ -79,6 +82,10 @@ Span = tuple[int, int, int]
 _new: Final = object.__new__
 _COMPOSED: Final[dict[int, Span]] = {}
 """The spans of a message that was not decoded."""
+LAYOUTS: Final[Layouts] = {}
+"""The layouts that are known, see ``layouts.py``."""
+_SAMPLES: Final = cycle((*(False,) * 63, True))
+"""Which messages are looked at more closely, to learn their layouts."""
 
 
 class Message:
@@ -202,12 +209,15 @@ class Message:
         try:
             spans = self._spans
             if spans is None:
-                for read in LAYOUTS.get(buf[:KEY_SIZE], ()):
+                key = buf[:8]
+                for read in LAYOUTS.get(key, ()):
                     if read(self, buf):
                         return getattr(self, _SLOTS[code])
                 spans = self._spans = _scan(buf)
-                if next(SAMPLES):
-                    learn(buf, spans)
+                if next(_SAMPLES):
+                    from amqp10.wire.layouts import learn  # not before there is a stream of messages to learn from
+
+                    learn(LAYOUTS, key, buf, spans)
             span = spans.get(code)
             if span is None:
                 return ABSENT if code == SECTION_AMQP_VALUE else None
