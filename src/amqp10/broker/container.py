@@ -35,7 +35,7 @@ from amqp10.engine import (
     SessionEnded,
     SessionRequested,
 )
-from amqp10.engine.link import wire_error
+from amqp10.engine.faults import wire_error
 from amqp10.errors import AMQPError, DecodeError, ProtocolError
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import ACCEPTED, Accepted, Modified, Rejected, Released, Source, Target
@@ -199,6 +199,8 @@ class BrokerConnection:
 
     def _attach(self, event: LinkRequested, touched: dict[Queue, None]) -> None:
         link = event.link
+        if not link.requested:
+            return  # it went again in the same batch
         try:
             if isinstance(link, SenderLink):
                 self._attach_consumer(link, touched)

@@ -16,8 +16,7 @@ from typing import Any, Final
 
 from amqp10.codec import DecodeError, Symbol
 from amqp10.engine.events import ConnectionClosed, ConnectionFailed, ConnectionOpened, Event, SessionEnded
-from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault, remote_error
-from amqp10.engine.link import wire_error
+from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault, remote_error, shortened, wire_error
 from amqp10.engine.sasl import SaslClient, SaslServer, outcome_in_words
 from amqp10.engine.session import Session
 from amqp10.engine.states import CONNECTION_TRANSITIONS, ConnectionState, EndpointRole, SessionState, Trigger
@@ -252,18 +251,26 @@ class Connection:
             ConnectionState.START,
             ConnectionState.HDR_SENT,
             ConnectionState.HDR_RCVD,
-            ConnectionState.HDR_EXCH,
         ):
             # No open has been sent: there is nothing to close but the transport.
             self.state = ConnectionState.END
             self._stage = _OVER
             return
-        if self.state is ConnectionState.OPEN_RCVD:
+        if self.state in (ConnectionState.OPEN_RCVD, ConnectionState.HDR_EXCH):
             self._send_open()
         self._flush()
         self.send(0, Close(error=wire_error(error)))
         self._advance(Trigger.S_CLOSE if error is None else Trigger.S_CLOSE_ERROR)
         self._closing_error = error
+        self._drop_sessions(error)
+
+    def _drop_sessions(self, error: AMQPError | None) -> None:
+        """Nothing may be written behind a close, neither by this engine nor by a link that somebody still holds."""
+        for session in [*self.sessions.values(), *self._incoming.values()]:
+            session.drop(error)
+        self.sessions.clear()
+        self._incoming.clear()
+        self._dirty.clear()
 
     # -- sessions --------------------------------------------------------------------------------------------------
 
@@ -333,12 +340,17 @@ class Connection:
             ProtocolError: its smallest encoding is larger than what the peer accepts.
         """
         frame = encode_frame(channel, performative)
-        if len(frame) > self.remote_max_frame_size and self.remote_open is not None:
-            raise ProtocolError(
-                f"a {type(performative).__name__.lower()} frame of {len(frame)} octets is larger than the"
-                f" {self.remote_max_frame_size} octets that the peer accepts",
-                condition="amqp:frame-size-too-small",
-            )
+        # Before the peer's open arrives, all that is known is what everyone must accept. Only open itself cannot help
+        # being as large as it is.
+        if len(frame) > self.remote_max_frame_size and type(performative) is not Open:
+            size = len(frame)
+            frame = encode_frame(channel, shortened(performative, size - self.remote_max_frame_size))
+            if len(frame) > self.remote_max_frame_size:
+                raise ProtocolError(
+                    f"a frame of type {type(performative).__name__.lower()} has {size} octets, more than the"
+                    f" {self.remote_max_frame_size} octets that the peer accepts",
+                    condition="amqp:frame-size-too-small",
+                )
         if self.trace is not None:
             self.trace(True, channel, performative, 0)
         self.output.append(frame)
@@ -624,7 +636,8 @@ class Connection:
         self._advance(Trigger.R_OPEN)
         if self.state is ConnectionState.OPEN_RCVD:
             self._send_open()
-        events.append(ConnectionOpened(performative))
+        if self.can_send:
+            events.append(ConnectionOpened(performative))
 
     def _on_close(self, performative: Close, events: list[Event]) -> None:
         by_peer = self.state not in (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
@@ -632,6 +645,7 @@ class Connection:
         self._advance(Trigger.R_CLOSE)
         if by_peer:
             self.close()
+            self._drop_sessions(error)
         self._stage = _OVER
         events.append(ConnectionClosed(error, by_peer))
 
@@ -682,6 +696,7 @@ class Connection:
             return []
         orderly = self.state in (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
         self.state = ConnectionState.END
+        self._drop_sessions(None)
         over = self._stage is _OVER
         stage, self._stage = self._stage, _OVER
         if over:
@@ -739,6 +754,8 @@ class Connection:
         self._stage = _FRAMES
 
     def _wrong_header(self, header: bytes) -> str:
+        if self.role is EndpointRole.SERVER:
+            return "the client did not go on with the protocol header of AMQP 1.0 behind its SASL exchange"
         if header == SASL_HEADER:
             return "the server requires a SASL layer; choose an authentication scheme other than none"
         if header == AMQP_HEADER:

@@ -86,7 +86,7 @@ class OutgoingDelivery:
     @property
     def complete(self) -> bool:
         """Whether every octet has been framed for sending."""
-        return self.sent >= self.size and not self.aborted
+        return self.sent >= self.size and not self.aborted and self.delivery_id >= 0
 
     def settle(self, state: DeliveryState | None = None) -> None:
         """Forget the delivery and tell the receiver so (transport, "transferring a message").
@@ -198,15 +198,20 @@ class IncomingDelivery:
         self._size += len(part)
 
     def settle(self, state: DeliveryState) -> None:
-        """Report the outcome and forget the delivery. Nothing is sent for one that the sender has settled already."""
+        """Report the outcome and forget the delivery. Nothing is sent for one that the sender has settled already.
+
+        Raises:
+            ProtocolError: the annotations of *modified* do not fit a frame that the peer accepts. The delivery stays
+                unsettled.
+        """
         if self.settled:
             return
-        self.settled = True
-        self.state = state
         session = self.link.session
-        session.incoming_unsettled.pop(self.delivery_id, None)
         if not self.remote_settled:
             session.queue_disposition(True, self.delivery_id, state, True)
+        self.settled = True
+        self.state = state
+        session.incoming_unsettled.pop(self.delivery_id, None)
 
     def update(self, state: DeliveryState) -> None:
         """Report a state without settling (receiver settle mode *second*, or a non-terminal state)."""

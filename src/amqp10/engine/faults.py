@@ -6,17 +6,22 @@ condition and reports the event. They are raised only when a peer misbehaves, ne
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from copy import copy
+from typing import TYPE_CHECKING, TypeVar
 
+from amqp10.codec import Symbol
 from amqp10.errors import MalformedFrameError, ProtocolError, RemoteError
+from amqp10.wire.messaging import Rejected
+from amqp10.wire.performatives import Error
 
 if TYPE_CHECKING:
     from amqp10.engine.link import LinkEndpoint
     from amqp10.engine.session import Session
     from amqp10.errors import AMQPError
-    from amqp10.wire.performatives import Error
 
-__all__ = ["ConnectionFault", "LinkFault", "SessionFault", "remote_error"]
+__all__ = ["ConnectionFault", "LinkFault", "SessionFault", "remote_error", "shortened", "wire_error"]
+
+P = TypeVar("P")
 
 
 class ConnectionFault(Exception):  # noqa: N818 - never leaves the engine
@@ -69,3 +74,34 @@ def remote_error(error: Error | None, what: str) -> RemoteError | None:
     if error.description:
         text += f": {error.description}"
     return RemoteError(text, condition=condition)
+
+
+def wire_error(error: AMQPError | None) -> Error | None:
+    """The wire form of an error to report to the peer."""
+    if error is None:
+        return None
+    return Error(condition=Symbol(error.condition or "amqp:internal-error"), description=error.message)
+
+
+def shortened(performative: P, excess: int) -> P:
+    """A performative that carries an error, with the error's text cut so that it takes ``excess`` octets less.
+
+    Whatever it has besides condition and text is left out. A performative without an error comes back as it is.
+    """
+    state = getattr(performative, "state", None)
+    error = getattr(performative, "error", None) or getattr(state, "error", None)
+    if not isinstance(error, Error):
+        return performative
+    text = (error.description or "").encode("utf-8", "replace")
+    if error.info is None:
+        # Some octets more, because the text that is left may need another form of its size.
+        text = text[: max(0, len(text) - excess - 16)]
+    else:
+        text = text[:128]
+    cut = Error(condition=error.condition, description=text.decode("utf-8", "ignore") or None)
+    shorter = copy(performative)
+    if state is not None:
+        shorter.state = Rejected(error=cut)  # type: ignore[attr-defined]
+    else:
+        shorter.error = cut  # type: ignore[attr-defined]
+    return shorter

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 from amqp10.codec import Symbol
 from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
 from amqp10.engine.events import LinkDetached
-from amqp10.engine.faults import LinkFault, remote_error
+from amqp10.engine.faults import LinkFault, remote_error, wire_error
 from amqp10.engine.shapes import NO_SHAPE
 from amqp10.engine.states import LINK_TRANSITIONS, LinkState, Trigger
 from amqp10.errors import AMQPError, ProtocolError
-from amqp10.wire.performatives import Attach, Detach, Error, Flow, ReceiverSettleMode, SenderSettleMode, Transfer
+from amqp10.wire.performatives import Attach, Detach, Flow, ReceiverSettleMode, SenderSettleMode, Transfer
 
 if TYPE_CHECKING:
     from amqp10.engine.session import Session
@@ -60,6 +60,7 @@ class LinkEndpoint:
 
     __slots__ = (
         "available",
+        "closing",
         "context",
         "credit",
         "delivery_count",
@@ -116,6 +117,8 @@ class LinkEndpoint:
         self.context: Any = None
         self.refusing = False
         """Whether the peer attached without its terminus: a detach with the reason is to follow."""
+        self.closing = False
+        """Whether either side ends the link for good: nothing more can be said about its deliveries then."""
 
     # -- attach and detach -----------------------------------------------------------------------------------------
 
@@ -123,6 +126,11 @@ class LinkEndpoint:
     def attached(self) -> bool:
         """Whether both attaches have been exchanged and neither detach."""
         return self.state is _ATTACHED
+
+    @property
+    def requested(self) -> bool:
+        """Whether the peer's attach waits for :meth:`accept` or :meth:`refuse`."""
+        return self.state is LinkState.ATTACH_RCVD
 
     @property
     def detached(self) -> bool:
@@ -172,7 +180,6 @@ class LinkEndpoint:
         if self.is_receiver:
             if attach.initial_delivery_count is not None:
                 self.delivery_count = int(attach.initial_delivery_count)
-            self._resolve_limit()
         if not self.local_request:
             return True
         # The sender decides about the source, the receiver about the target (transport, "establishing or resuming a
@@ -200,7 +207,7 @@ class LinkEndpoint:
         properties: Mapping[Symbol, Any] | None = None,
         offered_capabilities: Sequence[str] = (),
     ) -> None:
-        """Answer the attach that the peer started.
+        """Answer the attach that the peer started. Does nothing when the link has gone meanwhile.
 
         Args:
             source: the source actually in place; by default what the peer asked for.
@@ -211,6 +218,8 @@ class LinkEndpoint:
             properties: link properties to state.
             offered_capabilities: capabilities to offer.
         """
+        if self._gone:
+            return
         if source is not None:
             self.source = source
         if target is not None:
@@ -223,13 +232,27 @@ class LinkEndpoint:
         self.send_attach(properties=properties, offered_capabilities=offered_capabilities)
 
     def refuse(self, error: AMQPError) -> None:
-        """Refuse the attach that the peer started: an attach without a terminus, then a detach with the error."""
+        """Refuse the attach that the peer started: an attach without a terminus, then a detach with the error.
+
+        Does nothing when the link has gone meanwhile.
+        """
+        if self._gone:
+            return
+        self._attach_nothing()
+        self.detach(error=error)
+
+    @property
+    def _gone(self) -> bool:
+        return self.state in (LinkState.DETACHED, LinkState.DETACH_SENT)
+
+    def _attach_nothing(self) -> None:
+        """Answer the peer's attach without a terminus, so that a detach can follow."""
+        self.session.answer_begin()
         if self.is_receiver:
             self.target = None
         else:
             self.source = None
         self.send_attach()
-        self.detach(error=error)
 
     def detach(self, *, closed: bool = True, error: AMQPError | None = None) -> None:
         """Queue a detach. Does nothing when one has been sent already.
@@ -240,17 +263,25 @@ class LinkEndpoint:
         """
         if self.state in (LinkState.DETACHED, LinkState.DETACH_SENT, LinkState.DETACH_PIPE):
             return
+        if self.requested:
+            self._attach_nothing()
         if self.session.can_send:
             self.session.flush_dispositions()
             self.session.send(Detach(handle=self.handle, closed=closed, error=wire_error(error)))
         self._advance(Trigger.S_DETACH)
         self.credit = 0
+        self.closing = self.closing or closed or error is not None
+        self._stop()
         if self.detached:
             self.session.release_link(self)
 
     def on_detach(self, detach: Detach) -> LinkDetached:
         """Take the peer's detach, answer it, and say what it means."""
+        if self.requested:
+            # A peer need not wait for the answer to its attach before it detaches.
+            self._attach_nothing()
         ours = self.state is LinkState.DETACH_SENT
+        self.closing = self.closing or bool(detach.closed) or detach.error is not None
         refused = self.refusing
         error: AMQPError | None = remote_error(
             detach.error, "the peer refused the link" if refused else "the peer detached the link"
@@ -267,8 +298,8 @@ class LinkEndpoint:
             self.detach(closed=bool(detach.closed))
         return LinkDetached(self, error, by_peer=not ours, closed=bool(detach.closed), refused=refused)
 
-    def _resolve_limit(self) -> None:
-        """Called when a receiver learns the sender's delivery count."""
+    def _stop(self) -> None:
+        """Called when no more may be sent on the link."""
 
     def on_flow(self, flow: Flow) -> None:
         """Take flow state that the peer sent for this link."""
@@ -281,13 +312,6 @@ class LinkEndpoint:
     def __repr__(self) -> str:
         kind = "ReceiverLink" if self.is_receiver else "SenderLink"
         return f"<{kind} {self.name!r} {self.state.name} credit={self.credit}>"
-
-
-def wire_error(error: AMQPError | None) -> Error | None:
-    """The wire form of an error to report to the peer."""
-    if error is None:
-        return None
-    return Error(condition=Symbol(error.condition or "amqp:internal-error"), description=error.message)
 
 
 class SenderLink(LinkEndpoint):
@@ -458,6 +482,19 @@ class SenderLink(LinkEndpoint):
             condition="amqp:link:transfer-limit-exceeded",
         )
 
+    @property
+    def waiting(self) -> int:
+        """How many deliveries took credit of which nothing is on its way yet."""
+        pending = self.pending
+        return len(pending) - (1 if pending and pending[0].delivery_id >= 0 else 0)
+
+    def _stop(self) -> None:
+        # What still waits for the session window stays unsent: on a handle that is gone it would be a fault.
+        if self in self.session.backlog:
+            self.session.backlog.remove(self)
+        self.pending.clear()
+        self._drain_pending = False
+
     def send_frames(self, limit: int) -> bool:
         """Frame up to ``limit`` transfers of the first pending delivery. Returns whether it is wholly framed now."""
         delivery = self.pending[0]
@@ -507,6 +544,8 @@ class SenderLink(LinkEndpoint):
         delivery.aborted = True
         delivery.settled = True
         session = self.session
+        if delivery not in self.pending:
+            return  # the link went, and the delivery with it
         if delivery.delivery_id >= 0:
             # An abort is a transfer too: it waits for the session window like any other.
             session.outgoing_unsettled.pop(delivery.delivery_id, None)
@@ -524,8 +563,8 @@ class SenderLink(LinkEndpoint):
         """Recompute the credit from the receiver's view (transport, "flow control")."""
         count = flow.delivery_count
         base = int(count) if count is not None else self._initial_delivery_count()
-        limit = (base + int(flow.link_credit or 0)) & _MASK
-        self.credit = max(0, serial_difference(limit, self.delivery_count))
+        # Not by way of the delivery limit: a credit of 2**31 or more would count as a limit that lies behind.
+        self.credit = max(0, int(flow.link_credit or 0) - serial_difference(self.delivery_count, base))
         self.drain = bool(flow.drain)
 
     def _initial_delivery_count(self) -> int:
@@ -555,7 +594,7 @@ class SenderLink(LinkEndpoint):
 class ReceiverLink(LinkEndpoint):
     """The receiving end of a link."""
 
-    __slots__ = ("_granted", "_limit_known", "partial", "shape")
+    __slots__ = ("_excess", "partial", "shape", "skipped")
 
     is_receiver = True
 
@@ -565,13 +604,10 @@ class ReceiverLink(LinkEndpoint):
         """The delivery of which more is to come."""
         self.shape = NO_SHAPE
         """The shape of the last transfer that had one; ``Session.receive_transfer`` compares the next one with it."""
-        self._granted = 0
-        self._limit_known = False
-
-    def _resolve_limit(self) -> None:
-        # Credit given before the sender's count was known counts from the count that its attach states.
-        self._granted = (self.delivery_count + self.credit) & _MASK
-        self._limit_known = True
+        self.skipped: IncomingDelivery | None = None
+        """A resumed delivery that is passed over (transport, "resuming deliveries")."""
+        self._excess = 0
+        """How many deliveries beyond the credit may arrive: the sender may not know yet that the credit was reduced."""
 
     def flow(self, credit: int, *, drain: bool = False, echo: bool = False) -> None:
         """Set the link's credit and tell the sender (transport, "flow control").
@@ -583,13 +619,10 @@ class ReceiverLink(LinkEndpoint):
         """
         if not 0 <= credit <= _MASK:
             raise ProtocolError(f"link credit must be between 0 and {_MASK}, not {credit}")
+        # Messages sent before the sender learns of a reduced credit are still legal.
+        self._excess = max(0, self._excess + self.credit - credit)
         self.credit = credit
         self.drain = drain
-        if self._limit_known:
-            limit = (self.delivery_count + credit) & _MASK
-            # Messages sent before the sender learns of a reduced credit are still legal.
-            if serial_difference(limit, self._granted) > 0:
-                self._granted = limit
         self.send_flow(echo=echo)
 
     def take_delivery(self) -> None:
@@ -598,30 +631,34 @@ class ReceiverLink(LinkEndpoint):
         Raises:
             LinkFault: it had no credit left for it.
         """
-        count = self.delivery_count
         if self.credit > 0:
             self.credit -= 1
-        elif serial_difference(self._granted, count) <= 0:
+        elif self._excess > 0:
+            self._excess -= 1
+        else:
             raise LinkFault(
                 self,
                 "amqp:link:transfer-limit-exceeded",
                 f"the peer sent a message on link {self.name!r} without credit",
             )
-        self.delivery_count = (count + 1) & _MASK
+        self.delivery_count = (self.delivery_count + 1) & _MASK
         if self.available > 0:
             self.available -= 1
 
     def on_flow(self, flow: Flow) -> None:
         """Take the sender's view: it alone decides about delivery-count and available."""
         if flow.delivery_count is not None:
-            limit = self.delivery_count + self.credit
-            self.delivery_count = int(flow.delivery_count)
-            self.credit = max(0, serial_difference(limit & _MASK, self.delivery_count))
+            advanced = serial_difference(int(flow.delivery_count), self.delivery_count)
+            # A count that went back would be credit that nobody gave: it is not believed.
+            if advanced > 0:
+                self.delivery_count = int(flow.delivery_count)
+                self._excess = max(0, self._excess - max(0, advanced - self.credit))
+                self.credit = max(0, self.credit - advanced)
         if flow.available is not None:
             self.available = int(flow.available)
         if self.drain and self.credit == 0:
             self.drain = False
-            self._granted = self.delivery_count
+            self._excess = 0
 
     def check_size(self, delivery: IncomingDelivery, extra: int) -> None:
         """Refuse a message that grows beyond what this side said it accepts."""

@@ -26,11 +26,12 @@ from amqp10.engine.events import (
     SessionEnded,
     SessionRequested,
 )
-from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault, remote_error
-from amqp10.engine.link import LinkEndpoint, ReceiverLink, SenderLink, wire_error
+from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault, remote_error, wire_error
+from amqp10.engine.link import LinkEndpoint, ReceiverLink, SenderLink
 from amqp10.engine.shapes import NOTHING, read_fields, shape_of
 from amqp10.engine.states import SESSION_TRANSITIONS, LinkState, SessionState, Trigger
 from amqp10.errors import AMQPError, LimitError, ProtocolError
+from amqp10.wire.messaging import Modified
 from amqp10.wire.performatives import (
     Attach,
     Begin,
@@ -53,6 +54,8 @@ _MASK = 0xFFFFFFFF
 _SIGN = 0x80000000
 _UINT = Struct(">I").unpack_from
 _TWO_UINTS = Struct(">II").unpack_from
+_DISPOSITION_SIZE = 64
+"""Octets of a disposition frame without its state, at most."""
 _LARGE = 65536
 """Octets of a payload from which on it is worth not to be copied out of what arrived."""
 
@@ -191,8 +194,13 @@ class Session:
         self._advance(Trigger.S_BEGIN)
 
     def accept(self) -> None:
-        """Answer the begin that the peer started."""
-        self.send_begin()
+        """Answer the begin that the peer started. Does nothing when it has been answered, or has gone meanwhile."""
+        self.answer_begin()
+
+    def answer_begin(self) -> None:
+        """Answer the peer's begin if that is still to be done: a peer need not wait for it before it goes on."""
+        if self.state is SessionState.BEGIN_RCVD:
+            self.send_begin()
 
     def on_begin(self, begin: Begin, remote_channel: int) -> Event:
         """Take the peer's begin."""
@@ -207,8 +215,7 @@ class Session:
 
     def end(self, error: AMQPError | None = None) -> None:
         """Queue an end. Does nothing when one has been sent; a session that the peer began is answered first."""
-        if self.state is SessionState.BEGIN_RCVD:
-            self.send_begin()
+        self.answer_begin()
         if self.state not in (SessionState.MAPPED, SessionState.END_RCVD):
             if self.state is SessionState.BEGIN_SENT:
                 raise ProtocolError("a session cannot be ended before the peer's begin has arrived")
@@ -225,6 +232,7 @@ class Session:
 
     def on_end(self, end: End) -> SessionEnded:
         """Take the peer's end, answer it, and say what it means."""
+        self.answer_begin()
         ours = self.state in (SessionState.END_SENT, SessionState.DISCARDING)
         error = remote_error(end.error, "the peer ended the session")
         if self.error is None:
@@ -236,10 +244,19 @@ class Session:
             self.end()
         return SessionEnded(self, error, by_peer=not ours)
 
+    def drop(self, error: AMQPError | None) -> None:
+        """The connection is over, and the session with it: nothing may be sent any more."""
+        if self.error is None:
+            self.error = error
+        self.state = SessionState.UNMAPPED
+        self._forget_links()
+
     def _forget_links(self) -> None:
         for link in self.links.values():
             link.state = LinkState.DETACHED
             link.credit = 0
+            if link.error is None:
+                link.error = self.error
         self.links.clear()
         self._remote_handles.clear()
         self.backlog.clear()
@@ -270,8 +287,9 @@ class Session:
             desired_capabilities: capabilities asked for.
 
         Raises:
-            ProtocolError: the name is in use.
+            ProtocolError: the name is in use, or the attach does not fit a frame that the peer accepts.
             LimitError: no handle is left.
+            EncodeError: a field has no encoding.
         """
         link = SenderLink(
             self,
@@ -284,8 +302,7 @@ class Session:
             max_message_size=max_message_size,
         )
         link.delivery_count = self.initial_delivery_count
-        self.links[name, False] = link
-        link.send_attach(properties=properties, desired_capabilities=desired_capabilities)
+        self._add_link(link, properties, desired_capabilities)
         return link
 
     def attach_receiver(
@@ -314,9 +331,19 @@ class Session:
             rcv_settle_mode=rcv_settle_mode,
             max_message_size=max_message_size,
         )
-        self.links[name, True] = link
-        link.send_attach(properties=properties, desired_capabilities=desired_capabilities)
+        self._add_link(link, properties, desired_capabilities)
         return link
+
+    def _add_link(
+        self, link: LinkEndpoint, properties: Mapping[Symbol, Any] | None, desired_capabilities: tuple[str, ...]
+    ) -> None:
+        self.links[link.name, link.is_receiver] = link
+        try:
+            link.send_attach(properties=properties, desired_capabilities=desired_capabilities)
+        except AMQPError:
+            # It does not fit the peer's frames, or has no encoding: name and handle are free again.
+            self.release_link(link)
+            raise
 
     def _free_name(self, name: str, *, receiver: bool) -> str:
         if (name, receiver) in self.links:
@@ -343,8 +370,15 @@ class Session:
         if link.remote_handle is not None and self._remote_handles.get(link.remote_handle) is link:
             del self._remote_handles[link.remote_handle]
         heappush(self._free_handles, link.handle)
-        if isinstance(link, SenderLink) and link in self.backlog:
-            self.backlog.remove(link)
+        if link.closing:
+            self._forget_deliveries(link)
+
+    def _forget_deliveries(self, link: LinkEndpoint) -> None:
+        """The link is closed: its deliveries are not to be settled any more (transport, "disposition")."""
+        unsettled: dict[int, Any] = self.incoming_unsettled if link.is_receiver else self.outgoing_unsettled
+        for delivery in [delivery for delivery in unsettled.values() if delivery.link is link]:
+            delivery.remote_settled = True
+            del unsettled[delivery.delivery_id]
 
     def on_attach(self, attach: Attach, events: list[Event]) -> None:
         """Take an attach: the answer to one of ours, or a link that the peer wants."""
@@ -366,7 +400,8 @@ class Session:
         link = self.links.get((attach.name, receiver))
         if link is not None and link.remote_attach is None:
             self._remote_handles[handle] = link
-            if link.on_attach(attach):
+            if link.on_attach(attach) and link.attached:
+                self._check_resumption(link, attach)
                 events.append(LinkAttached(link))
             return
         if link is not None:
@@ -394,7 +429,18 @@ class Session:
         self.links[link.name, receiver] = link
         self._remote_handles[handle] = link
         link.on_attach(attach)
+        self._check_resumption(link, attach)
         events.append(LinkRequested(link, attach))
+
+    @staticmethod
+    def _check_resumption(link: LinkEndpoint, attach: Attach) -> None:
+        # To such a peer only deliveries that are resumed may be sent, and none is resumed here.
+        if attach.incomplete_unsettled and not link.is_receiver:
+            raise LinkFault(
+                link,
+                "amqp:not-implemented",
+                f"the peer wants to resume link {link.name!r} with more unsettled deliveries than it named",
+            )
 
     def _link_of(self, handle: int, what: str) -> LinkEndpoint:
         link = self._remote_handles.get(handle)
@@ -410,7 +456,7 @@ class Session:
         """Take a detach."""
         link = self._link_of(int(detach.handle), "detach")
         if isinstance(link, ReceiverLink):
-            link.partial = None
+            link.partial = link.skipped = None
         del self._remote_handles[int(detach.handle)]
         events.append(link.on_detach(detach))
 
@@ -419,7 +465,7 @@ class Session:
         link = fault.link
         link.error = fault.error
         if isinstance(link, ReceiverLink):
-            link.partial = None
+            link.partial = link.skipped = None
         link.detach(error=fault.error)
         events.append(LinkDetached(link, fault.error, by_peer=False, closed=True))
 
@@ -464,9 +510,12 @@ class Session:
             flow.handle = link.handle
             flow.link_credit = link.credit
             flow.drain = link.drain
-            if not link.is_receiver:
+            if isinstance(link, SenderLink):
+                # The receiver counts what it has seen. What waits for the window here has not been sent yet.
+                waiting = link.waiting
                 flow.available = link.available
-                flow.delivery_count = link.delivery_count
+                flow.link_credit = link.credit + waiting
+                flow.delivery_count = (link.delivery_count - waiting) & _MASK
             elif link.remote_handle is not None:
                 flow.delivery_count = link.delivery_count
         self.send(flow)
@@ -474,19 +523,32 @@ class Session:
     def queue_disposition(self, receiver: bool, delivery_id: int, state: DeliveryState | None, settled: bool) -> None:
         """Report a state for a delivery. Neighbours that share one travel in a range (transport, "disposition")."""
         pending = self._disposition
+        if (
+            pending is not None
+            and pending[2] == ((delivery_id - 1) & _MASK)
+            and pending[3] is state
+            and pending[0] is receiver
+            and pending[4] is settled
+        ):
+            self._disposition = (receiver, pending[1], delivery_id, state, settled)
+            return
+        if isinstance(state, Modified):
+            self._check_modified(state)
         if pending is not None:
-            if (
-                pending[2] == ((delivery_id - 1) & _MASK)
-                and pending[3] is state
-                and pending[0] is receiver
-                and pending[4] is settled
-            ):
-                self._disposition = (receiver, pending[1], delivery_id, state, settled)
-                return
             self.flush_dispositions()
         else:
             self.connection.mark_dirty(self)
         self._disposition = (receiver, delivery_id, delivery_id, state, settled)
+
+    def _check_modified(self, state: Modified) -> None:
+        """Annotations must fit a frame. (The description of an error is cut short when it does not.)"""
+        size = len(state.encode()) + _DISPOSITION_SIZE
+        if size > self.connection.remote_max_frame_size:
+            raise ProtocolError(
+                f"the outcome modified with its annotations makes a frame of {size} octets; the peer accepts"
+                f" {self.connection.remote_max_frame_size}",
+                condition="amqp:frame-size-too-small",
+            )
 
     def flush_dispositions(self) -> None:
         """Queue the disposition that is being collected."""
@@ -533,6 +595,7 @@ class Session:
                 if flow.echo and link.attached:
                     link.send_flow()
         elif flow.echo:
+            self.answer_begin()
             self.send_flow()
         if self.backlog:
             self.pump_backlog()
@@ -644,10 +707,14 @@ class Session:
                 self, "amqp:not-allowed", f"the peer sent a message on link {link.name!r}, on which it is the receiver"
             )
         if link.state is not _ATTACHED:
+            if link.requested:
+                link.take_delivery()  # which has no credit yet
             return  # sent before the peer saw our detach
         delivery = link.partial
         if delivery is None:
             delivery = self._start_delivery(link, transfer, payload)
+            if transfer.resume:
+                link.skipped = delivery
             if transfer.more and not transfer.aborted:
                 delivery.start_parts()
                 link.partial = delivery
@@ -655,6 +722,13 @@ class Session:
             self._continue_delivery(link, delivery, transfer, payload)
         if transfer.state is not None:
             delivery.remote_state = transfer.state
+        if delivery is link.skipped:
+            # Nothing is left unsettled from an earlier attachment, so there is nothing to resume: the receiver must
+            # ignore it (transport, "transfer", resume).
+            self.incoming_unsettled.pop(delivery.delivery_id, None)
+            if transfer.aborted or not transfer.more:
+                link.partial = link.skipped = None
+            return
         if transfer.aborted:
             link.partial = None
             delivery.partial = False
