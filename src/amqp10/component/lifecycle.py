@@ -128,7 +128,8 @@ class Lifecycle(Network):
         reasons = [] if self._ssl_enabled else ["wait for TLS"]
         if self._auth_scheme is AuthScheme.smNone:
             reasons.append("insist on SASL")
-        return f"no AMQP header came from the server: it may {', or '.join([*reasons, 'not speak AMQP 1.0'])} on this port"
+        reasons.append("not speak AMQP 1.0")
+        return f"no AMQP header came from the server: it may {', or '.join(reasons)} on this port"
 
     def _sasl(self) -> SaslClient | None:
         """The SASL exchange that ``auth_scheme``, ``user`` and ``password`` ask for (security, "sasl")."""
