@@ -9,8 +9,10 @@ import pytest
 
 from amqp10 import AMQP, AMQPError, AMQPMessageInEventParams, MessageState, ReceiveMode, ValueType
 from amqp10.broker import Broker
+from amqp10.broker.container import BrokerConnection
 from amqp10.broker.queues import Queue, StoredMessage, expiry
 from amqp10.codec import Timestamp, UInt
+from amqp10.engine import Event, IncomingDelivery
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import Header, Properties
 
@@ -224,6 +226,37 @@ def test_stopping_the_broker_is_a_dropped_connection_for_its_clients() -> None:
         work(lambda: False, amqp)
     assert caught.value.code == 1120
     amqp.disconnect()
+
+
+def test_a_broker_that_is_started_again_has_its_port_and_its_messages() -> None:
+    broker = Broker()
+    with broker, connect(broker) as amqp:
+        host, port = broker.host, broker.port
+        send(amqp, "q", "kept")
+    assert (broker.host, broker.port) == (host, port)
+    with broker, connect(broker) as amqp:
+        assert broker.port == port
+        assert fetch(amqp, "q") == "kept"
+
+
+def test_a_defect_that_one_client_meets_does_not_end_the_broker(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connect(broker) as amqp:
+        handle = BrokerConnection.handle
+
+        def fail(connection: BrokerConnection, events: list[Event]) -> None:
+            if any(isinstance(event, IncomingDelivery) for event in events):
+                raise ZeroDivisionError
+            handle(connection, events)
+
+        monkeypatch.setattr(BrokerConnection, "handle", fail)
+        with connect(broker) as victim, pytest.raises(AMQPError) as caught:
+            send(victim, "q", "x")
+        assert caught.value.code == 1120
+        monkeypatch.undo()
+        send(amqp, "q", "y")
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_the_fixture_gives_a_running_broker(amqp10_broker: Broker) -> None:

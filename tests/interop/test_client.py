@@ -349,62 +349,6 @@ def test_dropped_connection_is_1120(amqp: AMQP, rhea_container: RheaContainer) -
     assert amqp.outgoing_message_count == 1
 
 
-def test_nothing_is_lost_when_the_broker_is_killed_in_mid_stream(amqp: AMQP, rabbitmq: RabbitMQ) -> None:
-    # A classic queue with durable messages: what it has confirmed is on the disk.
-    address = rabbitmq.declare_queue("phoenix", type="classic")
-    amqp.message_durable = True
-    amqp.user, amqp.password = rabbitmq.user, rabbitmq.password
-    amqp.connect_to(rabbitmq.host, rabbitmq.port)
-    amqp.create_session("s")
-    amqp.create_sender_link("s", "out", address)
-    accepted: set[str] = set()
-    amqp.on_message_out = lambda e: accepted.add(e.message_id)
-    sent: set[str] = set()
-    killer = threading.Thread(target=rabbitmq.kill)
-
-    def stream() -> None:
-        for i in range(1_000_000):
-            amqp.message_id = f"id-{i}"
-            amqp.message_value = "x"
-            if i == 3000:
-                killer.start()
-            amqp.send_message("out")
-            sent.add(f"id-{i}")
-
-    with pytest.raises(AMQPError) as caught:
-        stream()
-    ended = time.monotonic()
-    killer.join()
-    assert caught.value.code == 1120
-    assert time.monotonic() - ended < 15, "the caller heard of it long before or after the broker was gone"
-    unsettled = [amqp.get_outgoing_message_id(i) for i in range(amqp.outgoing_message_count)]
-    assert sent - accepted <= set(unsettled)
-    assert not set(unsettled) & accepted
-    rabbitmq.restart()
-    lost = list(unsettled)
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            amqp.connect()
-            amqp.create_session("s")
-            amqp.create_sender_link("s", "out", address)
-            break
-        except AMQPError:
-            assert time.monotonic() < deadline, "the broker did not come back"
-            amqp.disconnect()
-    for name in lost:
-        amqp.message_id = name
-        amqp.send_message("out")
-    work(amqp, lambda: amqp.outgoing_message_count == 0, "the outcomes")
-    received: list[str] = []
-    amqp.on_message_in = lambda e: received.append(e.message_id)
-    amqp.create_receiver_link("s", "in", address)
-    wanted = sent | set(lost)
-    work(amqp, lambda: wanted <= set(received), "every message after the restart")
-    duplicates = len(received) - len(set(received))
-    assert duplicates <= len(lost)
-
-
 class _Listener:
     """Accepts connections and answers with fixed bytes, or with nothing."""
 

@@ -20,6 +20,8 @@ from amqp10.broker.queues import (
 from amqp10.codec import Symbol
 from amqp10.engine import (
     Connection,
+    ConnectionClosed,
+    ConnectionFailed,
     DeliveriesUpdated,
     EndpointRole,
     Event,
@@ -109,21 +111,30 @@ class BrokerContainer:
             queue = self.queues[name] = Queue(name, self.max_queue_length)
         return queue
 
-    def dynamic_queue(self, link_name: str) -> Queue:
-        """A queue for a dynamic node; it lives as long as its link (messaging, "delete-on-close")."""
+    def dynamic_queue(self, link: LinkEndpoint) -> Queue:
+        """A queue for a dynamic node; it lives as long as the link that asked for it (messaging, "delete-on-close")."""
         self._dynamic += 1
-        name = f"dynamic-{self._dynamic}-{link_name}"[:120]
-        queue = self.queues[name] = Queue(name, self.max_queue_length, transient=True)
+        name = f"dynamic-{self._dynamic}-{link.name}"[:120]
+        queue = self.queues[name] = Queue(name, self.max_queue_length, owner=link)
         return queue
 
+    def delete(self, queue: Queue) -> None:
+        """Remove a queue with its messages, and end the links to it."""
+        self.queues.pop(queue.name, None)
+        gone = ProtocolError(f"the queue {queue.name!r} has been deleted", condition="amqp:resource-deleted")
+        for link in [*queue.producers, *(consumer.link for consumer in queue.consumers)]:
+            link.detach(error=gone)
+
     def bury(self, queue: Queue, message: StoredMessage, outcome: Rejected) -> None:
-        """Move a rejected message to the dead-letter queue of its queue."""
+        """Move a rejected message to the dead-letter queue of its queue. One that is rejected there too is gone."""
+        if queue.name.endswith(DEAD_LETTER_SUFFIX) or queue.owner is not None:
+            return
         reject(message, outcome)
-        name = queue.name if queue.name.endswith(DEAD_LETTER_SUFFIX) else queue.name + DEAD_LETTER_SUFFIX
+        name = queue.name + DEAD_LETTER_SUFFIX
         target = self.queues.get(name)
         if target is None:
             target = self.queues[name] = Queue(name)
-        target.messages.append(message)
+        target.append(message)
         target.dispatch(self.clock())
 
 
@@ -144,13 +155,17 @@ class BrokerConnection:
         )
         self._consumers: dict[SenderLink, tuple[Queue, Consumer]] = {}
         self._producers: dict[ReceiverLink, Queue | None] = {}
-        self._headed = False
+        self._start: bytes | None = b""
         self.engine.start(container.clock())
 
     def receive(self, data: bytes) -> None:
         """Take bytes that arrived from the client."""
-        if not self._headed:
-            self._headed = True
+        if self._start is not None:
+            # The protocol header decides whether there is a SASL exchange, and it may come octet by octet.
+            data = self._start = self._start + data
+            if len(data) < 8 and b"AMQP".startswith(data[:4]):
+                return
+            self._start = None
             if data[4:5] != b"\x03" and not self.container.users:
                 # No SASL layer, and nobody has to prove who they are: the plain protocol will do.
                 self.engine.sasl = None
@@ -174,6 +189,9 @@ class BrokerConnection:
                 event.session.accept()
             elif isinstance(event, SessionEnded):
                 for link in [link for link in (*self._consumers, *self._producers) if link.session is event.session]:
+                    self._detach(link, touched)
+            elif isinstance(event, (ConnectionClosed, ConnectionFailed)):
+                for link in [*self._consumers, *self._producers]:
                     self._detach(link, touched)
         self._dispatch(touched)
         for link, (queue, _) in list(self._consumers.items()):
@@ -216,7 +234,7 @@ class BrokerConnection:
         if source.filter:
             raise ProtocolError("this broker has no filters", condition="amqp:not-implemented")
         browsing = source.distribution_mode == "copy"
-        queue = self.container.dynamic_queue(link.name) if source.dynamic else self.container.find(source.address)
+        queue = self.container.dynamic_queue(link) if source.dynamic else self.container.find(source.address)
         link.accept(
             source=Source(
                 address=queue.name if source.dynamic else source.address,
@@ -236,7 +254,7 @@ class BrokerConnection:
             what = "transactions are not supported" if target is not None else "the link has no target"
             raise ProtocolError(what, condition="amqp:not-implemented")
         if target.dynamic:
-            queue: Queue | None = self.container.dynamic_queue(link.name)
+            queue: Queue | None = self.container.dynamic_queue(link)
             assert queue is not None
             target = Target(address=queue.name, dynamic=True)
         else:
@@ -244,21 +262,24 @@ class BrokerConnection:
             queue = self.container.find(target.address) if target.address else None
         link.accept(target=target, max_message_size=self.container.max_message_size)
         self._producers[link] = queue
+        if queue is not None:
+            queue.producers.add(link)
         link.flow(_PRODUCER_CREDIT)
 
     def _detach(self, link: LinkEndpoint, touched: dict[Queue, None]) -> None:
+        queue: Queue | None = None
         if isinstance(link, SenderLink):
             entry = self._consumers.pop(link, None)
             if entry is not None:
                 queue, consumer = entry
                 queue.leave(consumer)
                 touched[queue] = None
-                if queue.transient and not queue.consumers:
-                    self.container.queues.pop(queue.name, None)
         elif isinstance(link, ReceiverLink):
-            target = self._producers.pop(link, None)
-            if target is not None and target.transient and not target.consumers:
-                self.container.queues.pop(target.name, None)
+            queue = self._producers.pop(link, None)
+            if queue is not None:
+                queue.producers.discard(link)
+        if queue is not None and queue.owner is link:
+            self.container.delete(queue)
 
     def _flow(self, event: LinkFlow, touched: dict[Queue, None]) -> None:
         link = event.link
@@ -292,7 +313,7 @@ class BrokerConnection:
     def _settle(self, event: DeliveriesUpdated, touched: dict[Queue, None]) -> None:
         """Outcomes from consumers."""
         state = event.state
-        returned: list[tuple[Queue, StoredMessage]] = []
+        returned: dict[Queue, list[StoredMessage]] = {}
         for delivery in event.deliveries:
             entry = self._consumers.get(delivery.link)
             if entry is None:
@@ -301,8 +322,8 @@ class BrokerConnection:
             if state is None and not event.settled:
                 continue
             self._conclude(queue, consumer, delivery, state, event.settled, returned)
-        for queue, message in reversed(returned):
-            queue.put_back([message])
+        for queue, messages in returned.items():
+            queue.put_back(messages)
             touched[queue] = None
 
     def _conclude(
@@ -312,7 +333,7 @@ class BrokerConnection:
         delivery: OutgoingDelivery,
         state: DeliveryState | None,
         settled: bool,
-        returned: list[tuple[Queue, StoredMessage]],
+        returned: dict[Queue, list[StoredMessage]],
     ) -> None:
         if not isinstance(state, (Accepted, Rejected, Released, Modified)) and not settled:
             return  # not an outcome: more is to come
@@ -325,7 +346,7 @@ class BrokerConnection:
             self.container.bury(queue, message, state)
         elif isinstance(state, Modified):
             modify(message, state, consumer.link)
-            returned.append((queue, message))
+            returned.setdefault(queue, []).append(message)
         elif isinstance(state, Released) or state is None:
             # Settled without an outcome: the default of this broker is that the message stays.
-            returned.append((queue, message))
+            returned.setdefault(queue, []).append(message)

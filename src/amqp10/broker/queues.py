@@ -3,18 +3,19 @@ its own."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from amqp10.codec import Symbol, UInt
-from amqp10.errors import AMQPError, DecodeError
+from amqp10.errors import AMQPError, DecodeError, ProtocolError
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import Header, Modified, Rejected
 from amqp10.wire.performatives import SenderSettleMode
 
 if TYPE_CHECKING:
-    from amqp10.engine import OutgoingDelivery, SenderLink
+    from amqp10.engine import LinkEndpoint, OutgoingDelivery, ReceiverLink, SenderLink
 
 __all__ = ["Consumer", "Queue", "QueueFullError", "StoredMessage"]
 
@@ -39,14 +40,21 @@ class StoredMessage:
         payload: the encoded message.
         expires: when it expires, on the broker's clock; None for never.
         barred: links that must not get it again (messaging, "modified").
+        sequence: its place among the messages of its queue.
     """
 
-    __slots__ = ("barred", "expires", "payload")
+    __slots__ = ("barred", "expires", "payload", "sequence")
 
     def __init__(self, payload: bytes, expires: float | None = None) -> None:
         self.payload = payload
         self.expires = expires
         self.barred: set[SenderLink] | None = None
+        self.sequence = 0
+
+
+def place_of(message: StoredMessage) -> int:
+    """The key that the messages of a queue are sorted by."""
+    return message.sequence
 
 
 class Consumer:
@@ -56,7 +64,7 @@ class Consumer:
         link: the sending end of the link.
         browsing: whether messages stay in the queue (distribution mode *copy*).
         unsettled: what it has and has not settled, in the order sent.
-        position: how far a browser has come.
+        position: how far a browser has come: the place behind the last message it saw.
     """
 
     __slots__ = ("browsing", "link", "position", "unsettled")
@@ -69,22 +77,29 @@ class Consumer:
 
 
 class Queue:
-    """One queue.
+    """One queue. Its messages are kept in the order in which they first came, wherever they have been meanwhile.
 
     Args:
         name: its name.
-        max_length: how many messages it holds at most; 0 for no limit.
-        transient: whether it goes when its last consumer goes (a dynamic node).
+        max_length: how many messages wait in it at most; 0 for no limit.
+        owner: the link that it lives and dies with (a dynamic node); None for a queue that stays.
+
+    Attributes:
+        messages: those that wait, the oldest first.
+        consumers: the links that take messages; the next one to be served comes first.
+        producers: the links that bring messages.
     """
 
-    __slots__ = ("consumers", "max_length", "messages", "name", "transient")
+    __slots__ = ("_sequence", "consumers", "max_length", "messages", "name", "owner", "producers")
 
-    def __init__(self, name: str, max_length: int = 0, *, transient: bool = False) -> None:
+    def __init__(self, name: str, max_length: int = 0, *, owner: LinkEndpoint | None = None) -> None:
         self.name = name
         self.max_length = max_length
-        self.transient = transient
+        self.owner = owner
         self.messages: deque[StoredMessage] = deque()
         self.consumers: deque[Consumer] = deque()
+        self.producers: set[ReceiverLink] = set()
+        self._sequence = 0
 
     def __len__(self) -> int:
         return len(self.messages)
@@ -97,11 +112,24 @@ class Queue:
         """
         if self.max_length and len(self.messages) >= self.max_length:
             raise QueueFullError(self.name, self.max_length)
+        self.append(message)
+
+    def append(self, message: StoredMessage) -> None:
+        """Add a message at the end, room or not."""
+        message.sequence = self._sequence
+        self._sequence += 1
         self.messages.append(message)
 
     def put_back(self, messages: Iterable[StoredMessage]) -> None:
-        """Put messages back in front, in their order. Room is not asked for: they have been in the queue before."""
-        self.messages.extendleft(reversed(list(messages)))
+        """Put messages back in their places. Room is not asked for: they have been in the queue before."""
+        waiting = self.messages
+        front: list[StoredMessage] = []
+        for message in sorted(messages, key=place_of):
+            # What comes back is old: few of those that wait are older.
+            while waiting and waiting[0].sequence < message.sequence:
+                front.append(waiting.popleft())
+            front.append(message)
+        waiting.extendleft(reversed(front))
 
     def dispatch(self, now: float) -> None:
         """Hand messages to consumers with credit, a message each in turn, the oldest message first."""
@@ -116,11 +144,14 @@ class Queue:
                 idle += 1
                 continue
             if consumer.browsing:
-                idle = 0 if self._browse(consumer) else idle + 1
+                idle = 0 if self._browse(consumer, now) else idle + 1
                 continue
             message = self._take_for(link, now)
             if message is None:
                 idle += 1
+                continue
+            if len(message.payload) > link.remote_max_message_size > 0:
+                self._end_too_small(link, message)
                 continue
             idle = 0
             settled = link.snd_settle_mode == SenderSettleMode.SETTLED
@@ -146,16 +177,33 @@ class Queue:
             self.put_back(passed)
         return found
 
-    def _browse(self, consumer: Consumer) -> bool:
+    def _end_too_small(self, link: SenderLink, message: StoredMessage) -> None:
+        """End a link that cannot take the message that is next, so that its owner learns why none comes."""
+        self.put_back([message])
+        link.detach(
+            error=ProtocolError(
+                f"the next message of queue {self.name!r} has {len(message.payload)} octets; this link takes no more"
+                f" than {link.remote_max_message_size}",
+                condition="amqp:link:message-size-exceeded",
+            )
+        )
+
+    def _browse(self, consumer: Consumer, now: float) -> bool:
         """Show a browser the next message; it stays where it is."""
-        if consumer.position >= len(self.messages):
-            return False
-        consumer.link.send(self.messages[consumer.position].payload, settled=True, context=consumer)
-        consumer.position += 1
-        return True
+        messages = self.messages
+        largest = consumer.link.remote_max_message_size
+        index = bisect_right(messages, consumer.position - 1, key=place_of)
+        while index < len(messages):
+            message = messages[index]
+            index += 1
+            consumer.position = message.sequence + 1
+            if (message.expires is None or now < message.expires) and not len(message.payload) > largest > 0:
+                consumer.link.send(message.payload, settled=True, context=consumer)
+                return True
+        return False
 
     def leave(self, consumer: Consumer) -> None:
-        """A consumer is gone: what it had not settled comes back, in front and in order."""
+        """A consumer is gone: what it had not settled comes back to its places."""
         if consumer in self.consumers:
             self.consumers.remove(consumer)
         if consumer.unsettled:

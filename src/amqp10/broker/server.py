@@ -83,6 +83,7 @@ class Broker:
         self._max_frame_size = max_frame_size
         self._idle_timeout = idle_timeout
         self._wanted = (host, port)
+        self._bound: tuple[Any, ...] | None = None
         self._listener: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._selector: selectors.BaseSelector | None = None
@@ -95,7 +96,8 @@ class Broker:
     # -- life cycle ------------------------------------------------------------------------------------------------
 
     def start(self) -> Self:
-        """Listen, and serve in a thread of its own.
+        """Listen, and serve in a thread of its own. A broker that was stopped starts again with its messages, and on
+        the port it had.
 
         Raises:
             OSError: the address cannot be listened on.
@@ -104,6 +106,8 @@ class Broker:
             return self
         self._listener = socket.create_server(self._wanted)
         self._listener.setblocking(False)
+        self._bound = self._listener.getsockname()
+        self._wanted = (self._wanted[0], int(self._bound[1]))
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         selector = self._selector = selectors.DefaultSelector()
@@ -150,10 +154,9 @@ class Broker:
         return f"amqp://{self.host}:{self.port}"
 
     def _address(self) -> tuple[Any, ...]:
-        if self._listener is None:
+        if self._bound is None:
             raise AMQPError(211, "the broker has not been started")
-        address: tuple[Any, ...] = self._listener.getsockname()
-        return address
+        return self._bound
 
     def queues(self) -> list[str]:
         """The names of all queues."""
@@ -231,13 +234,22 @@ class Broker:
                 client = self._clients.get(sock)
                 if client is not None and mask & selectors.EVENT_READ:
                     self._guard(client, self._read)
-        now = self._container.clock()
         for client in list(self._clients.values()):
-            due = client.connection.engine.next_deadline()
-            if due is not None and now >= due:
-                client.connection.handle(client.connection.engine.tick(now))
-            # A message for one client may have come from another, so all of them are looked at.
-            self._guard(client, self._write)
+            self._guard(client, self._tick)
+        # A message for one client may have come from another, so all of them are looked at; and once more when one has
+        # gone, as what it had not settled is for the others.
+        left = -1
+        while left != len(self._clients):
+            left = len(self._clients)
+            for client in list(self._clients.values()):
+                self._guard(client, self._write)
+
+    def _tick(self, client: _Client) -> None:
+        engine = client.connection.engine
+        now = self._container.clock()
+        due = engine.next_deadline()
+        if due is not None and now >= due:
+            client.connection.handle(engine.tick(now))
 
     def _guard(self, client: _Client, step: Callable[[_Client], None]) -> None:
         """Take a step for a client; one that goes wrong ends that client, never the broker."""
@@ -248,6 +260,9 @@ class Broker:
             self._drop(client)
         except AMQPError as error:
             logger.warning("connection given up: %s", error)
+            self._drop(client)
+        except Exception:
+            logger.exception("a defect of the broker; the connection that met it is given up")
             self._drop(client)
 
     def _accept(self) -> None:

@@ -20,7 +20,15 @@ from amqp10.engine.connection import Connection, Trace
 from amqp10.engine.delivery import IncomingDelivery
 from amqp10.engine.sasl import AnonymousMechanism, ClientMechanism, ExternalMechanism, PlainMechanism, SaslClient
 from amqp10.engine.states import ConnectionState, EndpointRole, LinkState, SessionState
-from amqp10.errors import AMQPError, InterruptedCallError, LimitError, ProtocolError
+from amqp10.errors import (
+    AMQPError,
+    AMQPTimeoutError,
+    AuthenticationError,
+    ConnectionDroppedError,
+    InterruptedCallError,
+    LimitError,
+    ProtocolError,
+)
 from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected, Source, Target
 from amqp10.wire.performatives import SenderSettleMode
 
@@ -104,7 +112,24 @@ class Lifecycle(Network):
         self._settings_changed()
         engine.start(self.clock())
         self._opened = False
-        self._work(lambda: self._opened, limit, "waiting for the server to open the connection")
+        try:
+            self._work(lambda: self._opened, limit, "waiting for the server to open the connection")
+        except (AMQPTimeoutError, ConnectionDroppedError) as error:
+            if engine.heard:
+                raise
+            raise type(error)(f"{error.message} ({self._silence()})", code=error.code) from None
+        except AuthenticationError as error:
+            if self._auth_scheme is not AuthScheme.smSASLPlain or self._user or self._password:
+                raise
+            raise AuthenticationError(f"{error.message}; user and password are not set") from None
+
+    def _silence(self) -> str:
+        """What may be wrong with a server that does not say a word: the commonest mistakes in settings."""
+        reasons = [] if self._ssl_enabled else ["wait for TLS"]
+        if self._auth_scheme is AuthScheme.smNone:
+            reasons.append("insist on SASL")
+        reasons.append("not speak AMQP 1.0")
+        return f"no AMQP header came from the server: it may {', or '.join(reasons)} on this port"
 
     def _sasl(self) -> SaslClient | None:
         """The SASL exchange that ``auth_scheme``, ``user`` and ``password`` ask for (security, "sasl")."""

@@ -116,6 +116,7 @@ class Connection:
 
     Attributes:
         state: transport, "connection states".
+        heard: whether the peer has sent a protocol header, so that it is known to speak AMQP 1.0.
         remote_open: the peer's open, once it has arrived.
         remote_max_frame_size: the largest frame the peer accepts.
         output: buffers to be sent; taken by :meth:`data_to_send`.
@@ -158,6 +159,7 @@ class Connection:
         self.remote_channel_max = 0
         self.remote_idle_timeout = 0.0
         self.authenticated = False
+        self.heard = False
         self.output: list[bytes | memoryview] = []
         self.trace: Trace | None = None
         self.sessions: dict[int, Session] = {}
@@ -703,8 +705,22 @@ class Connection:
             return []
         if orderly:
             return [ConnectionClosed(None, by_peer=False)]
-        when = "" if stage is _FRAMES and self.remote_open is not None else " before the connection was open"
-        return [ConnectionFailed(ConnectionDroppedError(f"the peer dropped the connection{when}"))]
+        start = b"".join(self._chunks)
+        expected = SASL_HEADER if stage is _Stage.SASL_HEADER else AMQP_HEADER
+        if self.role is EndpointRole.CLIENT and start and not self.heard and not expected.startswith(start):
+            # Too short for a protocol header, and enough to say what it is not: a TLS alert has seven octets.
+            return [ConnectionFailed(ProtocolError(describe_header(start), condition="amqp:not-implemented"))]
+        return [ConnectionFailed(ConnectionDroppedError(f"the peer dropped the connection{self._when(stage)}"))]
+
+    def _when(self, stage: _Stage) -> str:
+        """How far the connection had come when it ended, for a message."""
+        if self.remote_open is not None:
+            return ""
+        if stage is _Stage.SASL_FRAMES:
+            return " during the SASL exchange"
+        if self.authenticated:
+            return " behind a login that it had accepted, before the connection was open"
+        return " before the connection was open"
 
     # -- the opening: headers and SASL -----------------------------------------------------------------------------
 
@@ -744,6 +760,7 @@ class Connection:
         expected = SASL_HEADER if self._stage is _Stage.SASL_HEADER else AMQP_HEADER
         if header != expected:
             raise ConnectionFault(ProtocolError(self._wrong_header(header), condition="amqp:not-implemented"))
+        self.heard = True
         if self._stage is _Stage.SASL_HEADER:
             self._stage = _Stage.SASL_FRAMES
             return

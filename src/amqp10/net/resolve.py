@@ -83,6 +83,9 @@ def clean_host(host: str, setting: str) -> str:
         host = host[1:-1]
     if "/" in host:
         raise AMQPError(11001, f"{setting} is {host!r}: give only a host name or an IP address, not a URL")
+    name, colon, port = host.partition(":")
+    if colon and name and port.isdecimal():
+        raise AMQPError(11001, f"{setting} is {host!r}: give only the name {name!r}; the port is a property of its own")
     # Names go into requests to proxies too: nothing that could end a line or a field may pass.
     if any(char <= " " or char == "\x7f" for char in host):
         raise AMQPError(11001, f"{setting} is {host!r}: a host name has no spaces or control characters")

@@ -1,0 +1,300 @@
+"""The broker's rules without sockets: clients are engines, joined with the container in memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from amqp10.broker.container import BrokerConnection, BrokerContainer
+from amqp10.codec import Symbol
+from amqp10.engine import (
+    Connection,
+    EndpointRole,
+    Event,
+    IncomingDelivery,
+    LinkDetached,
+    ReceiverLink,
+    SaslServer,
+    SenderLink,
+    Session,
+)
+from amqp10.wire.frames import SASL_HEADER
+from amqp10.wire.message import Message
+from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected, Source, Target
+from amqp10.wire.performatives import Error
+
+
+def body(text: str) -> bytes:
+    return Message(value=text).encode()
+
+
+class Client:
+    """One client of the broker."""
+
+    def __init__(self, net: Net) -> None:
+        self.net = net
+        self.engine = Connection(EndpointRole.CLIENT, container_id="client")
+        self.broker: BrokerConnection = net.container.accept()
+        self.events: list[Event] = []
+        self.engine.start(0)
+        net.clients.append(self)
+        net.step()
+        self.session: Session = self.engine.begin()
+        net.step()
+
+    def sender(self, address: str, name: str = "out") -> SenderLink:
+        link = self.session.attach_sender(name, source=Source(), target=Target(address=address))
+        self.net.step()
+        return link
+
+    def receiver(
+        self, address: str | None, name: str = "in", credit: int = 0, *, largest: int = 0, mode: str | None = None
+    ) -> ReceiverLink:
+        source = Source(address=address, dynamic=address is None, distribution_mode=Symbol(mode) if mode else None)
+        link = self.session.attach_receiver(name, source=source, target=Target(), max_message_size=largest)
+        self.net.step()
+        if credit:
+            link.flow(credit)
+            self.net.step()
+        return link
+
+    def send(self, link: SenderLink, *texts: str) -> None:
+        for text in texts:
+            link.send(body(text))
+        self.net.step()
+
+    def got(self, link: ReceiverLink) -> list[IncomingDelivery]:
+        """What has arrived on a link, settled or not."""
+        return [event for event in self.events if isinstance(event, IncomingDelivery) and event.link is link]
+
+    def texts(self, link: ReceiverLink) -> list[str]:
+        return [str(Message.decode(delivery.payload).value) for delivery in self.got(link)]
+
+    def error(self, link: SenderLink | ReceiverLink) -> str:
+        """The condition with which the broker ended a link."""
+        (event,) = [event for event in self.events if isinstance(event, LinkDetached) and event.link is link]
+        assert event.error is not None
+        return str(event.error.condition)
+
+    def close(self) -> None:
+        """Close the connection without a word about links and sessions, as many clients do."""
+        self.engine.close()
+        self.net.step()
+
+
+class Net:
+    """A container and its clients."""
+
+    def __init__(self, **options: int | bool) -> None:
+        self.container = BrokerContainer(clock=lambda: 0.0, wall_clock=lambda: 0.0, **options)  # type: ignore[arg-type]
+        self.clients: list[Client] = []
+
+    def step(self) -> None:
+        """Move bytes until nobody has anything left to say."""
+        busy = True
+        while busy:
+            busy = False
+            for client in self.clients:
+                out = b"".join(client.engine.data_to_send(0))
+                if out:
+                    client.broker.receive(out)
+                    busy = True
+            for client in self.clients:
+                back = b"".join(client.broker.engine.data_to_send(0))
+                if back:
+                    client.events += client.engine.receive_data(back, 0)
+                    busy = True
+
+    def waiting(self, name: str) -> list[str]:
+        return [str(Message.decode(message.payload).value) for message in self.container.queues[name].messages]
+
+
+def test_released_messages_return_to_their_places_one_by_one() -> None:
+    net = Net()
+    client = Client(net)
+    client.send(client.sender("q"), *"abcdef")
+    link = client.receiver("q", credit=5)
+    deliveries = client.got(link)
+    for index in (1, 3, 0, 4, 2):
+        deliveries[index].settle(RELEASED)
+        net.step()
+    assert net.waiting("q") == list("abcdef")
+
+
+def test_messages_of_two_consumers_are_in_order_again_when_both_have_gone() -> None:
+    net = Net()
+    client = Client(net)
+    one, two = Client(net), Client(net)
+    one.receiver("q", credit=3)
+    two.receiver("q", credit=3)
+    client.send(client.sender("q"), *"abcdefgh")
+    assert net.waiting("q") == ["g", "h"]
+    one.close()
+    two.close()
+    assert net.waiting("q") == list("abcdefgh")
+
+
+def test_what_a_closed_connection_had_goes_to_the_others_at_once() -> None:
+    net = Net()
+    client = Client(net)
+    waiting = Client(net)
+    first = Client(net)
+    first.receiver("q", credit=2)
+    client.send(client.sender("q"), "a", "b")
+    link = waiting.receiver("q", credit=10)
+    assert waiting.texts(link) == []
+    first.close()
+    assert waiting.texts(link) == ["a", "b"]
+
+
+def test_only_what_a_consumer_has_credit_for_is_dispatched_to_it() -> None:
+    net = Net()
+    client = Client(net)
+    greedy, modest, idle = Client(net), Client(net), Client(net)
+    large, small, none = greedy.receiver("q", credit=100), modest.receiver("q", credit=2), idle.receiver("q")
+    client.send(client.sender("q"), *"abcdefgh")
+    assert greedy.texts(large) == list("acefgh")
+    assert modest.texts(small) == ["b", "d"]
+    assert idle.texts(none) == []
+
+
+def test_a_drain_takes_what_there_is_and_gives_the_rest_back() -> None:
+    net = Net()
+    client = Client(net)
+    client.send(client.sender("q"), "a", "b")
+    link = client.receiver("q")
+    link.flow(10, drain=True)
+    net.step()
+    assert client.texts(link) == ["a", "b"]
+    assert link.credit == 0
+    link.flow(10, drain=True)
+    net.step()
+    assert link.credit == 0
+    client.send(client.sender("q", "later"), "c")
+    assert client.texts(link) == ["a", "b"]
+    assert net.waiting("q") == ["c"]
+
+
+def test_a_message_that_is_rejected_from_the_dead_letter_queue_does_not_go_round_in_circles() -> None:
+    net = Net()
+    client = Client(net)
+    client.send(client.sender("q"), "bad")
+    outcome = Rejected(error=Error(condition=Symbol("amqp:not-allowed")))
+    for name in ("q", "q.dlq"):
+        link = client.receiver(name, name, credit=10)
+        (delivery,) = client.got(link)
+        delivery.settle(outcome)
+        net.step()
+    assert list(net.container.queues) == ["q", "q.dlq"]
+    assert net.waiting("q.dlq") == []
+    assert client.texts(link) == ["bad"]
+
+
+def test_modified_counts_and_bars_and_leaves_the_rest_of_the_queue_in_order() -> None:
+    net = Net()
+    client = Client(net)
+    client.send(client.sender("q"), *"abc")
+    link = client.receiver("q", credit=1)
+    client.got(link)[0].settle(Modified(delivery_failed=True, undeliverable_here=True))
+    net.step()
+    link.flow(10)
+    net.step()
+    assert client.texts(link) == ["a", "b", "c"]
+    assert net.waiting("q") == ["a"]
+    other = client.receiver("q", "other", credit=1)
+    header = Message.decode(client.got(other)[0].payload).header
+    assert header is not None
+    assert header.delivery_count == 1
+
+
+def test_a_dynamic_source_is_a_queue_that_ends_with_its_link_and_takes_its_senders_along() -> None:
+    net = Net()
+    asking, answering = Client(net), Client(net)
+    replies = asking.receiver(None, credit=10)
+    assert isinstance(replies.source, Source)
+    assert replies.source.dynamic
+    address = replies.source.address
+    assert isinstance(address, str)
+    out = answering.sender(address)
+    answering.send(out, "reply")
+    assert asking.texts(replies) == ["reply"]
+    asking.got(replies)[0].settle(ACCEPTED)
+    replies.detach()
+    net.step()
+    assert address not in net.container.queues
+    assert answering.error(out) == "amqp:resource-deleted"
+    assert not out.attached
+    answering.sender("elsewhere", "second")  # the connection goes on
+
+
+def test_a_dynamic_target_outlives_its_consumers() -> None:
+    net = Net()
+    client = Client(net)
+    out = client.session.attach_sender("out", source=Source(), target=Target(dynamic=True))
+    net.step()
+    assert isinstance(out.target, Target)
+    address = str(out.target.address)
+    client.receiver(address).detach()
+    net.step()
+    client.send(out, "kept")
+    assert net.waiting(address) == ["kept"]
+    out.detach()
+    net.step()
+    assert address not in net.container.queues
+
+
+def test_a_consumer_that_cannot_take_the_next_message_is_told_and_nobody_else_suffers() -> None:
+    net = Net()
+    client = Client(net)
+    other = Client(net)
+    narrow = other.receiver("q", credit=10, largest=100)
+    out = client.sender("q")
+    client.send(out, "x" * 200, "small")
+    assert other.error(narrow) == "amqp:link:message-size-exceeded"
+    assert out.attached
+    assert [len(text) for text in net.waiting("q")] == [200, 5]
+    assert [len(text) for text in client.texts(client.receiver("q", credit=10))] == [200, 5]
+
+
+def test_a_browser_sees_each_message_once_while_others_take_them() -> None:
+    net = Net()
+    client = Client(net)
+    out = client.sender("q")
+    client.send(out, *"abc")
+    browser = client.receiver("q", "browser", credit=1, mode="copy")
+    taker = client.receiver("q", "taker", credit=2)
+    for delivery in client.got(taker):
+        delivery.settle(ACCEPTED)
+    client.send(out, "d")
+    browser.flow(10)
+    net.step()
+    assert client.texts(browser) == ["a", "c", "d"]
+    assert net.waiting("q") == ["c", "d"]
+
+
+def test_a_full_queue_has_room_again_when_messages_are_taken_and_refuses_none_that_return() -> None:
+    net = Net(max_queue_length=2)
+    client = Client(net)
+    out = client.sender("q")
+    client.send(out, "a", "b", "too many")
+    link = client.receiver("q", credit=1)
+    client.send(out, "c")
+    client.got(link)[0].settle(RELEASED)
+    net.step()
+    assert net.waiting("q") == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("header", [SASL_HEADER, b"AMQP\x00\x01\x00\x00"], ids=["SASL", "plain"])
+def test_a_protocol_header_that_comes_octet_by_octet_is_understood(header: bytes) -> None:
+    connection = BrokerContainer().accept()
+    for octet in header:
+        connection.receive(bytes((octet,)))
+    assert b"".join(connection.engine.data_to_send(0))[:8] == header
+    assert isinstance(connection.engine.sasl, SaslServer) == (header == SASL_HEADER)
+
+
+def test_what_is_no_amqp_is_answered_at_once() -> None:
+    connection = BrokerContainer().accept()
+    connection.receive(b"GET")
+    connection.receive(b" / HTTP/1.1\r\n")
+    assert b"".join(connection.engine.data_to_send(0))[:4] == b"AMQP"
+    assert connection.engine.finished
