@@ -97,8 +97,8 @@ class AMQP(Accessors, Lifecycle):
         locked=211,
     )
     timeout = IntProperty(
-        "The longest wait in seconds, counted from the last byte that moved unless the setting AbsoluteTimeout is on."
-        " With 0, send_message never waits."
+        "The longest wait in seconds, counted from the last byte that moved (heartbeats left out), or with the setting"
+        " AbsoluteTimeout from the start of the call. With 0, send_message never waits."
     )
     fetch_timeout = IntProperty("The longest wait of fetch_message in seconds; 0 waits for ever.")
     receive_mode = EnumProperty(
@@ -582,22 +582,33 @@ class AMQP(Accessors, Lifecycle):
             AMQPError: 606 for an unknown setting (the message names the nearest), one that is read-only, or one that
                 cannot change now; 604 for a malformed value.
         """
-        return configure(self, configuration_string)
+        self._enter()
+        try:
+            return configure(self, configuration_string)
+        finally:
+            self._leave()
 
     def reset(self) -> None:
         """Disconnect, then set every property and setting to its default. Event handlers stay."""
         self._enter()
         try:
-            self._disconnect()
-            self._reset()
-            self._set_network_defaults()
-            self._set_defaults()
+            try:
+                self._disconnect()
+            finally:
+                # Also when a handler has failed, or interrupt() was called.
+                self._reset()
+                self._set_network_defaults()
+                self._set_defaults()
         finally:
             self._leave()
 
     def reset_message(self) -> None:
         """Set the ``message_...`` properties to their defaults."""
-        self._draft.reset()
+        self._enter()
+        try:
+            self._draft.reset()
+        finally:
+            self._leave()
 
     def __enter__(self) -> Self:
         return self

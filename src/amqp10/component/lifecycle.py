@@ -88,6 +88,7 @@ class Lifecycle(Network):
         if not host:
             raise AMQPError(102, "remote_host is empty: set it to the name or address of the server")
         limit = float(self._settings.connection_timeout or self._limit())
+        since = self.clock()
         transport = self._open_transport(limit)
         engine = Connection(
             EndpointRole.CLIENT,
@@ -104,7 +105,9 @@ class Lifecycle(Network):
         self._settings_changed()
         engine.start(self.clock())
         self._opened = False
-        self._work(lambda: self._opened, limit, "waiting for the server to open the connection")
+        # What came before may have taken long: without an absolute time-out, the last step of it counts as movement.
+        self._pump.moved_at = self.clock()
+        self._work(lambda: self._opened, limit, "waiting for the server to open the connection", since=since)
 
     def _sasl(self) -> SaslClient | None:
         """The SASL exchange that ``auth_scheme``, ``user`` and ``password`` ask for (security, "sasl")."""

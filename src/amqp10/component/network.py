@@ -149,6 +149,7 @@ class Network(Transfer):
         deadline = Deadline(limit, clock=self.clock, absolute=self._settings.absolute_timeout)
         waiter = self._get_waiter()
         options = self._transport_options()
+        options.proxy = self._proxy()
         # What could be wrong with certificates and settings is found out before anybody is bothered.
         session = self._tls_session() if self._ssl_enabled else None
         waiter.begin()
@@ -199,8 +200,12 @@ class Network(Transfer):
             linger=settings.linger,
             linger_time=settings.linger_time,
             max_transfer_rate=settings.max_transfer_rate,
-            proxy=self._proxy(),
         )
+
+    def _socket_settings_changed(self) -> None:
+        """Have an open connection follow a change of the settings of its socket."""
+        if self._pump is not None:
+            self._pump.transport.reconfigure(self._transport_options())
 
     def _proxy(self) -> ProxyOptions | None:
         """The proxy that the properties name, or that the environment does when that is asked for."""
