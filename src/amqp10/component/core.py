@@ -492,7 +492,8 @@ class Core:
                         start = max(start, pump.moved_at)
                     wait = start + limit - self.clock()
                     if wait <= 0:
-                        raise AMQPTimeoutError(f"time-out after {limit:g} seconds while {what}")
+                        unit = "second" if limit == 1 else "seconds"
+                        raise AMQPTimeoutError(f"time-out after {limit:g} {unit} while {what}")
                 self._turn(wait)
                 if self._pump is not pump:
                     raise AMQPError(1117, f"the connection was closed while {what}")

@@ -27,6 +27,9 @@ from amqp10.wire.performatives import SenderSettleMode
 __all__ = ["Lifecycle"]
 
 _DO_EVENTS_WAIT: Final = 0.02
+_DO_EVENTS_LONGEST: Final = 0.1
+"""After so many seconds do_events() reads no more: a peer that sends faster than its messages are handled would
+otherwise keep it from ever returning."""
 
 
 _OUTCOMES: Final = tuple(Symbol(kind.DESCRIPTOR_NAME) for kind in (type(ACCEPTED), Rejected, type(RELEASED), Modified))
@@ -209,7 +212,7 @@ class Lifecycle(Network):
         pump = self._pump
         self._opened = False
         self._writable = False
-        self._remote_address = self._local_address = None
+        self._remote_address = self._local_address = self._proxy_address = None
         if pump is None:
             if self._waiter is not None:
                 self._waiter.close()
@@ -256,7 +259,8 @@ class Lifecycle(Network):
             # One wait for something to happen, then all that is there already.
             pump.more = False
             self._turn(_DO_EVENTS_WAIT if not self._queue else 0)
-            while self._pump is pump and pump.more:
+            end = self.clock() + _DO_EVENTS_LONGEST
+            while self._pump is pump and pump.more and self.clock() < end:
                 pump.more = False
                 self._turn(0)
         finally:

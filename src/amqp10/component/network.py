@@ -59,6 +59,7 @@ class Network(Transfer):
         "_local_address",
         "_local_host",
         "_local_port",
+        "_proxy_address",
         "_remote_address",
         "_remote_host",
         "_remote_port",
@@ -100,6 +101,7 @@ class Network(Transfer):
         self._waiter: Waiter | None = None
         self._remote_address: tuple[str, int] | None = None
         self._local_address: tuple[str, int] | None = None
+        self._proxy_address: tuple[str, int] | None = None
         self._ssl_server_cert_encoded = b""
         self._tls_context: TlsContext | None = None
         self._tls_info: TlsInfo | None = None
@@ -161,6 +163,7 @@ class Network(Transfer):
                 self._status(STATUS_FIREWALL)
             self._remote_address = tcp.remote_address
             self._local_address = tcp.local_address
+            self._proxy_address = tcp.proxy_address
             if session is None:
                 self._status(STATUS_CONNECTED)
                 return tcp
