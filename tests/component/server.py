@@ -103,6 +103,7 @@ class FakeClock:
         """Let time pass."""
         with self._changed:
             self.now += seconds
+            self._changed.notify_all()
 
     def wait_until(self, condition: Callable[[], bool]) -> bool:
         """Wait until a condition holds; it is looked at whenever somebody looks at the clock."""

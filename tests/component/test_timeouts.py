@@ -170,7 +170,7 @@ def test_an_absolute_time_out_bounds_connecting_as_a_whole(monkeypatch: pytest.M
             amqp.timeout = 10
             poller = skipping(amqp)
             before = poller.clock.now
-            amqp.on_log = lambda event, poller=poller, server=server: wait_for_open(event.message, poller, server)  # type: ignore[misc]
+            amqp.on_log = lambda event, poller=poller, server=server: wait_for_open(event.message, poller, server)
             amqp.config("LogLevel=3")
             with pytest.raises(AMQPError, match="10 seconds") as caught:
                 amqp.connect_to(server.host, server.port)
