@@ -8,6 +8,7 @@ client sent is in ``frames``, what the server gave is not recorded: the client's
 from __future__ import annotations
 
 import contextlib
+import select
 import selectors
 import socket
 import struct
@@ -36,11 +37,12 @@ from amqp10.engine import (
     SessionRequested,
 )
 from amqp10.errors import AMQPError, ProtocolError
+from amqp10.net.waiting import Waiter
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import ACCEPTED, DeliveryState
 from amqp10.wire.performatives import Detach
 
-__all__ = ["LIMIT", "FakeClock", "Feed", "Peer", "Server", "client", "refusal"]
+__all__ = ["LIMIT", "FakeClock", "Feed", "Peer", "Server", "SkippingPoller", "client", "refusal", "skipping"]
 
 T = TypeVar("T")
 LIMIT = 8.0
@@ -101,11 +103,44 @@ class FakeClock:
         """Let time pass."""
         with self._changed:
             self.now += seconds
+            self._changed.notify_all()
 
     def wait_until(self, condition: Callable[[], bool]) -> bool:
         """Wait until a condition holds; it is looked at whenever somebody looks at the clock."""
         with self._changed:
             return self._changed.wait_for(condition, LIMIT)
+
+
+class SkippingPoller:
+    """``select.poll`` for :class:`Waiter` that can skip waits: where nothing is ready, only the clock moves on.
+
+    Attributes:
+        skip: waits of up to so many milliseconds are skipped; 0 for none.
+    """
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._poll = select.poll()
+        self.register = self._poll.register
+        self.unregister = self._poll.unregister
+        self.clock = clock
+        self.skip = 0.0
+
+    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+        if timeout is None or timeout > self.skip:
+            return self._poll.poll(timeout)
+        ready = self._poll.poll(0)
+        if not ready:
+            self.clock.advance(timeout / 1000)
+        return ready
+
+
+def skipping(amqp: AMQP) -> SkippingPoller:
+    """Give an instance that is not connected a clock that only moves when it is told to, and a poller to move it."""
+    clock = FakeClock()
+    poller = SkippingPoller(clock)
+    amqp.clock = clock
+    amqp._waiter = Waiter(poller)
+    return poller
 
 
 class Peer:

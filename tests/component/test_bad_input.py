@@ -29,7 +29,7 @@ BAD_VALUES: dict[str, tuple[Any, ...]] = {
     "container_id": ("a\0b", "\ud800"),
     "fetch_timeout": (-1, 2**31, HUGE),
     "firewall_type": (-1, 4, 9, 11, HUGE),
-    "firewall_host": ("a\0b", "\ud800"),
+    "firewall_host": ("a b", "a\nb", "a\0b", "\ud800"),
     "firewall_password": ("a\0b", "\ud800"),
     "firewall_port": (-1, 65536, HUGE),
     "firewall_user": ("a\0b", "\ud800"),

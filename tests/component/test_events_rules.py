@@ -589,6 +589,9 @@ def test_a_second_thread_gets_a_clear_error_and_harms_nothing() -> None:
             lambda: amqp.fetch_message("get"),
             amqp.reset,
             lambda: amqp.close_link("out"),
+            lambda: amqp.config("LogLevel=3"),
+            lambda: amqp.config("LogLevel"),
+            amqp.reset_message,
         ]
 
         def meddle() -> None:

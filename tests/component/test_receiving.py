@@ -256,7 +256,7 @@ def test_a_message_beyond_max_message_size_ends_its_link_only() -> None:
         amqp.create_sender_link("s", "out", "q")
         errors: list[Any] = []
         amqp.on_error = errors.append
-        server.do(lambda peer: setattr(peer.link("in"), "remote_max_message_size", 0))
+        server.do(lambda peer: setattr(peer.link("in"), "send_limit", 0))
         server.put("in", "x" * 2000)
         pump(amqp, lambda: bool(errors))
         assert "1000" in errors[0].description

@@ -503,6 +503,7 @@ def test_a_peer_that_stops_reading_turns_ready_to_send_off_and_on_again() -> Non
         server.do(lambda peer: setattr(peer, "paused", False))
         pump(amqp, lambda: bool(events))
         assert amqp.ready_to_send
+        amqp.timeout = 10
         amqp.send_message("out")
         server.wait_for(lambda: len(server.messages) == sent + 1)
         assert len(events) == 1

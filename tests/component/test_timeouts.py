@@ -6,8 +6,11 @@ import threading
 
 import pytest
 
-from amqp10 import AMQP, AMQPError
-from tests.component.server import LIMIT, FakeClock, Server
+from amqp10 import AMQP, AMQPError, ValueType
+from amqp10.component.transfer import Transfer
+from amqp10.net import tcp
+from amqp10.wire.frames import EMPTY_FRAME
+from tests.component.server import LIMIT, FakeClock, Server, client, skipping
 from tests.component.test_events_rules import blocked_calls, prepare
 
 # The start of a frame that never becomes whole.
@@ -17,12 +20,12 @@ STEP = 0.75
 
 
 class Trickle:
-    """Lets a peer send octet after octet of a frame, and time pass between them, until the call has ended."""
+    """Lets a peer send one piece after the other, and time pass between them, until the call has ended."""
 
-    def __init__(self, server: Server, clock: FakeClock, part: bytes, octets: int) -> None:
+    def __init__(self, server: Server, clock: FakeClock, pieces: list[bytes]) -> None:
         self.server = server
         self.clock = clock
-        self.part = part[:octets]
+        self.pieces = pieces
         self.sent = 0
         self.ended = False
         self._thread = threading.Thread(target=self._run)
@@ -40,13 +43,13 @@ class Trickle:
         clock = self.clock
         # The call is waiting once the server has everything that the client sends first.
         self.server.wait_for(lambda: bool(self.server.peers) and self.waiting())
-        for octet in self.part:
+        for piece in self.pieces:
             if self.ended:
                 return
             looks = clock.looks
             clock.advance(STEP)
             try:
-                self.server.run(lambda octet=octet: [peer.sock.send(bytes((octet,))) for peer in self.server.peers])  # type: ignore[misc]
+                self.server.run(lambda piece=piece: [peer.sock.send(piece) for peer in self.server.peers])  # type: ignore[misc]
             except ConnectionError:
                 # The call has timed out and hung up, which the test sees for itself.
                 return
@@ -56,6 +59,10 @@ class Trickle:
 
     def waiting(self) -> bool:
         return bool(self.server.frames)
+
+
+def octets_of(part: bytes) -> list[bytes]:
+    return [bytes((octet,)) for octet in part]
 
 
 def start(server: Server, name: str, *settings: str) -> tuple[AMQP, FakeClock, bytes]:
@@ -94,7 +101,7 @@ def test_an_absolute_time_out_is_not_extended_by_a_trickle(name: str) -> None:
     with Server() as server:
         amqp, clock, part = start(server, name, "AbsoluteTimeout=True")
         before = clock.now
-        with Trickle(server, clock, part, len(part)) as trickle:
+        with Trickle(server, clock, octets_of(part)) as trickle:
             expect_time_out(amqp, name)
             # A fetch that has timed out waits once more, for its credit to be drained.
             assert trickle.sent < len(part) // 2
@@ -109,8 +116,122 @@ def test_a_trickle_keeps_an_inactivity_time_out_away_and_a_stall_within_a_frame_
     with Server() as server:
         amqp, clock, part = start(server, name)
         before = clock.now
-        with Trickle(server, clock, part, octets) as trickle:
+        with Trickle(server, clock, octets_of(part[:octets])) as trickle:
             expect_time_out(amqp, name)
             assert trickle.sent == octets, "each octet gave the peer another second"
         assert clock.now - before >= octets * STEP
         leave(server, amqp)
+
+
+@pytest.mark.parametrize("name", blocked_calls())
+def test_heartbeats_of_a_peer_that_does_not_answer_keep_no_call_waiting(name: str) -> None:
+    with Server() as server:
+        amqp, clock, _ = start(server, name)
+        pieces = [EMPTY_FRAME] * 20
+        if name == "connect":
+            pieces[0] = b"AMQP\x00\x01\x00\x00"
+        with Trickle(server, clock, pieces) as trickle:
+            expect_time_out(amqp, name)
+            assert trickle.sent < 10
+        leave(server, amqp)
+
+
+def test_the_heartbeats_that_are_sent_keep_no_call_waiting_either() -> None:
+    with Server(idle_timeout=4) as server:
+        amqp = AMQP()
+        poller = skipping(amqp)
+        amqp.timeout = 5
+        amqp.connect_to(server.host, server.port)
+        amqp.create_session("s")
+        server.hold.add("attach")
+        before = poller.clock.now
+        poller.skip = 1000
+        with pytest.raises(AMQPError, match="5 seconds") as caught:
+            amqp.create_sender_link("s", "out", "q")
+        assert caught.value.code == 201
+        assert poller.clock.now - before < 6
+        poller.skip = 0
+        server.run(server.drop_all)
+        amqp.disconnect()
+
+
+def test_an_absolute_time_out_bounds_connecting_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = tcp.connect_tcp
+
+    def slow(*args: object, **kwargs: object) -> object:
+        poller.clock.advance(7)
+        return connect(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(tcp, "connect_tcp", slow)
+    for absolute, longest in ((True, 11), (False, 18)):
+        with Server(hold={"open"}) as server:
+            amqp = AMQP()
+            amqp.config(f"AbsoluteTimeout={absolute}")
+            amqp.timeout = 10
+            poller = skipping(amqp)
+            before = poller.clock.now
+            amqp.on_log = lambda event, poller=poller, server=server: wait_for_open(event.message, poller, server)
+            amqp.config("LogLevel=3")
+            with pytest.raises(AMQPError, match="10 seconds") as caught:
+                amqp.connect_to(server.host, server.port)
+            assert caught.value.code == 201
+            assert longest - 1 <= poller.clock.now - before <= longest
+
+
+def wait_for_open(line: str, poller: object, server: Server) -> None:
+    """Time passes once the client has said its part: what the server answers before is waited for."""
+    if "-> [0] open(" in line:
+        poller.skip = 1000  # type: ignore[attr-defined]
+
+
+def test_an_absolute_time_out_bounds_sending_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server(credit=0, receive_buffer=4096) as server:
+        amqp = AMQP()
+        poller = skipping(amqp)
+        amqp.config("AbsoluteTimeout=True")
+        amqp.config("OutBufferSize=4096")
+        amqp.timeout = 10
+        amqp.connect_to(server.host, server.port)
+        amqp.create_session("s")
+        amqp.create_sender_link("s", "out", "q")
+        await_credit = Transfer._await_credit
+
+        def slow(self: Transfer, record: object) -> None:
+            poller.clock.advance(7)
+            server.do(lambda peer: peer.receiver("out").flow(5))
+            await_credit(self, record)  # type: ignore[arg-type]
+            server.do(lambda peer: setattr(peer, "paused", True))
+            poller.skip = 1000
+
+        monkeypatch.setattr(Transfer, "_await_credit", slow)
+        amqp.message_value_type, amqp.message_value = ValueType.mvtString, "x" * 20_000_000
+        before = poller.clock.now
+        with pytest.raises(AMQPError, match="10 seconds") as caught:
+            amqp.send_message("out")
+        assert caught.value.code == 201
+        assert 10 <= poller.clock.now - before <= 11
+        poller.skip = 0
+        server.run(server.drop_all)
+        amqp.disconnect()
+
+
+def test_a_peer_that_never_stops_talking_does_not_keep_do_events_from_returning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Server() as server, client(server) as amqp:
+        clock = FakeClock(amqp.clock())
+        assert amqp._pump is not None
+        amqp.clock = amqp._pump.clock = clock
+        reads: list[int] = []
+
+        def endless(self: object, size: int) -> bytes:
+            reads.append(size)
+            clock.advance(0.01)
+            assert len(reads) < 1000
+            return EMPTY_FRAME * (size // 8)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(tcp.TcpTransport, "recv", endless)
+            server.do(lambda peer: peer.raw(EMPTY_FRAME))
+            amqp.do_events()
+        assert 1 < len(reads) < 20

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from amqp10.net.tcp import Deadline, TcpTransport, TransportOptions, Waiter, connect_tcp
 
@@ -88,7 +89,7 @@ class ScriptedServer:
                 conn.settimeout(PATIENCE)
                 handler(conn)
 
-    def __enter__(self) -> ScriptedServer:
+    def __enter__(self) -> Self:
         self._background.__enter__()
         return self
 

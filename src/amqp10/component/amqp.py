@@ -97,8 +97,8 @@ class AMQP(Accessors, Lifecycle):
         locked=211,
     )
     timeout = IntProperty(
-        "The longest wait in seconds, counted from the last byte that moved unless the setting AbsoluteTimeout is on."
-        " With 0, send_message never waits."
+        "The longest wait in seconds, counted from the last byte that moved (heartbeats left out), or with the setting"
+        " AbsoluteTimeout from the start of the call. With 0, send_message never waits."
     )
     fetch_timeout = IntProperty("The longest wait of fetch_message in seconds; 0 waits for ever.")
     receive_mode = EnumProperty(
@@ -173,10 +173,21 @@ class AMQP(Accessors, Lifecycle):
     firewall_auto_detect = BoolProperty(
         "Whether to take the proxy from the environment's proxy variables, where firewall_type names none.", locked=211
     )
-    firewall_host = TextProperty("The proxy's name or address.", locked=211)
     firewall_password = TextProperty("The password for the proxy. It never shows in a log or an error.", locked=211)
     firewall_port = IntProperty("The proxy's port, 0 for the usual one of its kind.", maximum=65535, locked=211)
     firewall_user = TextProperty("The user name for the proxy.", locked=211)
+
+    @property
+    def firewall_host(self) -> str:
+        """The proxy's name or address; while connected through it, the address it was resolved to."""
+        address = self._proxy_address
+        return address[0] if address is not None and self._firewall_host else self._firewall_host
+
+    @firewall_host.setter
+    def firewall_host(self, value: str) -> None:
+        text = check_host("firewall_host", value)
+        self._check_unlocked("firewall_host", 211)
+        self._firewall_host = text
 
     @property
     def firewall_type(self) -> FirewallType:
@@ -582,22 +593,33 @@ class AMQP(Accessors, Lifecycle):
             AMQPError: 606 for an unknown setting (the message names the nearest), one that is read-only, or one that
                 cannot change now; 604 for a malformed value.
         """
-        return configure(self, configuration_string)
+        self._enter()
+        try:
+            return configure(self, configuration_string)
+        finally:
+            self._leave()
 
     def reset(self) -> None:
         """Disconnect, then set every property and setting to its default. Event handlers stay."""
         self._enter()
         try:
-            self._disconnect()
-            self._reset()
-            self._set_network_defaults()
-            self._set_defaults()
+            try:
+                self._disconnect()
+            finally:
+                # Also when a handler has failed, or interrupt() was called.
+                self._reset()
+                self._set_network_defaults()
+                self._set_defaults()
         finally:
             self._leave()
 
     def reset_message(self) -> None:
         """Set the ``message_...`` properties to their defaults."""
-        self._draft.reset()
+        self._enter()
+        try:
+            self._draft.reset()
+        finally:
+            self._leave()
 
     def __enter__(self) -> Self:
         return self

@@ -6,7 +6,7 @@ in the metadata of the outcome that a handler is deciding, or nowhere: then it i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from amqp10.component.outcomes import OutcomeMetadata
 from amqp10.component.setting_spec import SettingSpec, SettingValue
@@ -18,7 +18,22 @@ if TYPE_CHECKING:
 
 __all__ = ["configure"]
 
-PROTOCOL_VERSION = "1.0"
+PROTOCOL_VERSION: Final = "1.0"
+
+_OF_THE_SOCKET: Final = frozenset(
+    (
+        "in_buffer_size",
+        "keep_alive_interval",
+        "keep_alive_time",
+        "linger",
+        "linger_time",
+        "max_transfer_rate",
+        "out_buffer_size",
+        "tcp_keep_alive",
+        "tcp_no_delay",
+    )
+)
+"""Settings that an open connection follows at once. Others of the connection hold from the next one on."""
 
 
 def configure(amqp: AMQP, text: str) -> str:
@@ -28,13 +43,26 @@ def configure(amqp: AMQP, text: str) -> str:
         return _read(amqp, spec, index)
     check_change(spec, connected=amqp._pump is not None or amqp._connecting)
     if spec.store == "settings":
-        amqp._settings.set(spec, value)
-        amqp._settings_changed()
+        _change(amqp, spec, value)
     elif spec.store == "property":
         setattr(amqp, spec.attribute, convert(spec, value))
     else:
         _write_outcome(amqp, spec, value)
     return ""
+
+
+def _change(amqp: AMQP, spec: SettingSpec, text: str) -> None:
+    settings = amqp._settings
+    before = settings.get(spec), settings.tcp_keep_alive
+    settings.set(spec, text)
+    amqp._settings_changed()
+    if spec.attribute in _OF_THE_SOCKET:
+        try:
+            amqp._socket_settings_changed()
+        except AMQPError:
+            setattr(settings, spec.attribute, before[0])
+            settings.tcp_keep_alive = before[1]
+            raise
 
 
 def _read(amqp: AMQP, spec: SettingSpec, index: str | None) -> str:

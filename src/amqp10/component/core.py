@@ -451,7 +451,15 @@ class Core:
         self._dispatch()
         self._raise_failure()
 
-    def _work(self, done: Callable[[], bool], limit: float, what: str, *, absolute: bool | None = None) -> None:
+    def _work(
+        self,
+        done: Callable[[], bool],
+        limit: float,
+        what: str,
+        *,
+        absolute: bool | None = None,
+        since: float | None = None,
+    ) -> None:
         """Work the connection until a condition holds.
 
         Args:
@@ -460,6 +468,7 @@ class Core:
             what: what is being waited for, for the message of the time-out.
             absolute: whether the time-out counts from the start, rather than from the last byte that moved;
                 by default as the setting ``AbsoluteTimeout`` says.
+            since: when the call began, where this is not the first that it waits for; by default now.
 
         Raises:
             AMQPTimeoutError: 201.
@@ -472,7 +481,7 @@ class Core:
         assert pump is not None
         if absolute is None:
             absolute = self._settings.absolute_timeout
-        start = self.clock()
+        start = self.clock() if since is None else since
         waiter = pump.waiter
         waiter.begin()
         try:
@@ -483,7 +492,8 @@ class Core:
                         start = max(start, pump.moved_at)
                     wait = start + limit - self.clock()
                     if wait <= 0:
-                        raise AMQPTimeoutError(f"time-out after {limit:g} seconds while {what}")
+                        unit = "second" if limit == 1 else "seconds"
+                        raise AMQPTimeoutError(f"time-out after {limit:g} {unit} while {what}")
                 self._turn(wait)
                 if self._pump is not pump:
                     raise AMQPError(1117, f"the connection was closed while {what}")

@@ -35,6 +35,9 @@ from amqp10.wire.performatives import SenderSettleMode
 __all__ = ["Lifecycle"]
 
 _DO_EVENTS_WAIT: Final = 0.02
+_DO_EVENTS_LONGEST: Final = 0.1
+"""After so many seconds do_events() reads no more: a peer that sends faster than its messages are handled would
+otherwise keep it from ever returning."""
 
 
 _OUTCOMES: Final = tuple(Symbol(kind.DESCRIPTOR_NAME) for kind in (type(ACCEPTED), Rejected, type(RELEASED), Modified))
@@ -96,6 +99,7 @@ class Lifecycle(Network):
         if not host:
             raise AMQPError(102, "remote_host is empty: set it to the name or address of the server")
         limit = float(self._settings.connection_timeout or self._limit())
+        since = self.clock()
         transport = self._open_transport(limit)
         engine = Connection(
             EndpointRole.CLIENT,
@@ -112,8 +116,10 @@ class Lifecycle(Network):
         self._settings_changed()
         engine.start(self.clock())
         self._opened = False
+        # What came before may have taken long: without an absolute time-out, the last step of it counts as movement.
+        self._pump.moved_at = self.clock()
         try:
-            self._work(lambda: self._opened, limit, "waiting for the server to open the connection")
+            self._work(lambda: self._opened, limit, "waiting for the server to open the connection", since=since)
         except (AMQPTimeoutError, ConnectionDroppedError) as error:
             if engine.heard:
                 raise
@@ -231,7 +237,7 @@ class Lifecycle(Network):
         pump = self._pump
         self._opened = False
         self._writable = False
-        self._remote_address = self._local_address = None
+        self._remote_address = self._local_address = self._proxy_address = None
         if pump is None:
             if self._waiter is not None:
                 self._waiter.close()
@@ -278,7 +284,8 @@ class Lifecycle(Network):
             # One wait for something to happen, then all that is there already.
             pump.more = False
             self._turn(_DO_EVENTS_WAIT if not self._queue else 0)
-            while self._pump is pump and pump.more:
+            end = self.clock() + _DO_EVENTS_LONGEST
+            while self._pump is pump and pump.more and self.clock() < end:
                 pump.more = False
                 self._turn(0)
         finally:

@@ -59,6 +59,7 @@ class Network(Transfer):
         "_local_address",
         "_local_host",
         "_local_port",
+        "_proxy_address",
         "_remote_address",
         "_remote_host",
         "_remote_port",
@@ -100,6 +101,7 @@ class Network(Transfer):
         self._waiter: Waiter | None = None
         self._remote_address: tuple[str, int] | None = None
         self._local_address: tuple[str, int] | None = None
+        self._proxy_address: tuple[str, int] | None = None
         self._ssl_server_cert_encoded = b""
         self._tls_context: TlsContext | None = None
         self._tls_info: TlsInfo | None = None
@@ -149,6 +151,7 @@ class Network(Transfer):
         deadline = Deadline(limit, clock=self.clock, absolute=self._settings.absolute_timeout)
         waiter = self._get_waiter()
         options = self._transport_options()
+        options.proxy = self._proxy()
         # What could be wrong with certificates and settings is found out before anybody is bothered.
         session = self._tls_session() if self._ssl_enabled else None
         waiter.begin()
@@ -160,6 +163,7 @@ class Network(Transfer):
                 self._status(STATUS_FIREWALL)
             self._remote_address = tcp.remote_address
             self._local_address = tcp.local_address
+            self._proxy_address = tcp.proxy_address
             if session is None:
                 self._status(STATUS_CONNECTED)
                 return tcp
@@ -199,8 +203,12 @@ class Network(Transfer):
             linger=settings.linger,
             linger_time=settings.linger_time,
             max_transfer_rate=settings.max_transfer_rate,
-            proxy=self._proxy(),
         )
+
+    def _socket_settings_changed(self) -> None:
+        """Have an open connection follow a change of the settings of its socket."""
+        if self._pump is not None:
+            self._pump.transport.reconfigure(self._transport_options())
 
     def _proxy(self) -> ProxyOptions | None:
         """The proxy that the properties name, or that the environment does when that is asked for."""

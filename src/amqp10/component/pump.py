@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from amqp10.net.transport import RECEIVE_SIZE, Transport
+from amqp10.wire.frames import EMPTY_FRAME
 
 if TYPE_CHECKING:
     from amqp10.engine import Connection, Event
@@ -34,6 +35,7 @@ class Pump:
     """
 
     __slots__ = (
+        "_progress",
         "_unsent",
         "_written",
         "clock",
@@ -63,13 +65,15 @@ class Pump:
         self.tap: Callable[[bool, list[bytes | memoryview]], None] | None = None
         """Called with all bytes that are about to be sent (True) or were received (False), while set."""
         self._unsent: list[bytes | memoryview] = []
+        self._progress = transport.progress
         self._written = False
         self.more = False
         """Whether the last read filled its buffer, so that more is probably there already."""
         self.moved = 0
         """Counts up whenever any byte was sent or received."""
         self.moved_at = float("-inf")
-        """When that was last: inactivity time-outs count from there."""
+        """When that was last, heartbeats left out: inactivity time-outs count from there. A peer that is alive but does
+        not answer would otherwise be waited for without an end."""
 
     @property
     def blocked(self) -> bool:
@@ -104,8 +108,11 @@ class Pump:
             sent = transport.send(buffers)
         if sent:
             self.moved += 1
-            self.moved_at = now
             self._written = True
+            if buffers[0] is not EMPTY_FRAME or len(buffers) > 1:
+                self.moved_at = now
+        elif transport.progress != self._progress:
+            self._progressed(now)
         self._unsent = _rest(buffers, sent)
         return not self._unsent and not transport.unsent
 
@@ -116,15 +123,28 @@ class Pump:
         wanted = RECEIVE_SIZE if missing < _LARGE else min(missing, _LARGEST)
         data = self.transport.recv(wanted)
         if data is None:
+            if self.transport.progress != self._progress:
+                self._progressed(self.clock())
             return False
-        now = self.moved_at = self.clock()
+        now = self.clock()
+        self._progress = self.transport.progress
         self.moved += 1
         self.more = len(data) >= wanted
         if self.tap is not None:
             self.tap(False, [data])
-        self.sink(self.engine.receive_data(data, now) if data else self.engine.receive_eof(now))
+        engine = self.engine
+        empty = engine.empty_octets
+        events = engine.receive_data(data, now) if data else engine.receive_eof(now)
+        if engine.empty_octets - empty != len(data):
+            self.moved_at = now
+        self.sink(events)
         # The end of the stream stays readable for ever: it must not look like more and more data.
         return bool(data)
+
+    def _progressed(self, now: float) -> None:
+        """Part of a TLS record has moved."""
+        self._progress = self.transport.progress
+        self.moved_at = now
 
     def turn(self, wait: float | None) -> None:
         """One round.

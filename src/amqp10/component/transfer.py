@@ -123,7 +123,9 @@ class Transfer(Core):
         link = record.engine
         mode = link.snd_settle_mode
         settled = draft.settled if mode == _MIXED else mode == _SETTLED
+        since: float | None = None
         if link.credit <= 0 or pump.blocked or (self._timeout == 0 and link.session.backlog):
+            since = self.clock()
             self._await_credit(record)
         delivery = link.send(payload, body, settled=settled, context=draft.id)
         draft.link_name = link_name
@@ -137,7 +139,7 @@ class Transfer(Core):
             # Inside a handler the bytes of several sends go out together, when it has returned.
             self._unpolled += 1 + (delivery.size >> _POLL_SHIFT)
             if not (self._flushed() and delivery.complete):
-                self._await_written(delivery)
+                self._await_written(delivery, since)
             elif self._unpolled >= _POLL_EVERY:
                 self._unpolled = 0
                 self._poll()
@@ -286,8 +288,11 @@ class Transfer(Core):
             self._links.find(record.name)
             raise AMQPError(600, f"link {record.name!r} was closed while a message waited to be sent on it")
 
-    def _await_written(self, delivery: OutgoingDelivery) -> None:
-        """Wait until a message has been handed to the operating system whole."""
+    def _await_written(self, delivery: OutgoingDelivery, since: float | None = None) -> None:
+        """Wait until a message has been handed to the operating system whole.
+
+        ``since`` is when the call began to wait, for credit, if it did.
+        """
         if self._timeout == 0:
             self._writable = False
             return
@@ -295,6 +300,7 @@ class Transfer(Core):
             lambda: self._flushed() and (delivery.complete or not delivery.link.attached),
             self._timeout,
             f"writing a message of link {delivery.link.name!r}",
+            since=since,
         )
 
     def _post_out(self, delivery: OutgoingDelivery) -> None:

@@ -120,6 +120,7 @@ class Connection:
         remote_open: the peer's open, once it has arrived.
         remote_max_frame_size: the largest frame the peer accepts.
         output: buffers to be sent; taken by :meth:`data_to_send`.
+        empty_octets: how many octets of what arrived were empty frames, which say no more than "still here".
         trace: called for every frame while set; costs the fast paths, so leave it None unless somebody looks.
     """
 
@@ -161,6 +162,7 @@ class Connection:
         self.authenticated = False
         self.heard = False
         self.output: list[bytes | memoryview] = []
+        self.empty_octets = 0
         self.trace: Trace | None = None
         self.sessions: dict[int, Session] = {}
         """Every session by the channel number that this side sends on."""
@@ -492,6 +494,7 @@ class Connection:
             if kind != 0:
                 raise ConnectionFault.malformed(f"the peer sent a frame of type {kind} where AMQP frames are expected")
             if body == stop:
+                self.empty_octets += size
                 if self.trace is not None:
                     self.trace(False, channel, None, 0)
                 continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from amqp10.codec import Symbol
 from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
@@ -55,6 +55,7 @@ class LinkEndpoint:
         available: how many messages the sender says it has.
         drain: whether the receiver asked the sender to use up or give back its credit.
         remote_max_message_size: the largest message the peer takes, in octets; 0 when it states no limit.
+        send_limit: the largest message that may be sent, in octets, by both sides' limits; 0 for none.
         context: whatever the user of the engine wants to find again.
     """
 
@@ -75,6 +76,7 @@ class LinkEndpoint:
         "remote_attach",
         "remote_handle",
         "remote_max_message_size",
+        "send_limit",
         "session",
         "snd_settle_mode",
         "source",
@@ -107,6 +109,7 @@ class LinkEndpoint:
         self.rcv_settle_mode = rcv_settle_mode
         self.max_message_size = max_message_size
         self.remote_max_message_size = 0
+        self.send_limit = 0
         self.credit = 0
         self.delivery_count = 0
         self.available = 0
@@ -176,7 +179,10 @@ class LinkEndpoint:
         self._advance(Trigger.R_ATTACH)
         self.remote_attach = attach
         self.remote_handle = int(attach.handle)
-        self.remote_max_message_size = int(attach.max_message_size or 0)
+        self.remote_max_message_size = self.send_limit = int(attach.max_message_size or 0)
+        if self.local_request and self.max_message_size > 0:
+            # What was stated here binds this side too.
+            self.send_limit = min(self.send_limit or self.max_message_size, self.max_message_size)
         if self.is_receiver:
             if attach.initial_delivery_count is not None:
                 self.delivery_count = int(attach.initial_delivery_count)
@@ -367,17 +373,14 @@ class SenderLink(LinkEndpoint):
 
         Raises:
             ProtocolError: the link is not attached, has no credit, or the settle mode forbids ``settled``; or the
-                message is larger than the peer's max-message-size. Nothing is sent in these cases.
+                message is larger than either side's max-message-size. Nothing is sent in these cases.
         """
         session = self.session
         if self.credit <= 0 or self.state is not _ATTACHED:
             self._refuse_send()
         size = len(payload) + len(body)
-        if size > self.remote_max_message_size > 0:
-            raise ProtocolError(
-                f"the message has {size} octets; the peer accepts at most {self.remote_max_message_size} on this link",
-                condition="amqp:link:message-size-exceeded",
-            )
+        if size > self.send_limit > 0:
+            self._refuse_size(size)
         self.credit -= 1
         self.delivery_count = (self.delivery_count + 1) & _MASK
         connection = session.connection
@@ -443,8 +446,8 @@ class SenderLink(LinkEndpoint):
         room = min(self.credit, session.remote_incoming_window)
         head_size = self._head_size
         largest = min(connection.remote_max_frame_size - head_size - 1, _SMALL)
-        if self.remote_max_message_size > 0:
-            largest = min(largest, self.remote_max_message_size)
+        if self.send_limit > 0:
+            largest = min(largest, self.send_limit)
         delivery_id = session.next_delivery_id
         unsettled = session.outgoing_unsettled
         append = connection.output.append
@@ -494,6 +497,14 @@ class SenderLink(LinkEndpoint):
             self.session.backlog.remove(self)
         self.pending.clear()
         self._drain_pending = False
+
+    def _refuse_size(self, size: int) -> NoReturn:
+        limit = self.send_limit
+        whose = "the peer accepts" if limit == self.remote_max_message_size else "this side has set"
+        raise ProtocolError(
+            f"the message has {size} octets; {whose} at most {limit} on this link",
+            condition="amqp:link:message-size-exceeded",
+        )
 
     def send_frames(self, limit: int) -> bool:
         """Frame up to ``limit`` transfers of the first pending delivery. Returns whether it is wholly framed now."""

@@ -14,7 +14,7 @@ from amqp10.errors import AMQPError, code_from_errno
 if TYPE_CHECKING:
     from amqp10.net.proxy import ProxyOptions
 
-__all__ = ["TransportOptions", "apply_before_connect", "apply_before_close"]
+__all__ = ["TransportOptions", "apply_before_connect", "apply_before_close", "apply_while_connected"]
 
 
 @dataclass(slots=True)
@@ -75,17 +75,37 @@ def apply_before_connect(sock: socket.socket, options: TransportOptions) -> None
         _set(sock, "TcpNoDelay", socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if options.keep_alive:
         _set(sock, "TCPKeepAlive", socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        _set_seconds(sock, "KeepAliveTime", _KEEP_IDLE, options.keep_alive_time_ms)
-        _set_seconds(sock, "KeepAliveInterval", _KEEP_INTERVAL, options.keep_alive_interval_ms)
+        _set_keep_alive_times(sock, options)
+    _set_buffer_sizes(sock, options)
+    if options.local_port and sys.platform != "win32":
+        # Otherwise a program could not reconnect from its port until the old connection's TIME_WAIT is over.
+        # On Windows the option means something else: it takes the port from whoever has it.
+        _set(sock, "LocalPort", socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+
+def apply_while_connected(sock: socket.socket, options: TransportOptions) -> None:
+    """Change what can be changed on an open connection. What is back at 0, for the system's value, stays as it was.
+
+    Raises:
+        AMQPError: the system refuses an option; the message names the setting.
+    """
+    _set(sock, "TcpNoDelay", socket.IPPROTO_TCP, socket.TCP_NODELAY, int(options.tcp_no_delay))
+    _set(sock, "TCPKeepAlive", socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(options.keep_alive))
+    _set_keep_alive_times(sock, options)
+    _set_buffer_sizes(sock, options)
+
+
+def _set_keep_alive_times(sock: socket.socket, options: TransportOptions) -> None:
+    _set_seconds(sock, "KeepAliveTime", _KEEP_IDLE, options.keep_alive_time_ms)
+    _set_seconds(sock, "KeepAliveInterval", _KEEP_INTERVAL, options.keep_alive_interval_ms)
+
+
+def _set_buffer_sizes(sock: socket.socket, options: TransportOptions) -> None:
     for option, size in ((socket.SO_RCVBUF, options.in_buffer_size), (socket.SO_SNDBUF, options.out_buffer_size)):
         if size > 0:
             # The settings are documented to fall back to the system's size where it refuses the one asked for.
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, option, size)
-    if options.local_port and sys.platform != "win32":
-        # Otherwise a program could not reconnect from its port until the old connection's TIME_WAIT is over.
-        # On Windows the option means something else: it takes the port from whoever has it.
-        _set(sock, "LocalPort", socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
 def apply_before_close(sock: socket.socket, *, linger: bool, linger_time: int) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, code_from_errno, describe_code
-from amqp10.net.options import TransportOptions, apply_before_close, apply_before_connect
+from amqp10.net.options import TransportOptions, apply_before_close, apply_before_connect, apply_while_connected
 from amqp10.net.rate import TokenBucket
 from amqp10.net.resolve import Endpoint, Lookup, clean_host, format_address, resolve, system_lookup
 from amqp10.net.transport import RECEIVE_SIZE, Transport
@@ -82,17 +82,27 @@ class TcpTransport:
     def __init__(self, sock: socket.socket, options: TransportOptions, clock: Callable[[], float]) -> None:
         sock.setblocking(False)
         self._sock = sock
-        self._no_delay = options.tcp_no_delay
-        self._linger = options.linger
-        self._linger_time = options.linger_time
         self._clock = clock
-        rate = options.max_transfer_rate
-        self._bucket: TokenBucket | None = TokenBucket(rate, clock()) if rate > 0 else None
-        self._resume: float | None = None
+        self._bucket: TokenBucket | None = None
+        self._take(options)
         # IPv6 addresses come with two more numbers.
         self.local_address: tuple[str, int] = sock.getsockname()[:2]
         self.remote_address: tuple[str, int] = sock.getpeername()[:2]
         self.proxy_address: tuple[str, int] | None = None
+
+    def _take(self, options: TransportOptions) -> None:
+        self._no_delay = options.tcp_no_delay
+        self._linger = options.linger
+        self._linger_time = options.linger_time
+        rate = options.max_transfer_rate
+        if self._bucket is None or self._bucket.rate != rate:
+            self._bucket = TokenBucket(rate, self._clock()) if rate > 0 else None
+            self._resume: float | None = None
+
+    def reconfigure(self, options: TransportOptions) -> None:
+        """See :class:`~amqp10.net.transport.Transport`."""
+        apply_while_connected(self._sock, options)
+        self._take(options)
 
     def tunnel_established(self, remote_address: tuple[str, int]) -> None:
         """Note that the socket's other end is a proxy, which has connected to this address."""
@@ -115,6 +125,11 @@ class TcpTransport:
     def buffered(self) -> bool:
         """Always False: nothing is held here."""
         return False
+
+    @property
+    def progress(self) -> int:
+        """Always 0: what moves is reported."""
+        return 0
 
     def push(self) -> None:
         """See :class:`~amqp10.net.transport.Transport`.

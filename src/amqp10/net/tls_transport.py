@@ -12,6 +12,7 @@ from amqp10.errors import AMQPError, AMQPTimeoutError
 from amqp10.net.transport import RECEIVE_SIZE
 
 if TYPE_CHECKING:
+    from amqp10.net.options import TransportOptions
     from amqp10.net.tcp import TcpTransport
     from amqp10.net.tls import TlsSession
     from amqp10.net.waiting import Deadline, Waiter
@@ -29,15 +30,19 @@ class TlsTransport:
         tcp: the connection underneath; owned from now on.
         session: the session; its handshake is done.
         early: plaintext that came together with the end of the handshake.
+
+    Attributes:
+        progress: how many encrypted bytes have moved.
     """
 
-    __slots__ = ("_cipher", "_early", "_tcp", "session")
+    __slots__ = ("_cipher", "_early", "_tcp", "progress", "session")
 
     def __init__(self, tcp: TcpTransport, session: TlsSession, early: list[bytes]) -> None:
         self._tcp = tcp
         self.session = session
         self._early = early
         self._cipher: bytes | memoryview = b""
+        self.progress = 0
 
     @property
     def local_address(self) -> tuple[str, int]:
@@ -59,6 +64,10 @@ class TlsTransport:
         """Whether decrypted bytes are here, for which nobody has to wait."""
         return bool(self._early)
 
+    def reconfigure(self, options: TransportOptions) -> None:
+        """See :class:`~amqp10.net.transport.Transport`."""
+        self._tcp.reconfigure(options)
+
     def fileno(self) -> int:
         """See :class:`~amqp10.net.transport.Transport`."""
         return self._tcp.fileno()
@@ -73,6 +82,7 @@ class TlsTransport:
         raw = self._tcp.recv(max_bytes)
         if raw is None:
             return None
+        self.progress += len(raw)
         if not raw:
             self.session.feed_eof()
             return b""
@@ -115,6 +125,7 @@ class TlsTransport:
         cipher = b"".join((self._cipher, fresh)) if self._cipher and fresh else (self._cipher or fresh)
         if cipher:
             sent = self._tcp.send([cipher])
+            self.progress += sent
             cipher = memoryview(cipher)[sent:] if sent < len(cipher) else b""
         self._cipher = cipher
         return not cipher

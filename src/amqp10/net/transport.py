@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from amqp10.net.options import TransportOptions
 
 __all__ = ["RECEIVE_SIZE", "Transport"]
 
@@ -37,6 +40,11 @@ class Transport(Protocol):
         readable."""
         ...
 
+    @property
+    def progress(self) -> int:
+        """Changes when bytes moved that ``send`` and ``recv`` do not report, because they are parts of TLS records."""
+        ...
+
     def recv(self, max_bytes: int = RECEIVE_SIZE) -> bytes | None:
         """Bytes that have arrived: ``None`` when there are none yet, empty when the peer has ended the stream.
 
@@ -68,6 +76,14 @@ class Transport(Protocol):
 
         By the clock that the transport was made with. ``None`` when only the socket decides: wait until it can be
         written to.
+        """
+        ...
+
+    def reconfigure(self, options: TransportOptions) -> None:
+        """Change the socket's settings, lingering and the rate limit. What says where to connect to is not looked at.
+
+        Raises:
+            AMQPError: the system refuses an option; the message names the setting.
         """
         ...
 
