@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -515,8 +516,43 @@ def test_the_incoming_view_is_cheap_with_thousands_of_partial_messages() -> None
                 transfer = Transfer(handle=link.handle, delivery_id=i, delivery_tag=b"t%d" % i, more=True)
                 first_frames.extend(encode_frame(link.session.channel, transfer, Message(value="x").encode()[:4]))
             peer.raw(bytes(first_frames))
+            session = link.session
+            session.next_outgoing_id += count
+            session.next_delivery_id += count
 
         server.do(start)
         pump(amqp, lambda: amqp.incoming_message_count == count)
         names = [amqp.get_incoming_message_link_name(i) for i in range(amqp.incoming_message_count)]
         assert sorted(names) == sorted(f"l{i}" for i in range(count))
+        # A whole message beside them: neither the number nor its own index looks at the thousands.
+        amqp.create_receiver_link("s", "in", "in")
+        seen: list[tuple[int, str]] = []
+        assert amqp._engine is not None
+        listed = _Listed(amqp._engine.partials)
+        amqp._engine.partials = listed
+
+        def on_message_in(event: Any) -> None:
+            number = amqp.incoming_message_count
+            seen.append((number, amqp.get_incoming_message_value(number - 1)))
+
+        amqp.on_message_in = on_message_in
+        server.put("in", *map(str, range(10)))
+        pump(amqp, lambda: len(seen) == 10)
+        assert seen == [(count + 1, str(i)) for i in range(10)]
+        assert listed.times == 0
+        amqp.get_incoming_message_link_name(0)
+        amqp.get_incoming_message_link_name(count - 1)
+        assert listed.times == 1
+        amqp.close_session("s")
+        assert amqp.incoming_message_count == 0
+        assert not listed, "nothing is kept of what will never be whole"
+
+
+class _Listed(dict[Any, None]):
+    """Counts how often it is gone through."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.times += 1
+        return super().__iter__()

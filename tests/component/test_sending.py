@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import uuid
 from collections.abc import Iterator
 from decimal import Decimal
@@ -619,6 +620,31 @@ def test_the_outgoing_view_is_right_when_outcomes_come_out_of_order() -> None:
         amqp.message_id = "6"
         amqp.send_message("out")
         assert view() == ["2", "4", "6"]
+
+
+@pytest.mark.parametrize("order", ["last first", "shuffled"])
+def test_the_outgoing_view_is_right_in_handlers_when_thousands_have_their_outcomes_out_of_order(order: str) -> None:
+    count = 2000
+    with Server(credit=100_000, hold={"disposition"}) as server, client(server, "out>") as amqp:
+        ready(amqp)
+        amqp.message_settled = False
+        amqp.send_messages("out", [""] * count, ids=map(str, range(count)))
+        server.wait_for(lambda: len(server.held) == count)
+        server.run(server.held.reverse if order == "last first" else lambda: random.Random(5).shuffle(server.held))
+        left = {str(number): None for number in range(count)}
+        wrong: list[str] = []
+
+        def on_outcome(event: Any) -> None:
+            first, last = next(iter(left)), next(reversed(left))
+            if (amqp.get_outgoing_message_id(0), amqp.get_outgoing_message_id(len(left) - 1)) != (first, last):
+                wrong.append(event.message_id)
+            del left[event.message_id]
+
+        amqp.on_message_outcome = on_outcome
+        server.settle_held(ACCEPTED)
+        pump(amqp, lambda: not left)
+        assert not wrong
+        assert amqp.outgoing_message_count == 0
 
 
 # -- many messages in one call -----------------------------------------------------------------------------------------

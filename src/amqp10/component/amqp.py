@@ -347,7 +347,7 @@ class AMQP(Accessors, Lifecycle):
     @property
     def incoming_message_count(self) -> int:
         """How many messages are partly here or being handled."""
-        return len(self._incoming_messages())
+        return self._count_incoming()
 
     @property
     def outgoing_message_count(self) -> int:

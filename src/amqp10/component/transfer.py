@@ -17,6 +17,7 @@ from amqp10.component.events import (
     AMQPMessageOutEventParams,
 )
 from amqp10.component.messages import MessageDraft, MessageView, whole_sections
+from amqp10.component.ordered import Ordered
 from amqp10.component.outcomes import OutcomeMetadata
 from amqp10.component.registry import LinkRecord, ReceiverRecord, SenderRecord, check_index
 from amqp10.engine.events import DeliveriesUpdated
@@ -83,8 +84,7 @@ class Transfer(Core):
         "_metadata",
         "_metadata_settable",
         "_outgoing",
-        "_outgoing_cache",
-        "_outgoing_gone",
+        "_outgoing_order",
         "_receive_mode",
         "_received",
         "_unpolled",
@@ -98,10 +98,8 @@ class Transfer(Core):
         self._draft = MessageDraft()
         self._received: MessageDraft | MessageView = MessageDraft()
         self._outgoing: dict[OutgoingDelivery, None] = {}
-        self._outgoing_cache: list[OutgoingDelivery] | None = None
-        """The same in a list, for indexes, once somebody has asked for one."""
-        self._outgoing_gone = 0
-        """How many at the start of that list have their outcome."""
+        self._outgoing_order: Ordered[OutgoingDelivery] | None = None
+        """The same with indexes, once somebody has asked for one."""
         self._handling: list[MessageView] = []
         self._incoming_cache: list[MessageView | IncomingDelivery] | None = None
         self._incoming_key: tuple[object, ...] = ()
@@ -131,8 +129,8 @@ class Transfer(Core):
             record.announced = False
         if not settled:
             self._outgoing[delivery] = None
-            if self._outgoing_cache is not None:
-                self._outgoing_cache.append(delivery)
+            if self._outgoing_order is not None:
+                self._outgoing_order.append(delivery)
         if not self._dispatching:
             # Inside a handler the bytes of several sends go out together, when it has returned.
             self._unpolled += 1 + (delivery.size >> _POLL_SHIFT)
@@ -252,8 +250,9 @@ class Transfer(Core):
             record.announced = False
         if not settled:
             self._outgoing.update(dict.fromkeys(deliveries))
-            if self._outgoing_cache is not None:
-                self._outgoing_cache += deliveries
+            if self._outgoing_order is not None:
+                for delivery in deliveries:
+                    self._outgoing_order.append(delivery)
         elif self._on_message_out is not None:
             for delivery in deliveries:
                 self._post_out(delivery)
@@ -350,8 +349,8 @@ class Transfer(Core):
                     raise
                 finally:
                     del outgoing[delivery]
-                    if self._outgoing_cache is not None:
-                        self._outgoing_is_gone(delivery)
+                    if self._outgoing_order is not None:
+                        self._outgoing_order.remove(delivery)
                 if on_out is not None:
                     on_out(AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context))
         except BaseException:
@@ -372,8 +371,8 @@ class Transfer(Core):
                 done += 1
                 if outgoing.pop(delivery, False) is False:
                     continue
-                if self._outgoing_cache is not None:
-                    self._outgoing_is_gone(delivery)
+                if self._outgoing_order is not None:
+                    self._outgoing_order.remove(delivery)
                 if on_out is not None:
                     if delivery.link is not link:
                         link = delivery.link
@@ -564,28 +563,26 @@ class Transfer(Core):
 
     # -- views -----------------------------------------------------------------------------------------------------
 
-    def _incoming_messages(self) -> list[MessageView | IncomingDelivery]:
-        """Messages that are partly here, then those that handlers are working on.
+    def _partials(self) -> dict[IncomingDelivery, None]:
+        return self._engine.partials if self._engine is not None else {}
 
-        Looked for anew only when something has happened meanwhile, so that a loop over thousands of them is cheap.
-        """
-        pump = self._pump
-        handling = self._handling
-        key = (pump, pump.moved if pump is not None else 0, len(self._links), len(handling), handling and handling[-1])
-        messages = self._incoming_cache
-        if messages is None or key != self._incoming_key:
-            messages = []
-            if self._engine is not None:
-                for session in self._engine.sessions.values():
-                    messages += session.partial_deliveries()
-            messages += handling
-            self._incoming_cache = messages
-            self._incoming_key = key
-        return messages
+    def _count_incoming(self) -> int:
+        """How many messages are partly here, or in the hands of handlers."""
+        return len(self._partials()) + len(self._handling)
 
     def _get_incoming_message(self, index: int) -> MessageView:
-        messages = self._incoming_messages()
-        check_index(index, len(messages), "incoming_message_index")
+        partials = self._partials()
+        count = len(partials)
+        check_index(index, count + len(self._handling), "incoming_message_index")
+        if index >= count:
+            return self._handling[index - count]
+        # Listed anew only when something has arrived meanwhile, so that a loop over thousands of them is cheap.
+        pump = self._pump
+        key = (pump, pump.moved if pump is not None else 0, count)
+        messages = self._incoming_cache
+        if messages is None or key != self._incoming_key:
+            messages = self._incoming_cache = list(partials)
+            self._incoming_key = key
         message = messages[index]
         if isinstance(message, MessageView):
             return message
@@ -599,24 +596,12 @@ class Transfer(Core):
         )
         return view
 
-    def _outgoing_is_gone(self, delivery: OutgoingDelivery) -> None:
-        """Keep the list behind the indexes right. Outcomes mostly come in order: then nothing has to be moved."""
-        messages, gone = self._outgoing_cache, self._outgoing_gone
-        if messages is None or messages[gone] is not delivery:
-            self._outgoing_cache = None
-        elif gone < 1000 or gone < len(messages) // 2:
-            self._outgoing_gone = gone + 1
-        else:
-            del messages[: gone + 1]
-            self._outgoing_gone = 0
-
     def _get_outgoing_message(self, index: int) -> MessageView:
         check_index(index, len(self._outgoing), "outgoing_message_index")
-        messages = self._outgoing_cache
-        if messages is None:
-            messages = self._outgoing_cache = list(self._outgoing)
-            self._outgoing_gone = 0
-        delivery = messages[self._outgoing_gone + index]
+        order = self._outgoing_order
+        if order is None:
+            order = self._outgoing_order = Ordered(self._outgoing)
+        delivery = order.at(index)
         return MessageView(
             delivery.payload, delivery.link.context.name, False, delivery, self._settings.simplified_json_format
         )
