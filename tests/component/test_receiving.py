@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from amqp10 import AMQP, AMQPError, ValueType
-from amqp10.codec import Array, Symbol, Timestamp, UByte, UInt, ULong
+from amqp10.codec import Array, Described, Symbol, Timestamp, UByte, UInt, ULong
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import Accepted, Header, Modified, Properties, Rejected, Released
 from amqp10.wire.performatives import Disposition, Flow
@@ -248,6 +248,89 @@ def test_a_message_that_cannot_be_decoded_is_rejected_and_the_link_goes_on(name:
         assert first.error.condition == "amqp:decode-error"
         assert isinstance(server.outcomes[1][1], Accepted)
         assert amqp.incoming_message_count == 0
+
+
+UNREADABLE = {
+    "bad text": BROKEN["bad text"],
+    "bad text that is long": b"\x00\x53\x77\xb1\x00\x00\x23\x28" + b"\xc3" * 9000,
+    "bad text in a list": bytes.fromhex("005377 c00501 a102c328"),
+    "bad sequence": bytes.fromhex("005376 c00501 a102c328"),
+    "data that is none": bytes.fromhex("005375 a10178"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+@pytest.mark.parametrize("hook", [False, True])
+def test_a_body_that_cannot_be_decoded_is_not_accepted_only_because_nobody_looked_at_it(name: str, hook: bool) -> None:
+    with Server() as server, client(server, "in<") as amqp:
+        errors: list[Any] = []
+        amqp.on_error = errors.append
+        if hook:
+            amqp.on_message_in = lambda event: None
+        server.put("in", UNREADABLE[name], "good")
+        pump(amqp, lambda: amqp.received_message_value_type == 17 and amqp.received_message_value == "good")
+        server.wait_for(lambda: len(server.outcomes) == 2)
+        assert [type(state) for _, state, _ in server.outcomes] == [Rejected, Accepted]
+        assert [event.error_code for event in errors] == [604]
+
+
+def test_without_a_handler_nothing_is_accepted_that_has_a_malformed_part() -> None:
+    with Server() as server, client(server, "in<") as amqp:
+        errors: list[Any] = []
+        amqp.on_error = errors.append
+        server.put("in", BROKEN["subject of a wrong type"], BROKEN["header with too many fields"], "good")
+        pump(amqp, lambda: amqp.received_message_value == "good")
+        server.wait_for(lambda: len(server.outcomes) == 3)
+        assert [type(state) for _, state, _ in server.outcomes] == [Rejected, Rejected, Accepted]
+        assert [event.error_code for event in errors] == [604, 604]
+
+
+def test_a_handler_may_give_back_what_it_cannot_read() -> None:
+    with Server() as server, client(server, "in<") as amqp:
+        amqp.on_message_in = lambda event: setattr(event, "state", 2)
+        server.put("in", UNREADABLE["bad text in a list"])
+        server.wait_for(lambda: bool(server.feeds["in"].sent))
+        pump(amqp, lambda: bool(server.outcomes))
+        assert isinstance(server.outcomes[0][1], Released)
+
+
+@pytest.mark.parametrize("catches", [False, True])
+def test_a_value_that_the_schema_has_no_place_for_is_rejected_instead_of_coming_back_for_ever(catches: bool) -> None:
+    strange = Message(value=Described(Described(1, 2), 3)).encode()
+    with Server() as server, client(server, "in<") as amqp:
+        errors: list[Any] = []
+        seen: list[str] = []
+
+        def on_message_in(event: Any) -> None:
+            try:
+                seen.append(amqp.received_message_value)
+            except AMQPError:
+                if not catches:
+                    raise
+
+        amqp.on_message_in = on_message_in
+        amqp.on_error = errors.append
+        server.put("in", strange, "good")
+        pump(amqp, lambda: seen == ["good"])
+        server.wait_for(lambda: len(server.outcomes) == 2)
+        assert [type(state) for _, state, _ in server.outcomes] == [Rejected, Accepted]
+        assert [event.error_code for event in errors] == [604]
+
+
+@pytest.mark.parametrize("hook", [False, True])
+def test_a_fetch_of_a_message_that_cannot_be_decoded_raises_and_the_next_one_gets_the_next(hook: bool) -> None:
+    with Server() as server, client(server, "get?") as amqp:
+        errors: list[Any] = []
+        amqp.on_error = errors.append
+        if hook:
+            amqp.on_message_in = lambda event: None
+        server.put("get", UNREADABLE["bad text"], BROKEN["cut off"], "good")
+        for number in (1, 2):
+            assert code_of(lambda: amqp.fetch_message("get")) == 604
+            assert amqp.received_message_value == ""
+            assert [event.error_code for event in errors] == [604] * number
+        amqp.fetch_message("get")
+        assert amqp.received_message_value == "good"
 
 
 def test_a_message_beyond_max_message_size_ends_its_link_only() -> None:

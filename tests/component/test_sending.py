@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from amqp10 import AMQP, AMQPError, AMQPMessageOutEventParams, ValueType
+from amqp10 import AMQP, AMQPError, AMQPMessageOutEventParams, MessageState, ValueType
 from amqp10.codec import (
     Byte,
     Char,
@@ -30,7 +30,16 @@ from amqp10.codec import (
     UShort,
 )
 from amqp10.wire.message import Message
-from amqp10.wire.messaging import ACCEPTED, RELEASED, DeliveryState, Modified, Rejected
+from amqp10.wire.messaging import (
+    ACCEPTED,
+    RELEASED,
+    Declared,
+    DeliveryState,
+    Modified,
+    Received,
+    Rejected,
+    TransactionalState,
+)
 from amqp10.wire.performatives import Attach, Error, ReceiverSettleMode, SenderSettleMode, Transfer
 from tests.component.server import Peer, Server, client
 from tests.component.test_events_rules import code_of, pump
@@ -422,6 +431,46 @@ def test_each_outcome_is_reported_with_its_settings_readable_in_the_handler_only
         assert "x-opt-why" in seen[4][6]
         for key in keys:
             assert code_of(lambda key=key: amqp.config(key)) == 606  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("state", "settled", "reported"),
+    [
+        (None, True, MessageState.Accepted),
+        (None, False, None),
+        (Received(section_number=0, section_offset=0), False, None),
+        (Received(section_number=0, section_offset=0), True, MessageState.Released),
+        (Declared(txn_id=b"t"), True, MessageState.Released),
+        (Declared(txn_id=b"t"), False, None),
+        (Described(Symbol("example:parked:list"), []), True, MessageState.Released),
+        (Described(ULong(0x99), [1]), False, None),
+        (TransactionalState(txn_id=b"t", outcome=Rejected()), True, MessageState.Rejected),
+        (TransactionalState(txn_id=b"t", outcome=Rejected()), False, None),
+        (TransactionalState(txn_id=b"t"), True, MessageState.Released),
+        (ACCEPTED, False, MessageState.Accepted),
+    ],
+)
+def test_only_an_outcome_is_an_outcome_and_what_is_unknown_does_not_pass_for_accepted(
+    state: Any, settled: bool, reported: MessageState | None
+) -> None:
+    with Server(hold={"disposition"}) as server, client(server, "out>") as amqp:
+        events: list[tuple[str, int]] = []
+        amqp.on_message_outcome = lambda event: events.append(("outcome", event.state))
+        amqp.on_message_out = lambda event: events.append(("out", amqp.outgoing_message_count))
+        amqp.message_settled = False
+        amqp.send_message("out")
+        server.wait_for(lambda: len(server.held) == 1)
+        delivery = server.held[0]
+        server.run(lambda: delivery.settle(state) if settled else delivery.update(state))
+        amqp.create_session("t")  # what the server says to this comes behind the disposition
+        if reported is None:
+            assert not events
+            assert amqp.outgoing_message_count == 1
+            server.run(lambda: delivery.settle(ACCEPTED))
+            pump(amqp, lambda: amqp.outgoing_message_count == 0)
+            assert events == [("outcome", MessageState.Accepted), ("out", 0)]
+        else:
+            assert events == [("outcome", reported), ("out", 0)]
 
 
 # -- credit and a full socket ----------------------------------------------------------------------------------------

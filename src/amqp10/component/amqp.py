@@ -541,7 +541,8 @@ class AMQP(Accessors, Lifecycle):
             link_name: a receiver link created in fetch mode.
 
         Raises:
-            AMQPError: 201 when no message came; 600 for a name that is no fetch link.
+            AMQPError: 201 when no message came; 600 for a name that is no fetch link; 604 when the message that came
+                cannot be decoded: it has been rejected, and ``received_message_...`` is still the one before.
         """
         self._enter()
         try:

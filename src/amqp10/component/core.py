@@ -282,7 +282,7 @@ class Core:
         except AMQPError as error:
             self._broken(pump, error)
 
-    def _deliver(self, delivery: IncomingDelivery) -> None:
+    def _deliver(self, delivery: IncomingDelivery) -> object:
         raise NotImplementedError
 
     def _conclude(self, update: DeliveriesUpdated) -> None:

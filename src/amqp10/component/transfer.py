@@ -22,7 +22,7 @@ from amqp10.component.outcomes import OutcomeMetadata
 from amqp10.component.registry import LinkRecord, ReceiverRecord, SenderRecord, check_index
 from amqp10.engine.events import DeliveriesUpdated
 from amqp10.errors import AMQPError, AMQPTimeoutError, InterruptedCallError
-from amqp10.wire.messaging import ACCEPTED, RELEASED, Accepted, Modified, Rejected, Released
+from amqp10.wire.messaging import ACCEPTED, RELEASED, Accepted, Modified, Rejected, Released, TransactionalState
 from amqp10.wire.performatives import SenderSettleMode
 
 if TYPE_CHECKING:
@@ -310,9 +310,18 @@ class Transfer(Core):
         if number is None:
             if not update.settled:
                 return  # a non-terminal state: more is to come
-            # Settled without a state: the receiver is done with it and had nothing to say (messaging,
-            # "delivery-state").
-            number = MessageState.Accepted
+            if isinstance(state, TransactionalState):
+                state = state.outcome or state
+                number = _STATES.get(type(state))
+        if number is None:
+            if state is None:
+                # The receiver is done with it and had nothing to say (messaging, "delivery-state").
+                number = MessageState.Accepted
+            else:
+                # Forgotten with a state that is no outcome, or none that this client asks for: nothing says that the
+                # message was processed.
+                number = MessageState.Released
+                self._log(1, "Info", f"a message was settled with the state {state!r:.200}, which is taken as released")
         outgoing = self._outgoing
         deliveries = update.deliveries
         on_outcome, on_out = self._on_message_outcome, self._on_message_out
@@ -400,8 +409,11 @@ class Transfer(Core):
 
     # -- in --------------------------------------------------------------------------------------------------------
 
-    def _deliver(self, delivery: IncomingDelivery) -> None:
-        """A whole message has arrived: let the program decide, then report the outcome."""
+    def _deliver(self, delivery: IncomingDelivery) -> DecodeError | None:
+        """A whole message has arrived: let the program decide, then report the outcome.
+
+        Returns what is wrong with one that cannot be decoded; everybody has been told.
+        """
         record: ReceiverRecord = delivery.link.context
         view = MessageView(
             delivery.buffer, record.name, delivery.remote_settled, delivery, self._settings.simplified_json_format
@@ -420,7 +432,10 @@ class Transfer(Core):
         try:
             view.check()
             self._received = view
-            if hook is not None:
+            if hook is None:
+                # Nobody looks at it before it is accepted: what cannot be read must be found out here.
+                view.validate()
+            else:
                 params = AMQPMessageInEventParams(self, record.session.name, record.name, view)
                 outer = self._metadata, self._metadata_settable
                 # The settings of the outcome come into being when the handler first touches one.
@@ -439,19 +454,19 @@ class Transfer(Core):
                 raise
             delivery.settle(_undecodable(error))
             self._post_error(error)
-            return
+            return error
         except BaseException:
             # The program failed on it: somebody else may do better, so nothing is lost.
             delivery.settle(RELEASED)
             raise
         if delivery.settled:
-            return
-        if view.broken and state == 0:
-            # The handler has seen the error and decided nothing.
+            return None
+        if state == 0 and (view.broken or view.text is None) and not view.is_sound():
+            # The handler has seen the error and decided nothing, or it has not looked.
             undecodable = DecodeError(f"a message on link {record.name!r} cannot be decoded")
             delivery.settle(_undecodable(undecodable))
             self._post_error(undecodable)
-            return
+            return undecodable
         delivery.settle(ACCEPTED if state == 0 else self._outcome(state, metadata or OutcomeMetadata()))
         if self._on_message_outcome is not None:
             self._fire_outcome(
@@ -460,6 +475,7 @@ class Transfer(Core):
                 ),
                 metadata or OutcomeMetadata(),
             )
+        return None
 
     @staticmethod
     def _outcome(state: int, metadata: OutcomeMetadata) -> Rejected | Released | Modified:
@@ -540,11 +556,14 @@ class Transfer(Core):
         nested = self._dispatching
         self._dispatching = True
         try:
-            self._deliver(delivery)
+            error = self._deliver(delivery)
         finally:
             self._dispatching = nested
         self._flushed()
         self._dispatch()
+        if error is not None:
+            # Whoever fetches would take the message before it for the new one.
+            raise error
 
     def _drain(self, record: ReceiverRecord, waiting: list[IncomingDelivery]) -> None:
         """The time is up: take the credit back, or what the sender makes of it (transport, "synchronous get")."""
