@@ -431,7 +431,7 @@ class MessageView:
         return _TEXT if self.text is not None or self._body_at else self._decoded_body()[0]
 
     def is_sound(self) -> bool:
-        """Whether neither the body is malformed, which is looked at now if it was not before, nor what was looked at."""
+        """Whether all that was looked at is well formed, and the body, which is looked at now."""
         if not self.broken and self.text is None and self._body is None:
             try:
                 message = self.message
