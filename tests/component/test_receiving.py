@@ -90,6 +90,29 @@ def test_every_kind_of_body_has_its_type_and_text() -> None:
         assert json.loads(fields["value"]) == {"type": "list", "value": [{"type": "string", "value": "a"}]}
 
 
+def test_a_text_in_front_of_a_footer_ends_where_it_ends() -> None:
+    footer = Message(value="hello", footer={Symbol("x-opt-crc"): UInt(7)})
+    large = Message(value="h" * 20_000, footer={Symbol("x-opt-crc"): UInt(7)})
+    with Server() as server, client(server, "in<") as amqp:
+        seen = receive(amqp, server, footer.encode(), large.encode())
+        assert [fields["value"] for fields in seen] == ["hello", "h" * 20_000]
+
+
+@pytest.mark.parametrize("size", [0, 1, 255, 256, 8191, 8192, 20_000])
+def test_texts_of_every_size_read_as_they_are_inside_and_after_the_handler(size: int) -> None:
+    text = "ü" * (size // 2) + "x" * (size % 2)
+    with Server() as server, client(server, "in<") as amqp:
+        (fields,) = receive(amqp, server, Message(value=text).encode())
+        assert (fields["value"], fields["value_type"]) == (text, ValueType.mvtString)
+        assert (amqp.received_message_value, amqp.received_message_value_type) == (text, ValueType.mvtString)
+        received: list[Any] = []
+        amqp.on_message_in = lambda event: received.append(amqp.received_message_value_type)
+        server.put("in", Message(value=text).encode())
+        pump(amqp, lambda: bool(received))
+        assert received == [ValueType.mvtString], "the type is known before the value is looked at"
+        assert amqp.received_message_value == text
+
+
 def test_header_fields_read_as_sent_and_a_settled_message_says_so() -> None:
     header = Header(durable=True, priority=UByte(7), ttl=UInt(9), first_acquirer=True, delivery_count=UInt(2))
     with Server() as server, client(server, "in<") as amqp:
@@ -213,6 +236,10 @@ BROKEN = {
     "sections out of order": bytes.fromhex("005377a10178 005370c00100"),
     "bad text": bytes.fromhex("005377a102c328"),
     "header with too many fields": bytes.fromhex("005370c00706404040404040 005377a10178"),
+    "header behind the properties": bytes.fromhex("005373c00100 005370c00100 005377a10178"),
+    "two headers": bytes.fromhex("005370c00100 005370c00100 005377a10178"),
+    "bad text in the id": bytes.fromhex("005373c00501 a102c328 005377a10178"),
+    "id that is longer than the properties": bytes.fromhex("005373c00401 a1ff78 005377a10178"),
     "subject of a wrong type": bytes.fromhex("005373c00504404040 5401 005377a10178"),
     "nested too deep": bytes.fromhex("005377") + b"\xd0\xff\xff\xff\xff\x00\x00\x00\x01" * 3,
 }

@@ -168,6 +168,54 @@ def test_every_field_reaches_the_wire_in_its_type_and_comes_back_as_it_was() -> 
         assert got == ["00ff"] or got == ["00FF"]
 
 
+def test_every_field_is_seen_in_the_outgoing_view_as_it_was_sent() -> None:
+    with Server(hold={"disposition"}) as server, client(server, "out>") as amqp:
+        for name, (value, *_) in FIELDS.items():
+            setattr(amqp, name, value)
+        amqp.message_settled = False
+        amqp.message_value_type = ValueType.mvtBinary
+        amqp.message_value = "00ff"
+        amqp.send_message("out")
+        amqp.reset_message()
+        assert amqp.message_id == ""
+        for name, (value, *_) in FIELDS.items():
+            assert getattr(amqp, f"get_outgoing_{name}")(0) == value, name
+        assert amqp.get_outgoing_message_value(0) == "00FF"
+        assert amqp.get_outgoing_message_value_type(0) is ValueType.mvtBinary
+        assert amqp.get_outgoing_message_link_name(0) == "out"
+        assert amqp.get_outgoing_message_settled(0) is False
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("delivery_count", 1),
+        ("delivery_count", 2**32 - 1),
+        ("priority", 0),
+        ("priority", 3),
+        ("priority", 255),
+        ("ttl", 0),
+        ("ttl", 2**32 - 1),
+        ("group_sequence", 0),
+        ("creation_time", 1),
+        ("absolute_expiry_time", 2**63 - 1),
+        ("id", "x" * 300),
+        ("subject", "x" * 70_000),
+    ],
+)
+def test_values_next_to_the_default_and_at_the_limits_reach_the_wire(name: str, value: Any) -> None:
+    with Server(hold={"disposition"}) as server, client(server, "out>") as amqp:
+        amqp.message_group_id = "g"
+        setattr(amqp, f"message_{name}", value)
+        amqp.message_settled = False
+        amqp.send_message("out")
+        assert getattr(amqp, f"get_outgoing_message_{name}")(0) == value
+        server.wait_for(lambda: bool(server.messages))
+        message = Message.decode(server.messages[0])
+        section = message.header if name in ("delivery_count", "priority", "ttl") else message.properties
+        assert getattr(section, "message_id" if name == "id" else name) == value
+
+
 def test_fields_that_are_not_set_are_absent_from_the_wire() -> None:
     with Server() as server, client(server, "out>") as amqp:
         amqp.message_value_type = ValueType.mvtString
@@ -178,6 +226,7 @@ def test_fields_that_are_not_set_are_absent_from_the_wire() -> None:
         amqp.message_creation_time = -1
         amqp.message_group_sequence = 7
         amqp.message_content_type = "text/plain"
+        amqp.message_content_encoding = "gzip"
         amqp.message_ttl = -1
         amqp.send_message("out")
         amqp.message_group_id = "g"
