@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from amqp10.component.surface import PROPERTIES, PropertySpec
+from amqp10.component.surface import PROPERTIES, PropertySpec, phrase
 
 TARGET = Path(__file__).resolve().parent.parent / "src" / "amqp10" / "component" / "accessors.py"
 
@@ -97,16 +97,16 @@ def _methods(spec: PropertySpec) -> Iterator[str]:
     yield ""
     if spec.index is not None:
         yield f"    def get_{spec.name}(self, {spec.index}: int) -> {type_name}:"
-        yield f'        """Return the {spec.doc}."""'
+        yield f'        """Return {phrase(spec.doc)}."""'
         yield f"        return self.{_ITEMS[spec.family][0]}({spec.index}).{spec.field}"
         return
     yield f"    def get_{spec.name}(self) -> {type_name}:"
-    yield f'        """Return the {spec.doc}."""'
+    yield f'        """Return {phrase(spec.doc)}."""'
     yield f"        return self.{spec.name}"
     if spec.settable:
         yield ""
         yield f"    def set_{spec.name}(self, value: {type_name}) -> None:"
-        yield f'        """Set the {spec.doc}."""'
+        yield f'        """Set {phrase(spec.doc)}."""'
         yield f"        self.{spec.name} = value"
 
 

@@ -29,7 +29,7 @@ from amqp10.component import enums
 from amqp10.component.amqp import AMQP
 from amqp10.component.events import EVENT_CLASSES, EventParams
 from amqp10.component.settings import SETTINGS, SettingSpec, format_value
-from amqp10.component.surface import PROPERTIES, PROPERTIES_BY_NAME, PropertySpec
+from amqp10.component.surface import PROPERTIES, PROPERTIES_BY_NAME, PropertySpec, phrase
 from amqp10.errors import ERROR_CODES, AMQPError
 from amqp10.wire import messaging, performatives
 from amqp10.wire.message import BodyKind, Message
@@ -81,22 +81,22 @@ FAMILY_TEXTS: Final = {
     ),
     "incoming_message": (
         "Incoming messages",
-        "Messages that are partly here, then those that handlers are working on. There is no attribute; the methods"
-        " take an index from 0 up to `incoming_message_count`.",
+        "Messages that are partly here, in the order of their first frames, then those that handlers are working on."
+        " There is no attribute; the methods take an index from 0 to `incoming_message_count` - 1.",
     ),
     "outgoing_message": (
         "Outgoing messages",
         "Unsettled messages that were sent and have no outcome yet, the oldest first. There is no attribute; the"
-        " methods take an index from 0 up to `outgoing_message_count`.",
+        " methods take an index from 0 to `outgoing_message_count` - 1.",
     ),
     "link": (
         "Links",
-        "In the order of their creation. There is no attribute; the methods take an index from 0 up to `link_count`.",
+        "In the order of their creation. There is no attribute; the methods take an index from 0 to `link_count` - 1.",
     ),
     "session": (
         "Sessions",
-        "In the order of their creation. There is no attribute; the methods take an index from 0 up to"
-        " `session_count`.",
+        "In the order of their creation. There is no attribute; the methods take an index from 0 to"
+        " `session_count` - 1.",
     ),
 }
 
@@ -335,7 +335,7 @@ def properties_page() -> Iterator[str]:
                     [
                         f"`get_{spec.name}({spec.index})`",
                         f"`{type_name(spec)}`",
-                        f"The {spec.doc}.",
+                        f"{phrase(spec.doc)[0].upper()}{phrase(spec.doc)[1:]}.",
                     ]
                     for spec in specs
                 ),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import sys
 from typing import Any
 from uuid import UUID
 
@@ -308,6 +310,26 @@ def test_a_float_is_rounded_once() -> None:
             "descriptor",
         ),
         ('{"type": "array", "value": ["a", {"descriptor": "a", "value": "x"}]}', "$.value[1]", "one type"),
+        (
+            '{"type": "array", "value": [{"descriptor": "a", "value": "x"}, {"descriptor": "a", "value": true}]}',
+            "$.value[1]",
+            "boolean follows string",
+        ),
+        (
+            '{"type": "array", "value": [{"type": "decimal", "value": "00000000"}, '
+            '{"type": "decimal", "value": "0000000000000000"}]}',
+            "$.value[1]",
+            "decimal64 follows decimal32",
+        ),
+        (
+            '{"type": "map", "value": [{"type": "float", "value": "NaN"}, "", {"type": "float", "value": "NaN"}, ""]}',
+            "$.value[2]",
+            "twice",
+        ),
+        ('{"type": "int", "value": 01}', "", "not JSON"),
+        ('{"type": "int", "value": 1,}', "", "not JSON"),
+        ('{"type": "double", "value": 1e99999999}', "$.value", "number"),
+        ('{"type": "uuid", "value": "00112233-445566778899-AABBCCDDEEFF"}', "$.value", "UUID"),
         ('{"type": "array", "value": [null], "constructor": "40"}', "$:", "empty array"),
         ('{"type": "list", "value": [], "constructor": "40"}', "$:", "empty array"),
         ('{"type": "array", "value": [], "constructor": ""}', "$.constructor", "constructor"),
@@ -389,6 +411,33 @@ def test_values_nest_as_deep_as_the_codec_allows_and_no_deeper() -> None:
     with pytest.raises(AMQPError) as caught:
         dumps([value])
     assert caught.value.code == 604
+
+
+def test_a_call_stack_that_is_nearly_full_gives_604_and_no_recursion_error() -> None:
+    text = nest(MAX_DEPTH)
+    value = loads(text)
+    codes: set[int] = set()
+
+    def deeper(levels: int) -> None:
+        if levels:
+            deeper(levels - 1)
+            return
+        for call in (lambda: loads(text), lambda: dumps(value)):
+            try:
+                call()
+            except AMQPError as error:
+                codes.add(error.code)
+
+    used = len(inspect.stack(0))
+    # Room for a call and its error, but not for as many levels as the value has.
+    deeper(sys.getrecursionlimit() - used - 60)
+    assert codes == {604}
+
+
+def test_text_is_written_as_it_is_and_not_as_escapes() -> None:
+    assert dumps(["grün", Char("€"), "\U0001f31e", 'a"\\\n']) == (
+        '{"type": "list", "value": ["grün", {"type": "char", "value": "€"}, "\U0001f31e", "a\\"\\\\\\n"]}'
+    )
 
 
 def test_an_endless_value_is_refused() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from amqp10 import AMQP, AMQPError, ValueType
 from amqp10.engine import SaslServer
-from tests.component.server import Server, client
+from tests.component.server import Server, client, refusal
 from tests.component.test_events_rules import pump
 
 SECRET = "s3cr3t-pa55"
@@ -102,6 +102,45 @@ def test_the_same_lines_go_to_the_standard_logger(caplog: pytest.LogCaptureFixtu
     assert [record.getMessage() for record in records] == [line.message for line in lines]
     levels = {1: logging.INFO, 2: logging.DEBUG, 3: logging.DEBUG}
     assert [record.levelno for record in records] == [levels[line.log_level] for line in lines]
+
+
+def test_a_peers_words_cannot_pass_for_further_lines_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    lines: list[Any] = []
+    text = "gone\n1 Info connected to bank\r\x1b[2J\u2028end"
+    with caplog.at_level(logging.DEBUG, logger="amqp10"), Server() as server, client(server, "out>") as amqp:
+        amqp.on_log = lines.append
+        server.do(lambda peer: peer.link("out").detach(error=refusal("amqp:resource-deleted", text)))
+        pump(amqp, lambda: any("gone" in line.message for line in lines))
+    texts = [line.message for line in lines] + [record.getMessage() for record in caplog.records]
+    assert all(text.isprintable() for text in texts)
+    assert any("gone\\n1 Info" in text for text in texts), "still readable"
+
+
+def test_heartbeats_are_seen_at_level_3() -> None:
+    lines: list[Any] = []
+    with Server() as server, client(server) as amqp:
+        amqp.config("LogLevel=3")
+        amqp.on_log = lines.append
+        server.do(lambda peer: peer.raw(bytes.fromhex("0000000802000000")))
+        pump(amqp, lambda: any(line.message == "<- [0] heartbeat" for line in lines))
+
+
+def test_a_handler_of_log_messages_may_call_methods_and_fail_like_any_other() -> None:
+    with Server() as server, client(server) as amqp:
+        made: list[str] = []
+
+        def on_log(event: Any) -> None:
+            if "'t' has begun" in event.message:
+                amqp.create_session("u")
+                made.append(amqp.get_session_name(amqp.session_count - 1))
+            if "'u' has begun" in event.message:
+                raise ZeroDivisionError
+
+        amqp.on_log = on_log
+        with pytest.raises(ZeroDivisionError):
+            amqp.create_session("t")
+        assert made == ["u"]
+        assert [amqp.get_session_name(i) for i in range(amqp.session_count)] == ["s", "t", "u"]
 
 
 def test_secrets_are_in_no_log_no_error_and_no_repr(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from amqp10 import AMQP, AMQPError, ValueType
-from amqp10.codec import Array, Symbol, Timestamp, UByte, UInt, ULong
+from amqp10.codec import Array, Described, Symbol, Timestamp, UByte, UInt, ULong
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import Accepted, Header, Modified, Properties, Rejected, Released
 from amqp10.wire.performatives import Disposition, Flow
@@ -87,6 +88,29 @@ def test_every_kind_of_body_has_its_type_and_text() -> None:
         amqp.config("SimplifiedJSONFormat=False")
         (fields,) = receive(amqp, server, Message(value=["a"]).encode())
         assert json.loads(fields["value"]) == {"type": "list", "value": [{"type": "string", "value": "a"}]}
+
+
+def test_a_text_in_front_of_a_footer_ends_where_it_ends() -> None:
+    footer = Message(value="hello", footer={Symbol("x-opt-crc"): UInt(7)})
+    large = Message(value="h" * 20_000, footer={Symbol("x-opt-crc"): UInt(7)})
+    with Server() as server, client(server, "in<") as amqp:
+        seen = receive(amqp, server, footer.encode(), large.encode())
+        assert [fields["value"] for fields in seen] == ["hello", "h" * 20_000]
+
+
+@pytest.mark.parametrize("size", [0, 1, 255, 256, 8191, 8192, 20_000])
+def test_texts_of_every_size_read_as_they_are_inside_and_after_the_handler(size: int) -> None:
+    text = "ü" * (size // 2) + "x" * (size % 2)
+    with Server() as server, client(server, "in<") as amqp:
+        (fields,) = receive(amqp, server, Message(value=text).encode())
+        assert (fields["value"], fields["value_type"]) == (text, ValueType.mvtString)
+        assert (amqp.received_message_value, amqp.received_message_value_type) == (text, ValueType.mvtString)
+        received: list[Any] = []
+        amqp.on_message_in = lambda event: received.append(amqp.received_message_value_type)
+        server.put("in", Message(value=text).encode())
+        pump(amqp, lambda: bool(received))
+        assert received == [ValueType.mvtString], "the type is known before the value is looked at"
+        assert amqp.received_message_value == text
 
 
 def test_header_fields_read_as_sent_and_a_settled_message_says_so() -> None:
@@ -212,6 +236,10 @@ BROKEN = {
     "sections out of order": bytes.fromhex("005377a10178 005370c00100"),
     "bad text": bytes.fromhex("005377a102c328"),
     "header with too many fields": bytes.fromhex("005370c00706404040404040 005377a10178"),
+    "header behind the properties": bytes.fromhex("005373c00100 005370c00100 005377a10178"),
+    "two headers": bytes.fromhex("005370c00100 005370c00100 005377a10178"),
+    "bad text in the id": bytes.fromhex("005373c00501 a102c328 005377a10178"),
+    "id that is longer than the properties": bytes.fromhex("005373c00401 a1ff78 005377a10178"),
     "subject of a wrong type": bytes.fromhex("005373c00504404040 5401 005377a10178"),
     "nested too deep": bytes.fromhex("005377") + b"\xd0\xff\xff\xff\xff\x00\x00\x00\x01" * 3,
 }
@@ -247,6 +275,89 @@ def test_a_message_that_cannot_be_decoded_is_rejected_and_the_link_goes_on(name:
         assert first.error.condition == "amqp:decode-error"
         assert isinstance(server.outcomes[1][1], Accepted)
         assert amqp.incoming_message_count == 0
+
+
+UNREADABLE = {
+    "bad text": BROKEN["bad text"],
+    "bad text that is long": b"\x00\x53\x77\xb1\x00\x00\x23\x28" + b"\xc3" * 9000,
+    "bad text in a list": bytes.fromhex("005377 c00501 a102c328"),
+    "bad sequence": bytes.fromhex("005376 c00501 a102c328"),
+    "data that is none": bytes.fromhex("005375 a10178"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+@pytest.mark.parametrize("hook", [False, True])
+def test_a_body_that_cannot_be_decoded_is_not_accepted_only_because_nobody_looked_at_it(name: str, hook: bool) -> None:
+    with Server() as server, client(server, "in<") as amqp:
+        errors: list[Any] = []
+        amqp.on_error = errors.append
+        if hook:
+            amqp.on_message_in = lambda event: None
+        server.put("in", UNREADABLE[name], "good")
+        pump(amqp, lambda: amqp.received_message_value_type == 17 and amqp.received_message_value == "good")
+        server.wait_for(lambda: len(server.outcomes) == 2)
+        assert [type(state) for _, state, _ in server.outcomes] == [Rejected, Accepted]
+        assert [event.error_code for event in errors] == [604]
+
+
+def test_without_a_handler_nothing_is_accepted_that_has_a_malformed_part() -> None:
+    with Server() as server, client(server, "in<") as amqp:
+        errors: list[Any] = []
+        amqp.on_error = errors.append
+        server.put("in", BROKEN["subject of a wrong type"], BROKEN["header with too many fields"], "good")
+        pump(amqp, lambda: amqp.received_message_value == "good")
+        server.wait_for(lambda: len(server.outcomes) == 3)
+        assert [type(state) for _, state, _ in server.outcomes] == [Rejected, Rejected, Accepted]
+        assert [event.error_code for event in errors] == [604, 604]
+
+
+def test_a_handler_may_give_back_what_it_cannot_read() -> None:
+    with Server() as server, client(server, "in<") as amqp:
+        amqp.on_message_in = lambda event: setattr(event, "state", 2)
+        server.put("in", UNREADABLE["bad text in a list"])
+        server.wait_for(lambda: bool(server.feeds["in"].sent))
+        pump(amqp, lambda: bool(server.outcomes))
+        assert isinstance(server.outcomes[0][1], Released)
+
+
+@pytest.mark.parametrize("catches", [False, True])
+def test_a_value_that_the_schema_has_no_place_for_is_rejected_instead_of_coming_back_for_ever(catches: bool) -> None:
+    strange = Message(value=Described(Described(1, 2), 3)).encode()
+    with Server() as server, client(server, "in<") as amqp:
+        errors: list[Any] = []
+        seen: list[str] = []
+
+        def on_message_in(event: Any) -> None:
+            try:
+                seen.append(amqp.received_message_value)
+            except AMQPError:
+                if not catches:
+                    raise
+
+        amqp.on_message_in = on_message_in
+        amqp.on_error = errors.append
+        server.put("in", strange, "good")
+        pump(amqp, lambda: seen == ["good"])
+        server.wait_for(lambda: len(server.outcomes) == 2)
+        assert [type(state) for _, state, _ in server.outcomes] == [Rejected, Accepted]
+        assert [event.error_code for event in errors] == [604]
+
+
+@pytest.mark.parametrize("hook", [False, True])
+def test_a_fetch_of_a_message_that_cannot_be_decoded_raises_and_the_next_one_gets_the_next(hook: bool) -> None:
+    with Server() as server, client(server, "get?") as amqp:
+        errors: list[Any] = []
+        amqp.on_error = errors.append
+        if hook:
+            amqp.on_message_in = lambda event: None
+        server.put("get", UNREADABLE["bad text"], BROKEN["cut off"], "good")
+        for number in (1, 2):
+            assert code_of(lambda: amqp.fetch_message("get")) == 604
+            assert amqp.received_message_value == ""
+            assert [event.error_code for event in errors] == [604] * number
+        amqp.fetch_message("get")
+        assert amqp.received_message_value == "good"
 
 
 def test_a_message_beyond_max_message_size_ends_its_link_only() -> None:
@@ -515,8 +626,43 @@ def test_the_incoming_view_is_cheap_with_thousands_of_partial_messages() -> None
                 transfer = Transfer(handle=link.handle, delivery_id=i, delivery_tag=b"t%d" % i, more=True)
                 first_frames.extend(encode_frame(link.session.channel, transfer, Message(value="x").encode()[:4]))
             peer.raw(bytes(first_frames))
+            session = link.session
+            session.next_outgoing_id += count
+            session.next_delivery_id += count
 
         server.do(start)
         pump(amqp, lambda: amqp.incoming_message_count == count)
         names = [amqp.get_incoming_message_link_name(i) for i in range(amqp.incoming_message_count)]
         assert sorted(names) == sorted(f"l{i}" for i in range(count))
+        # A whole message beside them: neither the number nor its own index looks at the thousands.
+        amqp.create_receiver_link("s", "in", "in")
+        seen: list[tuple[int, str]] = []
+        assert amqp._engine is not None
+        listed = _Listed(amqp._engine.partials)
+        amqp._engine.partials = listed
+
+        def on_message_in(event: Any) -> None:
+            number = amqp.incoming_message_count
+            seen.append((number, amqp.get_incoming_message_value(number - 1)))
+
+        amqp.on_message_in = on_message_in
+        server.put("in", *map(str, range(10)))
+        pump(amqp, lambda: len(seen) == 10)
+        assert seen == [(count + 1, str(i)) for i in range(10)]
+        assert listed.times == 0
+        amqp.get_incoming_message_link_name(0)
+        amqp.get_incoming_message_link_name(count - 1)
+        assert listed.times == 1
+        amqp.close_session("s")
+        assert amqp.incoming_message_count == 0
+        assert not listed, "nothing is kept of what will never be whole"
+
+
+class _Listed(dict[Any, None]):
+    """Counts how often it is gone through."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.times += 1
+        return super().__iter__()

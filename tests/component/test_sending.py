@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import uuid
 from collections.abc import Iterator
 from decimal import Decimal
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from amqp10 import AMQP, AMQPError, AMQPMessageOutEventParams, ValueType
+from amqp10 import AMQP, AMQPError, AMQPMessageOutEventParams, MessageState, ValueType
 from amqp10.codec import (
     Byte,
     Char,
@@ -29,7 +30,16 @@ from amqp10.codec import (
     UShort,
 )
 from amqp10.wire.message import Message
-from amqp10.wire.messaging import ACCEPTED, RELEASED, DeliveryState, Modified, Rejected
+from amqp10.wire.messaging import (
+    ACCEPTED,
+    RELEASED,
+    Declared,
+    DeliveryState,
+    Modified,
+    Received,
+    Rejected,
+    TransactionalState,
+)
 from amqp10.wire.performatives import Attach, Error, ReceiverSettleMode, SenderSettleMode, Transfer
 from tests.component.server import Peer, Server, client
 from tests.component.test_events_rules import code_of, pump
@@ -158,6 +168,54 @@ def test_every_field_reaches_the_wire_in_its_type_and_comes_back_as_it_was() -> 
         assert got == ["00ff"] or got == ["00FF"]
 
 
+def test_every_field_is_seen_in_the_outgoing_view_as_it_was_sent() -> None:
+    with Server(hold={"disposition"}) as server, client(server, "out>") as amqp:
+        for name, (value, *_) in FIELDS.items():
+            setattr(amqp, name, value)
+        amqp.message_settled = False
+        amqp.message_value_type = ValueType.mvtBinary
+        amqp.message_value = "00ff"
+        amqp.send_message("out")
+        amqp.reset_message()
+        assert amqp.message_id == ""
+        for name, (value, *_) in FIELDS.items():
+            assert getattr(amqp, f"get_outgoing_{name}")(0) == value, name
+        assert amqp.get_outgoing_message_value(0) == "00FF"
+        assert amqp.get_outgoing_message_value_type(0) is ValueType.mvtBinary
+        assert amqp.get_outgoing_message_link_name(0) == "out"
+        assert amqp.get_outgoing_message_settled(0) is False
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("delivery_count", 1),
+        ("delivery_count", 2**32 - 1),
+        ("priority", 0),
+        ("priority", 3),
+        ("priority", 255),
+        ("ttl", 0),
+        ("ttl", 2**32 - 1),
+        ("group_sequence", 0),
+        ("creation_time", 1),
+        ("absolute_expiry_time", 2**63 - 1),
+        ("id", "x" * 300),
+        ("subject", "x" * 70_000),
+    ],
+)
+def test_values_next_to_the_default_and_at_the_limits_reach_the_wire(name: str, value: Any) -> None:
+    with Server(hold={"disposition"}) as server, client(server, "out>") as amqp:
+        amqp.message_group_id = "g"
+        setattr(amqp, f"message_{name}", value)
+        amqp.message_settled = False
+        amqp.send_message("out")
+        assert getattr(amqp, f"get_outgoing_message_{name}")(0) == value
+        server.wait_for(lambda: bool(server.messages))
+        message = Message.decode(server.messages[0])
+        section = message.header if name in ("delivery_count", "priority", "ttl") else message.properties
+        assert getattr(section, "message_id" if name == "id" else name) == value
+
+
 def test_fields_that_are_not_set_are_absent_from_the_wire() -> None:
     with Server() as server, client(server, "out>") as amqp:
         amqp.message_value_type = ValueType.mvtString
@@ -168,6 +226,7 @@ def test_fields_that_are_not_set_are_absent_from_the_wire() -> None:
         amqp.message_creation_time = -1
         amqp.message_group_sequence = 7
         amqp.message_content_type = "text/plain"
+        amqp.message_content_encoding = "gzip"
         amqp.message_ttl = -1
         amqp.send_message("out")
         amqp.message_group_id = "g"
@@ -423,6 +482,46 @@ def test_each_outcome_is_reported_with_its_settings_readable_in_the_handler_only
             assert code_of(lambda key=key: amqp.config(key)) == 606  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(
+    ("state", "settled", "reported"),
+    [
+        (None, True, MessageState.Accepted),
+        (None, False, None),
+        (Received(section_number=0, section_offset=0), False, None),
+        (Received(section_number=0, section_offset=0), True, MessageState.Released),
+        (Declared(txn_id=b"t"), True, MessageState.Released),
+        (Declared(txn_id=b"t"), False, None),
+        (Described(Symbol("example:parked:list"), []), True, MessageState.Released),
+        (Described(ULong(0x99), [1]), False, None),
+        (TransactionalState(txn_id=b"t", outcome=Rejected()), True, MessageState.Rejected),
+        (TransactionalState(txn_id=b"t", outcome=Rejected()), False, None),
+        (TransactionalState(txn_id=b"t"), True, MessageState.Released),
+        (ACCEPTED, False, MessageState.Accepted),
+    ],
+)
+def test_only_an_outcome_is_an_outcome_and_what_is_unknown_does_not_pass_for_accepted(
+    state: Any, settled: bool, reported: MessageState | None
+) -> None:
+    with Server(hold={"disposition"}) as server, client(server, "out>") as amqp:
+        events: list[tuple[str, int]] = []
+        amqp.on_message_outcome = lambda event: events.append(("outcome", event.state))
+        amqp.on_message_out = lambda event: events.append(("out", amqp.outgoing_message_count))
+        amqp.message_settled = False
+        amqp.send_message("out")
+        server.wait_for(lambda: len(server.held) == 1)
+        delivery = server.held[0]
+        server.run(lambda: delivery.settle(state) if settled else delivery.update(state))
+        amqp.create_session("t")  # what the server says to this comes behind the disposition
+        if reported is None:
+            assert not events
+            assert amqp.outgoing_message_count == 1
+            server.run(lambda: delivery.settle(ACCEPTED))
+            pump(amqp, lambda: amqp.outgoing_message_count == 0)
+            assert events == [("outcome", MessageState.Accepted), ("out", 0)]
+        else:
+            assert events == [("outcome", reported), ("out", 0)]
+
+
 # -- credit and a full socket ----------------------------------------------------------------------------------------
 
 
@@ -620,6 +719,31 @@ def test_the_outgoing_view_is_right_when_outcomes_come_out_of_order() -> None:
         amqp.message_id = "6"
         amqp.send_message("out")
         assert view() == ["2", "4", "6"]
+
+
+@pytest.mark.parametrize("order", ["last first", "shuffled"])
+def test_the_outgoing_view_is_right_in_handlers_when_thousands_have_their_outcomes_out_of_order(order: str) -> None:
+    count = 2000
+    with Server(credit=100_000, hold={"disposition"}) as server, client(server, "out>") as amqp:
+        ready(amqp)
+        amqp.message_settled = False
+        amqp.send_messages("out", [""] * count, ids=map(str, range(count)))
+        server.wait_for(lambda: len(server.held) == count)
+        server.run(server.held.reverse if order == "last first" else lambda: random.Random(5).shuffle(server.held))
+        left = {str(number): None for number in range(count)}
+        wrong: list[str] = []
+
+        def on_outcome(event: Any) -> None:
+            first, last = next(iter(left)), next(reversed(left))
+            if (amqp.get_outgoing_message_id(0), amqp.get_outgoing_message_id(len(left) - 1)) != (first, last):
+                wrong.append(event.message_id)
+            del left[event.message_id]
+
+        amqp.on_message_outcome = on_outcome
+        server.settle_held(ACCEPTED)
+        pump(amqp, lambda: not left)
+        assert not wrong
+        assert amqp.outgoing_message_count == 0
 
 
 # -- many messages in one call -----------------------------------------------------------------------------------------

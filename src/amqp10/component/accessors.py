@@ -152,11 +152,11 @@ class Accessors:
         self.auth_scheme = value
 
     def get_connected(self) -> bool:
-        """Return the state of the connection; assigning connects or disconnects."""
+        """Return whether the connection is open; assigning connects or disconnects."""
         return self.connected
 
     def set_connected(self, value: bool) -> None:
-        """Set the state of the connection; assigning connects or disconnects."""
+        """Set whether the connection is open; assigning connects or disconnects."""
         self.connected = value
 
     def get_container_id(self) -> str:
@@ -176,11 +176,11 @@ class Accessors:
         self.fetch_timeout = value
 
     def get_firewall_auto_detect(self) -> bool:
-        """Return the choice to take the proxy from the system's settings."""
+        """Return whether to take the proxy from the environment's proxy variables."""
         return self.firewall_auto_detect
 
     def set_firewall_auto_detect(self, value: bool) -> None:
-        """Set the choice to take the proxy from the system's settings."""
+        """Set whether to take the proxy from the environment's proxy variables."""
         self.firewall_auto_detect = value
 
     def get_firewall_type(self) -> int:
@@ -232,95 +232,95 @@ class Accessors:
         self.idle_timeout = value
 
     def get_incoming_message_count(self) -> int:
-        """Return the number of incoming messages."""
+        """Return the number of messages that are partly here or being handled."""
         return self.incoming_message_count
 
     def get_incoming_message_absolute_expiry_time(self, incoming_message_index: int) -> int:
-        """Return the time at which the message expires, in milliseconds since 1970 (UTC) (incoming message)."""
+        """Return the time at which the message expires, in milliseconds since 1970 UTC; -1 when it states none."""
         return self._get_incoming_message(incoming_message_index).absolute_expiry_time
 
     def get_incoming_message_content_encoding(self, incoming_message_index: int) -> str:
-        """Return the encoding applied to a binary value, such as gzip (incoming message)."""
+        """Return the encoding of the content, such as gzip; empty when it states none."""
         return self._get_incoming_message(incoming_message_index).content_encoding
 
     def get_incoming_message_content_type(self, incoming_message_index: int) -> str:
-        """Return the MIME type of a binary value (incoming message)."""
+        """Return the media type of the content, such as application/json; empty when it states none."""
         return self._get_incoming_message(incoming_message_index).content_type
 
     def get_incoming_message_correlation_id(self, incoming_message_index: int) -> str:
-        """Return the id of the message that this one answers (incoming message)."""
+        """Return the id of the message that this one answers; empty for none."""
         return self._get_incoming_message(incoming_message_index).correlation_id
 
     def get_incoming_message_creation_time(self, incoming_message_index: int) -> int:
-        """Return the time at which the message was made, in milliseconds since 1970 (UTC) (incoming message)."""
+        """Return the time at which the message was made, in milliseconds since 1970 UTC; -1 when it states none."""
         return self._get_incoming_message(incoming_message_index).creation_time
 
     def get_incoming_message_delivery_count(self, incoming_message_index: int) -> int:
-        """Return the number of earlier deliveries that failed (incoming message)."""
+        """Return the number of earlier deliveries that failed."""
         return self._get_incoming_message(incoming_message_index).delivery_count
 
     def get_incoming_message_durable(self, incoming_message_index: int) -> bool:
-        """Return the wish that the message survive a restart of whoever stores it (incoming message)."""
+        """Return whether the message must survive a restart of whoever stores it."""
         return self._get_incoming_message(incoming_message_index).durable
 
     def get_incoming_message_first_acquirer(self, incoming_message_index: int) -> bool:
-        """Return the statement that no other link has acquired the message before (incoming message)."""
+        """Return whether no other link has acquired the message before."""
         return self._get_incoming_message(incoming_message_index).first_acquirer
 
     def get_incoming_message_group_id(self, incoming_message_index: int) -> str:
-        """Return the group that the message belongs to (incoming message)."""
+        """Return the group that the message belongs to; empty for none."""
         return self._get_incoming_message(incoming_message_index).group_id
 
     def get_incoming_message_group_sequence(self, incoming_message_index: int) -> int:
-        """Return the position of the message in its group (incoming message)."""
+        """Return the position of the message in its group; -1 when it states none."""
         return self._get_incoming_message(incoming_message_index).group_sequence
 
     def get_incoming_message_link_name(self, incoming_message_index: int) -> str:
-        """Return the link that the message travels on (incoming message)."""
+        """Return the name of the link that the message travels on."""
         return self._get_incoming_message(incoming_message_index).link_name
 
     def get_incoming_message_id(self, incoming_message_index: int) -> str:
-        """Return the id of the message (incoming message)."""
+        """Return the id of the message; empty for none."""
         return self._get_incoming_message(incoming_message_index).id
 
     def get_incoming_message_priority(self, incoming_message_index: int) -> int:
-        """Return the priority of the message; higher is more urgent (incoming message)."""
+        """Return the priority of the message, 0 to 255; higher is more urgent, 4 is usual."""
         return self._get_incoming_message(incoming_message_index).priority
 
     def get_incoming_message_reply_to(self, incoming_message_index: int) -> str:
-        """Return the address that answers go to (incoming message)."""
+        """Return the address that answers go to; empty for none."""
         return self._get_incoming_message(incoming_message_index).reply_to
 
     def get_incoming_message_reply_to_group_id(self, incoming_message_index: int) -> str:
-        """Return the group that answers belong to (incoming message)."""
+        """Return the group that answers belong to; empty for none."""
         return self._get_incoming_message(incoming_message_index).reply_to_group_id
 
     def get_incoming_message_settled(self, incoming_message_index: int) -> bool:
-        """Return the choice to send the message settled, without waiting for an outcome (incoming message)."""
+        """Return whether the sender has settled the message, so that it gets no outcome."""
         return self._get_incoming_message(incoming_message_index).settled
 
     def get_incoming_message_subject(self, incoming_message_index: int) -> str:
-        """Return the subject of the message (incoming message)."""
+        """Return the subject of the message; empty for none."""
         return self._get_incoming_message(incoming_message_index).subject
 
     def get_incoming_message_to(self, incoming_message_index: int) -> str:
-        """Return the address that the message is meant for (incoming message)."""
+        """Return the address that the message is meant for; empty for none."""
         return self._get_incoming_message(incoming_message_index).to
 
     def get_incoming_message_ttl(self, incoming_message_index: int) -> int:
-        """Return the time to live in milliseconds; -1 for none (incoming message)."""
+        """Return the time to live in milliseconds; -1 for none."""
         return self._get_incoming_message(incoming_message_index).ttl
 
     def get_incoming_message_user_id(self, incoming_message_index: int) -> str:
-        """Return the user who made the message (incoming message)."""
+        """Return the user who made the message; octets that are not UTF-8 are lone surrogates."""
         return self._get_incoming_message(incoming_message_index).user_id
 
     def get_incoming_message_value(self, incoming_message_index: int) -> str:
-        """Return the value of the message as text, read according to its type (incoming message)."""
+        """Return the value of the message as text, in the form that its type has."""
         return self._get_incoming_message(incoming_message_index).value
 
     def get_incoming_message_value_type(self, incoming_message_index: int) -> int:
-        """Return the AMQP type of the value, one of ValueType (incoming message)."""
+        """Return the AMQP type of the value, one of ValueType."""
         return self._get_incoming_message(incoming_message_index).value_type
 
     def get_link_count(self) -> int:
@@ -328,315 +328,315 @@ class Accessors:
         return self.link_count
 
     def get_link_available(self, link_index: int) -> int:
-        """Return the number of messages that the sender has waiting for credit (link)."""
+        """Return the number of messages that the sender says it could send if it had the credit."""
         return self._get_link(link_index).available
 
     def get_link_channel_name(self, link_index: int) -> str:
-        """Return the name of the session that carries the link (link)."""
+        """Return the name of the session that carries the link."""
         return self._get_link(link_index).channel_name
 
     def get_link_credit(self, link_index: int) -> int:
-        """Return the number of messages that the sender may send now (link)."""
+        """Return the number of messages that the link's sender may send now."""
         return self._get_link(link_index).credit
 
     def get_link_delivery_count(self, link_index: int) -> int:
-        """Return the number of deliveries on the link so far, modulo 2**32 (link)."""
+        """Return the delivery count of the link: its messages so far, modulo 2**32."""
         return self._get_link(link_index).delivery_count
 
     def get_link_name(self, link_index: int) -> str:
-        """Return the name of the link (link)."""
+        """Return the name of the link."""
         return self._get_link(link_index).name
 
     def get_link_ready_to_send(self, link_index: int) -> bool:
-        """Return the readiness of a sender link to send; False for receivers (link)."""
+        """Return whether a sender link has credit; always False for a receiver link."""
         return self._get_link(link_index).ready_to_send
 
     def get_link_receive_mode(self, link_index: int) -> int:
-        """Return the mode of a receiver link, one of LinkReceiveMode (link)."""
+        """Return the mode of a receiver link, one of LinkReceiveMode; without meaning for a sender link."""
         return self._get_link(link_index).receive_mode
 
     def get_link_role(self, link_index: int) -> int:
-        """Return the end of the link that this side is, one of LinkRole (link)."""
+        """Return the end of the link that this side is, one of LinkRole."""
         return self._get_link(link_index).role
 
     def get_local_host(self) -> str:
-        """Return the local address to connect from."""
+        """Return the local name or address to connect from; while connected, the address in use."""
         return self.local_host
 
     def set_local_host(self, value: str) -> None:
-        """Set the local address to connect from."""
+        """Set the local name or address to connect from; while connected, the address in use."""
         self.local_host = value
 
     def get_local_port(self) -> int:
-        """Return the local port to connect from; 0 lets the system choose."""
+        """Return the local port to connect from, 0 for any; while connected, the port in use."""
         return self.local_port
 
     def set_local_port(self, value: int) -> None:
-        """Set the local port to connect from; 0 lets the system choose."""
+        """Set the local port to connect from, 0 for any; while connected, the port in use."""
         self.local_port = value
 
     def get_message_absolute_expiry_time(self) -> int:
-        """Return the time at which the message expires, in milliseconds since 1970 (UTC) (message to send)."""
+        """Return the time at which the message expires, in milliseconds since 1970 UTC; 0 or -1 for never."""
         return self.message_absolute_expiry_time
 
     def set_message_absolute_expiry_time(self, value: int) -> None:
-        """Set the time at which the message expires, in milliseconds since 1970 (UTC) (message to send)."""
+        """Set the time at which the message expires, in milliseconds since 1970 UTC; 0 or -1 for never."""
         self.message_absolute_expiry_time = value
 
     def get_message_content_encoding(self) -> str:
-        """Return the encoding applied to a binary value, such as gzip (message to send)."""
+        """Return the encoding of the content, such as gzip; sent with binary values only."""
         return self.message_content_encoding
 
     def set_message_content_encoding(self, value: str) -> None:
-        """Set the encoding applied to a binary value, such as gzip (message to send)."""
+        """Set the encoding of the content, such as gzip; sent with binary values only."""
         self.message_content_encoding = value
 
     def get_message_content_type(self) -> str:
-        """Return the MIME type of a binary value (message to send)."""
+        """Return the media type of the content, such as application/json; sent with binary values only."""
         return self.message_content_type
 
     def set_message_content_type(self, value: str) -> None:
-        """Set the MIME type of a binary value (message to send)."""
+        """Set the media type of the content, such as application/json; sent with binary values only."""
         self.message_content_type = value
 
     def get_message_correlation_id(self) -> str:
-        """Return the id of the message that this one answers (message to send)."""
+        """Return the id of the message that this one answers; empty for none."""
         return self.message_correlation_id
 
     def set_message_correlation_id(self, value: str) -> None:
-        """Set the id of the message that this one answers (message to send)."""
+        """Set the id of the message that this one answers; empty for none."""
         self.message_correlation_id = value
 
     def get_message_creation_time(self) -> int:
-        """Return the time at which the message was made, in milliseconds since 1970 (UTC) (message to send)."""
+        """Return the time at which the message was made, in milliseconds since 1970 UTC; 0 or -1 for unset."""
         return self.message_creation_time
 
     def set_message_creation_time(self, value: int) -> None:
-        """Set the time at which the message was made, in milliseconds since 1970 (UTC) (message to send)."""
+        """Set the time at which the message was made, in milliseconds since 1970 UTC; 0 or -1 for unset."""
         self.message_creation_time = value
 
     def get_message_delivery_count(self) -> int:
-        """Return the number of earlier deliveries that failed (message to send)."""
+        """Return the number of earlier deliveries that failed."""
         return self.message_delivery_count
 
     def set_message_delivery_count(self, value: int) -> None:
-        """Set the number of earlier deliveries that failed (message to send)."""
+        """Set the number of earlier deliveries that failed."""
         self.message_delivery_count = value
 
     def get_message_durable(self) -> bool:
-        """Return the wish that the message survive a restart of whoever stores it (message to send)."""
+        """Return whether the message must survive a restart of whoever stores it."""
         return self.message_durable
 
     def set_message_durable(self, value: bool) -> None:
-        """Set the wish that the message survive a restart of whoever stores it (message to send)."""
+        """Set whether the message must survive a restart of whoever stores it."""
         self.message_durable = value
 
     def get_message_first_acquirer(self) -> bool:
-        """Return the statement that no other link has acquired the message before (message to send)."""
+        """Return whether no other link has acquired the message before."""
         return self.message_first_acquirer
 
     def set_message_first_acquirer(self, value: bool) -> None:
-        """Set the statement that no other link has acquired the message before (message to send)."""
+        """Set whether no other link has acquired the message before."""
         self.message_first_acquirer = value
 
     def get_message_group_id(self) -> str:
-        """Return the group that the message belongs to (message to send)."""
+        """Return the group that the message belongs to; empty for none."""
         return self.message_group_id
 
     def set_message_group_id(self, value: str) -> None:
-        """Set the group that the message belongs to (message to send)."""
+        """Set the group that the message belongs to; empty for none."""
         self.message_group_id = value
 
     def get_message_group_sequence(self) -> int:
-        """Return the position of the message in its group (message to send)."""
+        """Return the position of the message in its group; sent only with a group id."""
         return self.message_group_sequence
 
     def set_message_group_sequence(self, value: int) -> None:
-        """Set the position of the message in its group (message to send)."""
+        """Set the position of the message in its group; sent only with a group id."""
         self.message_group_sequence = value
 
     def get_message_link_name(self) -> str:
-        """Return the link that the message travels on (message to send)."""
+        """Return the name of the link that the message was sent on last."""
         return self.message_link_name
 
     def get_message_id(self) -> str:
-        """Return the id of the message (message to send)."""
+        """Return the id of the message; empty for none."""
         return self.message_id
 
     def set_message_id(self, value: str) -> None:
-        """Set the id of the message (message to send)."""
+        """Set the id of the message; empty for none."""
         self.message_id = value
 
     def get_message_priority(self) -> int:
-        """Return the priority of the message; higher is more urgent (message to send)."""
+        """Return the priority of the message, 0 to 255; higher is more urgent, 4 is usual."""
         return self.message_priority
 
     def set_message_priority(self, value: int) -> None:
-        """Set the priority of the message; higher is more urgent (message to send)."""
+        """Set the priority of the message, 0 to 255; higher is more urgent, 4 is usual."""
         self.message_priority = value
 
     def get_message_reply_to(self) -> str:
-        """Return the address that answers go to (message to send)."""
+        """Return the address that answers go to; empty for none."""
         return self.message_reply_to
 
     def set_message_reply_to(self, value: str) -> None:
-        """Set the address that answers go to (message to send)."""
+        """Set the address that answers go to; empty for none."""
         self.message_reply_to = value
 
     def get_message_reply_to_group_id(self) -> str:
-        """Return the group that answers belong to (message to send)."""
+        """Return the group that answers belong to; empty for none."""
         return self.message_reply_to_group_id
 
     def set_message_reply_to_group_id(self, value: str) -> None:
-        """Set the group that answers belong to (message to send)."""
+        """Set the group that answers belong to; empty for none."""
         self.message_reply_to_group_id = value
 
     def get_message_settled(self) -> bool:
-        """Return the choice to send the message settled, without waiting for an outcome (message to send)."""
+        """Return whether to send the message settled, without an outcome; a link of mode mixed asks for it."""
         return self.message_settled
 
     def set_message_settled(self, value: bool) -> None:
-        """Set the choice to send the message settled, without waiting for an outcome (message to send)."""
+        """Set whether to send the message settled, without an outcome; a link of mode mixed asks for it."""
         self.message_settled = value
 
     def get_message_subject(self) -> str:
-        """Return the subject of the message (message to send)."""
+        """Return the subject of the message; empty for none."""
         return self.message_subject
 
     def set_message_subject(self, value: str) -> None:
-        """Set the subject of the message (message to send)."""
+        """Set the subject of the message; empty for none."""
         self.message_subject = value
 
     def get_message_to(self) -> str:
-        """Return the address that the message is meant for (message to send)."""
+        """Return the address that the message is meant for; empty for none."""
         return self.message_to
 
     def set_message_to(self, value: str) -> None:
-        """Set the address that the message is meant for (message to send)."""
+        """Set the address that the message is meant for; empty for none."""
         self.message_to = value
 
     def get_message_ttl(self) -> int:
-        """Return the time to live in milliseconds; -1 for none (message to send)."""
+        """Return the time to live in milliseconds; -1 for none."""
         return self.message_ttl
 
     def set_message_ttl(self, value: int) -> None:
-        """Set the time to live in milliseconds; -1 for none (message to send)."""
+        """Set the time to live in milliseconds; -1 for none."""
         self.message_ttl = value
 
     def get_message_user_id(self) -> str:
-        """Return the user who made the message (message to send)."""
+        """Return the user who made the message; octets that are not UTF-8 are lone surrogates."""
         return self.message_user_id
 
     def set_message_user_id(self, value: str) -> None:
-        """Set the user who made the message (message to send)."""
+        """Set the user who made the message; octets that are not UTF-8 are lone surrogates."""
         self.message_user_id = value
 
     def get_message_value(self) -> str:
-        """Return the value of the message as text, read according to its type (message to send)."""
+        """Return the value of the message as text, read as message_value_type says."""
         return self.message_value
 
     def set_message_value(self, value: str) -> None:
-        """Set the value of the message as text, read according to its type (message to send)."""
+        """Set the value of the message as text, read as message_value_type says."""
         self.message_value = value
 
     def get_message_value_type(self) -> int:
-        """Return the AMQP type of the value, one of ValueType (message to send)."""
+        """Return the AMQP type of the value, one of ValueType."""
         return self.message_value_type
 
     def set_message_value_type(self, value: int) -> None:
-        """Set the AMQP type of the value, one of ValueType (message to send)."""
+        """Set the AMQP type of the value, one of ValueType."""
         self.message_value_type = value
 
     def get_outgoing_message_count(self) -> int:
-        """Return the number of sent messages that have no outcome yet."""
+        """Return the number of unsettled messages that have no outcome yet."""
         return self.outgoing_message_count
 
     def get_outgoing_message_absolute_expiry_time(self, outgoing_message_index: int) -> int:
-        """Return the time at which the message expires, in milliseconds since 1970 (UTC) (outgoing message)."""
+        """Return the time at which the message expires, in milliseconds since 1970 UTC; -1 when it states none."""
         return self._get_outgoing_message(outgoing_message_index).absolute_expiry_time
 
     def get_outgoing_message_content_encoding(self, outgoing_message_index: int) -> str:
-        """Return the encoding applied to a binary value, such as gzip (outgoing message)."""
+        """Return the encoding of the content, such as gzip; empty when it states none."""
         return self._get_outgoing_message(outgoing_message_index).content_encoding
 
     def get_outgoing_message_content_type(self, outgoing_message_index: int) -> str:
-        """Return the MIME type of a binary value (outgoing message)."""
+        """Return the media type of the content, such as application/json; empty when it states none."""
         return self._get_outgoing_message(outgoing_message_index).content_type
 
     def get_outgoing_message_correlation_id(self, outgoing_message_index: int) -> str:
-        """Return the id of the message that this one answers (outgoing message)."""
+        """Return the id of the message that this one answers; empty for none."""
         return self._get_outgoing_message(outgoing_message_index).correlation_id
 
     def get_outgoing_message_creation_time(self, outgoing_message_index: int) -> int:
-        """Return the time at which the message was made, in milliseconds since 1970 (UTC) (outgoing message)."""
+        """Return the time at which the message was made, in milliseconds since 1970 UTC; -1 when it states none."""
         return self._get_outgoing_message(outgoing_message_index).creation_time
 
     def get_outgoing_message_delivery_count(self, outgoing_message_index: int) -> int:
-        """Return the number of earlier deliveries that failed (outgoing message)."""
+        """Return the number of earlier deliveries that failed."""
         return self._get_outgoing_message(outgoing_message_index).delivery_count
 
     def get_outgoing_message_durable(self, outgoing_message_index: int) -> bool:
-        """Return the wish that the message survive a restart of whoever stores it (outgoing message)."""
+        """Return whether the message must survive a restart of whoever stores it."""
         return self._get_outgoing_message(outgoing_message_index).durable
 
     def get_outgoing_message_first_acquirer(self, outgoing_message_index: int) -> bool:
-        """Return the statement that no other link has acquired the message before (outgoing message)."""
+        """Return whether no other link has acquired the message before."""
         return self._get_outgoing_message(outgoing_message_index).first_acquirer
 
     def get_outgoing_message_group_id(self, outgoing_message_index: int) -> str:
-        """Return the group that the message belongs to (outgoing message)."""
+        """Return the group that the message belongs to; empty for none."""
         return self._get_outgoing_message(outgoing_message_index).group_id
 
     def get_outgoing_message_group_sequence(self, outgoing_message_index: int) -> int:
-        """Return the position of the message in its group (outgoing message)."""
+        """Return the position of the message in its group; -1 when it states none."""
         return self._get_outgoing_message(outgoing_message_index).group_sequence
 
     def get_outgoing_message_link_name(self, outgoing_message_index: int) -> str:
-        """Return the link that the message travels on (outgoing message)."""
+        """Return the name of the link that the message travels on."""
         return self._get_outgoing_message(outgoing_message_index).link_name
 
     def get_outgoing_message_id(self, outgoing_message_index: int) -> str:
-        """Return the id of the message (outgoing message)."""
+        """Return the id of the message; empty for none."""
         return self._get_outgoing_message(outgoing_message_index).id
 
     def get_outgoing_message_priority(self, outgoing_message_index: int) -> int:
-        """Return the priority of the message; higher is more urgent (outgoing message)."""
+        """Return the priority of the message, 0 to 255; higher is more urgent, 4 is usual."""
         return self._get_outgoing_message(outgoing_message_index).priority
 
     def get_outgoing_message_reply_to(self, outgoing_message_index: int) -> str:
-        """Return the address that answers go to (outgoing message)."""
+        """Return the address that answers go to; empty for none."""
         return self._get_outgoing_message(outgoing_message_index).reply_to
 
     def get_outgoing_message_reply_to_group_id(self, outgoing_message_index: int) -> str:
-        """Return the group that answers belong to (outgoing message)."""
+        """Return the group that answers belong to; empty for none."""
         return self._get_outgoing_message(outgoing_message_index).reply_to_group_id
 
     def get_outgoing_message_settled(self, outgoing_message_index: int) -> bool:
-        """Return the choice to send the message settled, without waiting for an outcome (outgoing message)."""
+        """Return whether the sender has settled the message, so that it gets no outcome."""
         return self._get_outgoing_message(outgoing_message_index).settled
 
     def get_outgoing_message_subject(self, outgoing_message_index: int) -> str:
-        """Return the subject of the message (outgoing message)."""
+        """Return the subject of the message; empty for none."""
         return self._get_outgoing_message(outgoing_message_index).subject
 
     def get_outgoing_message_to(self, outgoing_message_index: int) -> str:
-        """Return the address that the message is meant for (outgoing message)."""
+        """Return the address that the message is meant for; empty for none."""
         return self._get_outgoing_message(outgoing_message_index).to
 
     def get_outgoing_message_ttl(self, outgoing_message_index: int) -> int:
-        """Return the time to live in milliseconds; -1 for none (outgoing message)."""
+        """Return the time to live in milliseconds; -1 for none."""
         return self._get_outgoing_message(outgoing_message_index).ttl
 
     def get_outgoing_message_user_id(self, outgoing_message_index: int) -> str:
-        """Return the user who made the message (outgoing message)."""
+        """Return the user who made the message; octets that are not UTF-8 are lone surrogates."""
         return self._get_outgoing_message(outgoing_message_index).user_id
 
     def get_outgoing_message_value(self, outgoing_message_index: int) -> str:
-        """Return the value of the message as text, read according to its type (outgoing message)."""
+        """Return the value of the message as text, in the form that its type has."""
         return self._get_outgoing_message(outgoing_message_index).value
 
     def get_outgoing_message_value_type(self, outgoing_message_index: int) -> int:
-        """Return the AMQP type of the value, one of ValueType (outgoing message)."""
+        """Return the AMQP type of the value, one of ValueType."""
         return self._get_outgoing_message(outgoing_message_index).value_type
 
     def get_password(self) -> str:
@@ -648,95 +648,95 @@ class Accessors:
         self.password = value
 
     def get_ready_to_send(self) -> bool:
-        """Return the readiness of the socket to take more bytes."""
+        """Return whether more can be sent now."""
         return self.ready_to_send
 
     def get_received_message_absolute_expiry_time(self) -> int:
-        """Return the time at which the message expires, in milliseconds since 1970 (UTC) (last message received)."""
+        """Return the time at which the message expires, in milliseconds since 1970 UTC; -1 when it states none."""
         return self.received_message_absolute_expiry_time
 
     def get_received_message_content_encoding(self) -> str:
-        """Return the encoding applied to a binary value, such as gzip (last message received)."""
+        """Return the encoding of the content, such as gzip; empty when it states none."""
         return self.received_message_content_encoding
 
     def get_received_message_content_type(self) -> str:
-        """Return the MIME type of a binary value (last message received)."""
+        """Return the media type of the content, such as application/json; empty when it states none."""
         return self.received_message_content_type
 
     def get_received_message_correlation_id(self) -> str:
-        """Return the id of the message that this one answers (last message received)."""
+        """Return the id of the message that this one answers; empty for none."""
         return self.received_message_correlation_id
 
     def get_received_message_creation_time(self) -> int:
-        """Return the time at which the message was made, in milliseconds since 1970 (UTC) (last message received)."""
+        """Return the time at which the message was made, in milliseconds since 1970 UTC; -1 when it states none."""
         return self.received_message_creation_time
 
     def get_received_message_delivery_count(self) -> int:
-        """Return the number of earlier deliveries that failed (last message received)."""
+        """Return the number of earlier deliveries that failed."""
         return self.received_message_delivery_count
 
     def get_received_message_durable(self) -> bool:
-        """Return the wish that the message survive a restart of whoever stores it (last message received)."""
+        """Return whether the message must survive a restart of whoever stores it."""
         return self.received_message_durable
 
     def get_received_message_first_acquirer(self) -> bool:
-        """Return the statement that no other link has acquired the message before (last message received)."""
+        """Return whether no other link has acquired the message before."""
         return self.received_message_first_acquirer
 
     def get_received_message_group_id(self) -> str:
-        """Return the group that the message belongs to (last message received)."""
+        """Return the group that the message belongs to; empty for none."""
         return self.received_message_group_id
 
     def get_received_message_group_sequence(self) -> int:
-        """Return the position of the message in its group (last message received)."""
+        """Return the position of the message in its group; -1 when it states none."""
         return self.received_message_group_sequence
 
     def get_received_message_link_name(self) -> str:
-        """Return the link that the message travels on (last message received)."""
+        """Return the name of the link that the message travels on."""
         return self.received_message_link_name
 
     def get_received_message_id(self) -> str:
-        """Return the id of the message (last message received)."""
+        """Return the id of the message; empty for none."""
         return self.received_message_id
 
     def get_received_message_priority(self) -> int:
-        """Return the priority of the message; higher is more urgent (last message received)."""
+        """Return the priority of the message, 0 to 255; higher is more urgent, 4 is usual."""
         return self.received_message_priority
 
     def get_received_message_reply_to(self) -> str:
-        """Return the address that answers go to (last message received)."""
+        """Return the address that answers go to; empty for none."""
         return self.received_message_reply_to
 
     def get_received_message_reply_to_group_id(self) -> str:
-        """Return the group that answers belong to (last message received)."""
+        """Return the group that answers belong to; empty for none."""
         return self.received_message_reply_to_group_id
 
     def get_received_message_settled(self) -> bool:
-        """Return the choice to send the message settled, without waiting for an outcome (last message received)."""
+        """Return whether the sender has settled the message, so that it gets no outcome."""
         return self.received_message_settled
 
     def get_received_message_subject(self) -> str:
-        """Return the subject of the message (last message received)."""
+        """Return the subject of the message; empty for none."""
         return self.received_message_subject
 
     def get_received_message_to(self) -> str:
-        """Return the address that the message is meant for (last message received)."""
+        """Return the address that the message is meant for; empty for none."""
         return self.received_message_to
 
     def get_received_message_ttl(self) -> int:
-        """Return the time to live in milliseconds; -1 for none (last message received)."""
+        """Return the time to live in milliseconds; -1 for none."""
         return self.received_message_ttl
 
     def get_received_message_user_id(self) -> str:
-        """Return the user who made the message (last message received)."""
+        """Return the user who made the message; octets that are not UTF-8 are lone surrogates."""
         return self.received_message_user_id
 
     def get_received_message_value(self) -> str:
-        """Return the value of the message as text, read according to its type (last message received)."""
+        """Return the value of the message as text, in the form that its type has."""
         return self.received_message_value
 
     def get_received_message_value_type(self) -> int:
-        """Return the AMQP type of the value, one of ValueType (last message received)."""
+        """Return the AMQP type of the value, one of ValueType."""
         return self.received_message_value_type
 
     def get_receive_mode(self) -> int:
@@ -748,11 +748,11 @@ class Accessors:
         self.receive_mode = value
 
     def get_remote_host(self) -> str:
-        """Return the host name or address of the server."""
+        """Return the name or address of the server; while connected, the address it was resolved to."""
         return self.remote_host
 
     def set_remote_host(self, value: str) -> None:
-        """Set the host name or address of the server."""
+        """Set the name or address of the server; while connected, the address it was resolved to."""
         self.remote_host = value
 
     def get_remote_port(self) -> int:
@@ -768,15 +768,15 @@ class Accessors:
         return self.session_count
 
     def get_session_incoming_window(self, session_index: int) -> int:
-        """Return the number of transfer frames that this side is ready to take (session)."""
+        """Return the number of transfer frames that the session takes at a time."""
         return self._get_session(session_index).incoming_window
 
     def get_session_name(self, session_index: int) -> str:
-        """Return the name of the session (session)."""
+        """Return the name of the session."""
         return self._get_session(session_index).name
 
     def get_session_outgoing_window(self, session_index: int) -> int:
-        """Return the number of transfer frames that this side is ready to send (session)."""
+        """Return the number of transfer frames that the session sends at a time."""
         return self._get_session(session_index).outgoing_window
 
     def get_ssl_accept_server_cert_encoded(self) -> bytes:
@@ -828,11 +828,11 @@ class Accessors:
         self.ssl_cert_subject = value
 
     def get_ssl_enabled(self) -> bool:
-        """Return the choice to connect with TLS."""
+        """Return whether to connect with TLS."""
         return self.ssl_enabled
 
     def set_ssl_enabled(self, value: bool) -> None:
-        """Set the choice to connect with TLS."""
+        """Set whether to connect with TLS."""
         self.ssl_enabled = value
 
     def get_ssl_provider(self) -> int:
@@ -848,11 +848,11 @@ class Accessors:
         return self.ssl_server_cert_encoded
 
     def get_timeout(self) -> int:
-        """Return the longest wait of an operation in seconds; 0 never waits."""
+        """Return the longest wait of an operation in seconds; with 0 send_message never waits."""
         return self.timeout
 
     def set_timeout(self, value: int) -> None:
-        """Set the longest wait of an operation in seconds; 0 never waits."""
+        """Set the longest wait of an operation in seconds; with 0 send_message never waits."""
         self.timeout = value
 
     def get_user(self) -> str:

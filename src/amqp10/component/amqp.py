@@ -291,7 +291,7 @@ class AMQP(Accessors, Lifecycle):
         minimum=-1,
         maximum=4294967295,
     )
-    message_link_name = ReadOnlyDraftText("The link that the message was sent on last. Read-only.")
+    message_link_name = ReadOnlyDraftText("The link that the message was sent on last.")
     message_id = FastText('The id of the message (messaging, "properties").')
     message_priority = DraftInt(
         'How urgent the message is, 0 to 255, higher is more (messaging, "header").', minimum=0, maximum=255
@@ -308,7 +308,11 @@ class AMQP(Accessors, Lifecycle):
         minimum=-1,
         maximum=4294967295,
     )
-    message_user_id = DraftText('Who made the message (messaging, "properties").', errors="surrogateescape")
+    message_user_id = DraftText(
+        "Who made the message; sent as its UTF-8 octets, lone surrogates as the octets they stand for (messaging,"
+        ' "properties").',
+        errors="surrogateescape",
+    )
     message_value = FastText(
         "The value as text, read as ``message_value_type`` says; checked when the message is sent."
     )
@@ -319,50 +323,63 @@ class AMQP(Accessors, Lifecycle):
     received_message_absolute_expiry_time = ReceivedInt(
         "When it expires, in milliseconds since 1970 UTC; -1 when it says nothing."
     )
-    received_message_content_encoding = ReceivedText("How its content is encoded.")
-    received_message_content_type = ReceivedText("The media type of its content.")
-    received_message_correlation_id = ReceivedText("The id of the message that it answers.")
+    received_message_content_encoding = ReceivedText(
+        "How its content is encoded, such as `gzip`; empty when it says nothing."
+    )
+    received_message_content_type = ReceivedText("The media type of its content; empty when it says nothing.")
+    received_message_correlation_id = ReceivedText("The id of the message that it answers, as text; empty for none.")
     received_message_creation_time = ReceivedInt(
         "When it was made, in milliseconds since 1970 UTC; -1 when it says nothing."
     )
     received_message_delivery_count = ReceivedInt("How many earlier deliveries of it failed.")
     received_message_durable = ReceivedBool("Whether it was sent as durable.")
     received_message_first_acquirer = ReceivedBool("Whether no other link has acquired it before.")
-    received_message_group_id = ReceivedText("The group that it belongs to.")
+    received_message_group_id = ReceivedText("The group that it belongs to; empty for none.")
     received_message_group_sequence = ReceivedInt("Its position in the group; -1 when it says nothing.")
     received_message_link_name = ReceivedText("The link that it arrived on.")
-    received_message_id = ReceivedText("Its id.")
-    received_message_priority = ReceivedInt("How urgent it is; 4 when it says nothing.")
-    received_message_reply_to = ReceivedText("The address that answers go to.")
-    received_message_reply_to_group_id = ReceivedText("The group that answers belong to.")
-    received_message_settled = ReceivedBool("Whether it arrived settled.")
-    received_message_subject = ReceivedText("What it is about.")
-    received_message_to = ReceivedText("The address that it was meant for.")
+    received_message_id = ReceivedText(
+        "Its id as text: a ulong in decimal, a UUID with hyphens, binary in hexadecimal; empty for none."
+    )
+    received_message_priority = ReceivedInt("How urgent it is, 0 to 255, higher is more; 4 when it says nothing.")
+    received_message_reply_to = ReceivedText("The address that answers go to; empty for none.")
+    received_message_reply_to_group_id = ReceivedText("The group that answers belong to; empty for none.")
+    received_message_settled = ReceivedBool("Whether it arrived settled; then it gets no outcome.")
+    received_message_subject = ReceivedText("What it is about; empty when it says nothing.")
+    received_message_to = ReceivedText("The address that it was meant for; empty when it says nothing.")
     received_message_ttl = ReceivedInt("Its time to live in milliseconds; -1 for none.")
-    received_message_user_id = ReceivedText("Who made it.")
-    received_message_value = ReceivedText("Its value as text.")
-    received_message_value_type = ReceivedValueType("The AMQP type of its value.")
+    received_message_user_id = ReceivedText(
+        "Who made it; octets that are not UTF-8 are lone surrogates. Empty when it says nothing."
+    )
+    received_message_value = ReceivedText(
+        "Its value as text, in the form that ``received_message_value_type`` has; 604 when it cannot be decoded."
+    )
+    received_message_value_type = ReceivedValueType(
+        "The AMQP type of its value: ``mvtBinary`` for data sections, ``mvtJson`` for all that is composite."
+    )
 
     # -- lists -----------------------------------------------------------------------------------------------------
 
     @property
     def session_count(self) -> int:
-        """How many sessions there are: the valid indexes of ``get_session_...`` are 0 up to this."""
+        """How many sessions there are: ``get_session_...`` take the indexes from 0 to one less."""
         return len(self._sessions)
 
     @property
     def link_count(self) -> int:
-        """How many links there are: the valid indexes of ``get_link_...`` are 0 up to this."""
+        """How many links there are: ``get_link_...`` take the indexes from 0 to one less."""
         return len(self._links)
 
     @property
     def incoming_message_count(self) -> int:
-        """How many messages are partly here or being handled."""
-        return len(self._incoming_messages())
+        """How many messages are partly here or being handled: ``get_incoming_message_...`` take 0 to one less."""
+        return self._count_incoming()
 
     @property
     def outgoing_message_count(self) -> int:
-        """How many unsettled messages were sent and have no outcome yet. They stay until the next connect()."""
+        """How many unsettled messages have no outcome yet: ``get_outgoing_message_...`` take 0 to one less.
+
+        They stay readable when the connection has ended, until the next connect().
+        """
         return len(self._outgoing)
 
     def _get_session(self, index: int) -> SessionRecord:
@@ -397,6 +414,9 @@ class AMQP(Accessors, Lifecycle):
         Args:
             host: the name or address of the server.
             port: its port, 1 to 65535.
+
+        Raises:
+            AMQPError: as for :meth:`connect`; 604 for a host or a port that cannot be one. Then neither is changed.
         """
         self._enter()
         try:
@@ -412,7 +432,12 @@ class AMQP(Accessors, Lifecycle):
     def disconnect(self) -> None:
         """Close links, sessions and the connection, in order; wait for the server's close, at most for ``timeout``.
 
-        Does nothing when not connected. Unsettled outgoing messages stay readable until the next :meth:`connect`.
+        ``on_disconnected`` fires with 0 and "OK", also when the server does not answer in time: that is only logged.
+        Messages that no handler has seen go back to their senders. Unsettled outgoing messages stay readable until the
+        next :meth:`connect`. Does nothing when not connected.
+
+        Raises:
+            AMQPError: 10004 when :meth:`interrupt` ended the wait; the connection is gone all the same.
         """
         self._enter()
         try:
@@ -424,11 +449,11 @@ class AMQP(Accessors, Lifecycle):
         """Begin a session (transport, "establishing a session").
 
         Args:
-            name: a name of the program's choice, unique among its sessions.
+            name: a name of the program's choice, not empty, and unique among its sessions. It does not travel.
 
         Raises:
-            AMQPError: 600 when the name is taken or the server ends the session; 603 at a limit; 1117 when not
-            connected.
+            AMQPError: 600 when the name is taken or the server ends the session; 603 when MaxSessionCount or the
+                server's own limit is reached; 201 when the server does not answer in time; 1117 when not connected.
         """
         self._enter()
         try:
@@ -439,8 +464,12 @@ class AMQP(Accessors, Lifecycle):
     def close_session(self, name: str) -> None:
         """End a session and close its links (transport, "ending a session").
 
+        Args:
+            name: the session. It and its links are gone from the lists at once, also when the call fails after that.
+
         Raises:
-            AMQPError: 600 when there is no such session.
+            AMQPError: 600 when there is no such session; 201 when the server does not answer in time; 1117 when not
+                connected.
         """
         self._enter()
         try:
@@ -459,7 +488,9 @@ class AMQP(Accessors, Lifecycle):
             target: the address of the node that receives, such as ``/queues/orders``; empty for none.
 
         Raises:
-            AMQPError: 600 when a name is unknown or taken, or the server refuses the link; 603 at a limit.
+            AMQPError: 600 when a name is unknown or taken, or the server refuses the link; 603 when
+                MaxLinkCountPerSession or the server's own limit is reached; 201 when the server does not answer in
+                time; 1117 when not connected.
         """
         self._enter()
         try:
@@ -470,13 +501,15 @@ class AMQP(Accessors, Lifecycle):
     def create_receiver_link(self, session_name: str, name: str, source: str) -> None:
         """Attach a link to receive messages on, in the mode that ``receive_mode`` says.
 
+        An automatic link gives the credit DefaultCredit at once; a fetch link gives none before :meth:`fetch_message`.
+
         Args:
             session_name: the session to carry it.
             name: unique among all links of this instance.
-            source: the address of the node that sends; empty for none.
+            source: the address of the node that sends, such as ``/queues/orders``; empty for none.
 
         Raises:
-            AMQPError: 600 when a name is unknown or taken, or the server refuses the link; 603 at a limit.
+            AMQPError: as for :meth:`create_sender_link`.
         """
         self._enter()
         try:
@@ -487,8 +520,12 @@ class AMQP(Accessors, Lifecycle):
     def close_link(self, name: str) -> None:
         """Close a link (transport, "closing a link"). Messages that no handler has seen go back to their sender.
 
+        Args:
+            name: the link. It is gone from the list at once, also when the call fails after that.
+
         Raises:
-            AMQPError: 600 when there is no such link.
+            AMQPError: 600 when there is no such link; 201 when the server does not answer in time; 1117 when not
+                connected.
         """
         self._enter()
         try:
@@ -508,7 +545,8 @@ class AMQP(Accessors, Lifecycle):
 
         Raises:
             AMQPError: 600 for a name that is no sender link, or a message larger than the server takes; 604 when the
-                value is not of its type; 135 or 201 when it cannot be sent now or in time.
+                value is not of its type; 135 or 201 when it cannot be sent now or in time; 1117 when not connected.
+                When it raises for want of credit the message has not been sent, nor kept.
         """
         self._enter()
         try:
@@ -552,7 +590,8 @@ class AMQP(Accessors, Lifecycle):
             link_name: a receiver link created in fetch mode.
 
         Raises:
-            AMQPError: 201 when no message came; 600 for a name that is no fetch link.
+            AMQPError: 201 when no message came; 600 for a name that is no fetch link; 604 when the message that came
+                cannot be decoded: it has been rejected, and ``received_message_...`` is still the one before.
         """
         self._enter()
         try:

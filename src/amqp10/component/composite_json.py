@@ -342,8 +342,13 @@ def _signature(value: Any) -> tuple[Any, ...]:
 
 def _mixed(first: Any, other: Any) -> str:
     one, two = _type_name(first), _type_name(other)
+    while isinstance(first, Described) and isinstance(other, Described):
+        if encode(first.descriptor) != encode(other.descriptor):
+            return "all elements of an array must have the same descriptor"
+        first, other = first.value, other.value
+        one, two = _type_name(first), _type_name(other)
     if one == two:
-        return "all elements of an array must have the same descriptor"
+        one, two = type(first).__name__.lower(), type(other).__name__.lower()  # the three decimals share a name
     return f"all elements of an array must be of one type, but here {two} follows {one}"
 
 

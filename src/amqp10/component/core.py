@@ -126,29 +126,61 @@ class Core:
     _on_message_outcome: Callable[[AMQPMessageOutcomeEventParams], object] | None
     _on_ssl_server_authentication: Callable[[AMQPSSLServerAuthenticationEventParams], object] | None
 
-    on_connected = EventHook(AMQPConnectedEventParams, "Fires when an attempt to connect has ended, well or badly.")
-    on_connection_status = EventHook(AMQPConnectionStatusEventParams, "Fires when the connection passes a stage.")
-    on_disconnected = EventHook(AMQPDisconnectedEventParams, "Fires once when the connection is gone.")
-    on_error = EventHook(AMQPErrorEventParams, "Fires for a fault that no call of the program's was waiting for.")
-    on_link_ready_to_send = EventHook(
-        AMQPLinkReadyToSendEventParams, "Fires when the credit of a sender link goes from none to some."
+    on_connected = EventHook(
+        AMQPConnectedEventParams,
+        "Fires when an attempt to connect has ended: once the connection is open, or before the call raises what went"
+        " wrong.",
     )
-    on_log = LogHook(AMQPLogEventParams, "Fires for each log message of a level up to ``LogLevel``.")
+    on_connection_status = EventHook(
+        AMQPConnectionStatusEventParams,
+        "Fires when the connection passes a stage: the proxy or the server has been reached, TLS is established, the"
+        " connection has ended.",
+    )
+    on_disconnected = EventHook(
+        AMQPDisconnectedEventParams,
+        "Fires once when a connection that had been open is gone, whoever ended it. Sessions and links are gone by"
+        " then; a handler may connect anew.",
+    )
+    on_error = EventHook(
+        AMQPErrorEventParams,
+        "Fires for a fault that does not end the connection and that no call was waiting for: the server has ended a"
+        " link or a session, or a message cannot be decoded. An error of the connection is raised by the call that"
+        " works it.",
+    )
+    on_link_ready_to_send = EventHook(
+        AMQPLinkReadyToSendEventParams,
+        "Fires when the credit of a sender link goes from none to some: first when the server grants it, then after"
+        " each time that it was used up.",
+    )
+    on_log = LogHook(
+        AMQPLogEventParams,
+        "Fires for each log message of a level up to the setting ``LogLevel``: 1 for what the program does and what the"
+        " server ends, 2 for every change of a session or link, 3 for every frame. The same lines go to the standard"
+        " logger ``amqp10``, level 1 as INFO and the others as DEBUG.",
+    )
     on_message_in = EventHook(
-        AMQPMessageInEventParams, "Fires for each message received; its handler sets the outcome."
+        AMQPMessageInEventParams,
+        "Fires for each message received, which the ``received_message_...`` properties show. Its handler sets the"
+        " outcome through ``state``; an exception in it releases the message.",
     )
     on_message_out = EventHook(
-        AMQPMessageOutEventParams, "Fires for each message that has been sent and, if unsettled, has its outcome."
+        AMQPMessageOutEventParams,
+        "Fires for each message that is done with: a settled one when it has been sent, an unsettled one when its"
+        " outcome, whichever it is, has arrived.",
     )
     on_message_outcome = EventHook(
-        AMQPMessageOutcomeEventParams, "Fires when the outcome of a message, sent or received, is known."
+        AMQPMessageOutcomeEventParams,
+        "Fires when the outcome of an unsettled message is known, sent from here or received. The ``RejectError...``"
+        " and ``Modified...`` settings tell more while the handler runs.",
     )
     on_ready_to_send = EventHook(
         AMQPReadyToSendEventParams,
         "Fires when all that waited for the socket, or for a session window of the peer, has gone out.",
     )
     on_ssl_server_authentication = EventHook(
-        AMQPSSLServerAuthenticationEventParams, "Fires once when the server has shown its certificate."
+        AMQPSSLServerAuthenticationEventParams,
+        "Fires once per TLS handshake when the server has shown its certificate, before anything secret is sent. The"
+        " handler may overrule the verification through ``accept``.",
     )
     on_ssl_status = EventHook(AMQPSSLStatusEventParams, "Fires with the progress of the TLS handshake.")
 
@@ -215,6 +247,9 @@ class Core:
         """Log a message: level 1 to 3, type Info, Session or Frame. Never with a secret in it."""
         if not self._logs(level):
             return
+        if not message.isprintable():
+            # A peer's words may be part of it, and must not pass for further lines.
+            message = "".join([char if char.isprintable() else repr(char)[1:-1] for char in message])
         standard_logger().log(_LEVELS[level], "%s", message)
         if self._on_log is not None:
             self._queue.append(Notice("_on_log", AMQPLogEventParams(level, message, kind)))
@@ -282,7 +317,7 @@ class Core:
         except AMQPError as error:
             self._broken(pump, error)
 
-    def _deliver(self, delivery: IncomingDelivery) -> None:
+    def _deliver(self, delivery: IncomingDelivery) -> object:
         raise NotImplementedError
 
     def _conclude(self, update: DeliveriesUpdated) -> None:

@@ -66,7 +66,7 @@ class Lifecycle(Network):
         self._check_not_connected()
         self._failure = None
         self._outgoing.clear()
-        self._outgoing_cache = None
+        self._outgoing_order = None
         self._sessions.clear()
         self._links.clear()
         self._established = False
@@ -296,7 +296,7 @@ class Lifecycle(Network):
         self._draft.reset()
         self._received = MessageDraft()
         self._outgoing.clear()
-        self._outgoing_cache = None
+        self._outgoing_order = None
 
     # -- sessions --------------------------------------------------------------------------------------------------
 

@@ -243,6 +243,7 @@ class MessageView:
         "link_name",
         "settled",
         "simplified_json",
+        "text",
     )
 
     def __init__(
@@ -262,8 +263,10 @@ class MessageView:
         """Whether a section turned out to be malformed."""
         self._message: Message | None = None
         self._body: tuple[ValueType, str] | None = None
-        # Where a message id that is a short string, and a body that is one string, start: for the common message these
-        # two are all that is ever looked at. 0 where the general way has to be taken.
+        self.text: str | None = None
+        """The body, where it is one string that :meth:`check` has decoded or somebody has looked at."""
+        # Where a message id that is a short string, and a body that is one long string, start: for the common message
+        # these are all that is ever looked at. 0 where the general way has to be taken.
         self._id_at = 0
         self._body_at = 0
 
@@ -403,25 +406,58 @@ class MessageView:
             except DecodeError:
                 self.broken = True
                 raise
+            except AMQPError as error:
+                # It is a value, but one that cannot be shown: no more use to the program than a malformed one.
+                self.broken = True
+                raise DecodeError(error.message) from error
         return body
 
     @property
     def value(self) -> str:
+        text = self.text
+        if text is not None:
+            return text
         if self._body_at:
             try:
-                return str(self._payload[self._body_at :], "utf-8")
+                text = self.text = str(self._payload[self._body_at :], "utf-8")
             except UnicodeDecodeError:
                 self._body_at = 0
+            else:
+                return text
         return self._decoded_body()[1]
 
     @property
     def value_type(self) -> ValueType:
-        return _TEXT if self._body_at else self._decoded_body()[0]
+        return _TEXT if self.text is not None or self._body_at else self._decoded_body()[0]
+
+    def is_sound(self) -> bool:
+        """Whether all that was looked at is well formed, and the body, which is looked at now."""
+        if not self.broken and self.text is None and self._body is None:
+            try:
+                message = self.message
+                _ = message.data_sections, message.sequence, message.value
+            except DecodeError:
+                self.broken = True
+        return not self.broken
+
+    def validate(self) -> None:
+        """Decode everything, also what nobody has looked at.
+
+        Raises:
+            DecodeError: something is malformed.
+        """
+        try:
+            self.message.validate()
+        except DecodeError:
+            self.broken = True
+            raise
+        self._decoded_body()
 
     def check(self) -> None:
         """Find the sections, so that a message that is no message is found out before it is handed on.
 
-        What stands inside a section is decoded when it is first looked at; ``broken`` tells when that failed.
+        A body that is one short string is decoded here. What else stands inside a section is decoded when it is first
+        looked at; ``broken`` tells when that failed.
 
         The walk over a common message is done here: short forms in front, and a body that is one string. What it
         accepts is sound as far as :meth:`Message.scan` would tell.
@@ -444,7 +480,10 @@ class MessageView:
                         break
                     if end != size:
                         break
-                    self._body_at = start
+                    if end - start < _LONG:
+                        self.text = str(payload[start:], "utf-8")
+                    else:
+                        self._body_at = start
                     return
                 if code <= last or code > 0x74 or code < 0x70 or (form != 0xC0 and form != 0xC1):
                     break
@@ -457,6 +496,8 @@ class MessageView:
                 pos = end
         except (IndexError, struct_error):
             pass  # the general way has the words for it
+        except UnicodeDecodeError:
+            self._decoded_body()
         self._id_at = 0
         try:
             self.message.scan()

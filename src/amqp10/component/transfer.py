@@ -17,11 +17,12 @@ from amqp10.component.events import (
     AMQPMessageOutEventParams,
 )
 from amqp10.component.messages import MessageDraft, MessageView, whole_sections
+from amqp10.component.ordered import Ordered
 from amqp10.component.outcomes import OutcomeMetadata
 from amqp10.component.registry import LinkRecord, ReceiverRecord, SenderRecord, check_index
 from amqp10.engine.events import DeliveriesUpdated
 from amqp10.errors import AMQPError, AMQPTimeoutError, InterruptedCallError
-from amqp10.wire.messaging import ACCEPTED, RELEASED, Accepted, Modified, Rejected, Released
+from amqp10.wire.messaging import ACCEPTED, RELEASED, Accepted, Modified, Rejected, Released, TransactionalState
 from amqp10.wire.performatives import SenderSettleMode
 
 if TYPE_CHECKING:
@@ -83,8 +84,7 @@ class Transfer(Core):
         "_metadata",
         "_metadata_settable",
         "_outgoing",
-        "_outgoing_cache",
-        "_outgoing_gone",
+        "_outgoing_order",
         "_receive_mode",
         "_received",
         "_unpolled",
@@ -98,10 +98,8 @@ class Transfer(Core):
         self._draft = MessageDraft()
         self._received: MessageDraft | MessageView = MessageDraft()
         self._outgoing: dict[OutgoingDelivery, None] = {}
-        self._outgoing_cache: list[OutgoingDelivery] | None = None
-        """The same in a list, for indexes, once somebody has asked for one."""
-        self._outgoing_gone = 0
-        """How many at the start of that list have their outcome."""
+        self._outgoing_order: Ordered[OutgoingDelivery] | None = None
+        """The same with indexes, once somebody has asked for one."""
         self._handling: list[MessageView] = []
         self._incoming_cache: list[MessageView | IncomingDelivery] | None = None
         self._incoming_key: tuple[object, ...] = ()
@@ -133,8 +131,8 @@ class Transfer(Core):
             record.announced = False
         if not settled:
             self._outgoing[delivery] = None
-            if self._outgoing_cache is not None:
-                self._outgoing_cache.append(delivery)
+            if self._outgoing_order is not None:
+                self._outgoing_order.append(delivery)
         if not self._dispatching:
             # Inside a handler the bytes of several sends go out together, when it has returned.
             self._unpolled += 1 + (delivery.size >> _POLL_SHIFT)
@@ -254,8 +252,9 @@ class Transfer(Core):
             record.announced = False
         if not settled:
             self._outgoing.update(dict.fromkeys(deliveries))
-            if self._outgoing_cache is not None:
-                self._outgoing_cache += deliveries
+            if self._outgoing_order is not None:
+                for delivery in deliveries:
+                    self._outgoing_order.append(delivery)
         elif self._on_message_out is not None:
             for delivery in deliveries:
                 self._post_out(delivery)
@@ -317,9 +316,18 @@ class Transfer(Core):
         if number is None:
             if not update.settled:
                 return  # a non-terminal state: more is to come
-            # Settled without a state: the receiver is done with it and had nothing to say (messaging,
-            # "delivery-state").
-            number = MessageState.Accepted
+            if isinstance(state, TransactionalState):
+                state = state.outcome or state
+                number = _STATES.get(type(state))
+        if number is None:
+            if state is None:
+                # The receiver is done with it and had nothing to say (messaging, "delivery-state").
+                number = MessageState.Accepted
+            else:
+                # Forgotten with a state that is no outcome, or none that this client asks for: nothing says that the
+                # message was processed.
+                number = MessageState.Released
+                self._log(1, "Info", f"a message was settled with the state {state!r:.200}, which is taken as released")
         outgoing = self._outgoing
         deliveries = update.deliveries
         on_outcome, on_out = self._on_message_outcome, self._on_message_out
@@ -356,8 +364,8 @@ class Transfer(Core):
                     raise
                 finally:
                     del outgoing[delivery]
-                    if self._outgoing_cache is not None:
-                        self._outgoing_is_gone(delivery)
+                    if self._outgoing_order is not None:
+                        self._outgoing_order.remove(delivery)
                 if on_out is not None:
                     on_out(AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context))
         except BaseException:
@@ -378,8 +386,8 @@ class Transfer(Core):
                 done += 1
                 if outgoing.pop(delivery, False) is False:
                     continue
-                if self._outgoing_cache is not None:
-                    self._outgoing_is_gone(delivery)
+                if self._outgoing_order is not None:
+                    self._outgoing_order.remove(delivery)
                 if on_out is not None:
                     if delivery.link is not link:
                         link = delivery.link
@@ -407,8 +415,11 @@ class Transfer(Core):
 
     # -- in --------------------------------------------------------------------------------------------------------
 
-    def _deliver(self, delivery: IncomingDelivery) -> None:
-        """A whole message has arrived: let the program decide, then report the outcome."""
+    def _deliver(self, delivery: IncomingDelivery) -> DecodeError | None:
+        """A whole message has arrived: let the program decide, then report the outcome.
+
+        Returns what is wrong with one that cannot be decoded; everybody has been told.
+        """
         record: ReceiverRecord = delivery.link.context
         view = MessageView(
             delivery.buffer, record.name, delivery.remote_settled, delivery, self._settings.simplified_json_format
@@ -427,7 +438,10 @@ class Transfer(Core):
         try:
             view.check()
             self._received = view
-            if hook is not None:
+            if hook is None:
+                # Nobody looks at it before it is accepted: what cannot be read must be found out here.
+                view.validate()
+            else:
                 params = AMQPMessageInEventParams(self, record.session.name, record.name, view)
                 outer = self._metadata, self._metadata_settable
                 # The settings of the outcome come into being when the handler first touches one.
@@ -446,19 +460,19 @@ class Transfer(Core):
                 raise
             delivery.settle(_undecodable(error))
             self._post_error(error)
-            return
+            return error
         except BaseException:
             # The program failed on it: somebody else may do better, so nothing is lost.
             delivery.settle(RELEASED)
             raise
         if delivery.settled:
-            return
-        if view.broken and state == 0:
-            # The handler has seen the error and decided nothing.
+            return None
+        if state == 0 and (view.broken or view.text is None) and not view.is_sound():
+            # The handler has seen the error and decided nothing, or it has not looked.
             undecodable = DecodeError(f"a message on link {record.name!r} cannot be decoded")
             delivery.settle(_undecodable(undecodable))
             self._post_error(undecodable)
-            return
+            return undecodable
         delivery.settle(ACCEPTED if state == 0 else self._outcome(state, metadata or OutcomeMetadata()))
         if self._on_message_outcome is not None:
             self._fire_outcome(
@@ -467,6 +481,7 @@ class Transfer(Core):
                 ),
                 metadata or OutcomeMetadata(),
             )
+        return None
 
     @staticmethod
     def _outcome(state: int, metadata: OutcomeMetadata) -> Rejected | Released | Modified:
@@ -547,11 +562,14 @@ class Transfer(Core):
         nested = self._dispatching
         self._dispatching = True
         try:
-            self._deliver(delivery)
+            error = self._deliver(delivery)
         finally:
             self._dispatching = nested
         self._flushed()
         self._dispatch()
+        if error is not None:
+            # Whoever fetches would take the message before it for the new one.
+            raise error
 
     def _drain(self, record: ReceiverRecord, waiting: list[IncomingDelivery]) -> None:
         """The time is up: take the credit back, or what the sender makes of it (transport, "synchronous get")."""
@@ -570,28 +588,26 @@ class Transfer(Core):
 
     # -- views -----------------------------------------------------------------------------------------------------
 
-    def _incoming_messages(self) -> list[MessageView | IncomingDelivery]:
-        """Messages that are partly here, then those that handlers are working on.
+    def _partials(self) -> dict[IncomingDelivery, None]:
+        return self._engine.partials if self._engine is not None else {}
 
-        Looked for anew only when something has happened meanwhile, so that a loop over thousands of them is cheap.
-        """
-        pump = self._pump
-        handling = self._handling
-        key = (pump, pump.moved if pump is not None else 0, len(self._links), len(handling), handling and handling[-1])
-        messages = self._incoming_cache
-        if messages is None or key != self._incoming_key:
-            messages = []
-            if self._engine is not None:
-                for session in self._engine.sessions.values():
-                    messages += session.partial_deliveries()
-            messages += handling
-            self._incoming_cache = messages
-            self._incoming_key = key
-        return messages
+    def _count_incoming(self) -> int:
+        """How many messages are partly here, or in the hands of handlers."""
+        return len(self._partials()) + len(self._handling)
 
     def _get_incoming_message(self, index: int) -> MessageView:
-        messages = self._incoming_messages()
-        check_index(index, len(messages), "incoming_message_index")
+        partials = self._partials()
+        count = len(partials)
+        check_index(index, count + len(self._handling), "incoming_message_index")
+        if index >= count:
+            return self._handling[index - count]
+        # Listed anew only when something has arrived meanwhile, so that a loop over thousands of them is cheap.
+        pump = self._pump
+        key = (pump, pump.moved if pump is not None else 0, count)
+        messages = self._incoming_cache
+        if messages is None or key != self._incoming_key:
+            messages = self._incoming_cache = list(partials)
+            self._incoming_key = key
         message = messages[index]
         if isinstance(message, MessageView):
             return message
@@ -605,24 +621,12 @@ class Transfer(Core):
         )
         return view
 
-    def _outgoing_is_gone(self, delivery: OutgoingDelivery) -> None:
-        """Keep the list behind the indexes right. Outcomes mostly come in order: then nothing has to be moved."""
-        messages, gone = self._outgoing_cache, self._outgoing_gone
-        if messages is None or messages[gone] is not delivery:
-            self._outgoing_cache = None
-        elif gone < 1000 or gone < len(messages) // 2:
-            self._outgoing_gone = gone + 1
-        else:
-            del messages[: gone + 1]
-            self._outgoing_gone = 0
-
     def _get_outgoing_message(self, index: int) -> MessageView:
         check_index(index, len(self._outgoing), "outgoing_message_index")
-        messages = self._outgoing_cache
-        if messages is None:
-            messages = self._outgoing_cache = list(self._outgoing)
-            self._outgoing_gone = 0
-        delivery = messages[self._outgoing_gone + index]
+        order = self._outgoing_order
+        if order is None:
+            order = self._outgoing_order = Ordered(self._outgoing)
+        delivery = order.at(index)
         return MessageView(
             delivery.payload, delivery.link.context.name, False, delivery, self._settings.simplified_json_format
         )

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from heapq import heappop, heappush
 from struct import Struct
 from struct import error as struct_error
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.codec import DecodeError, Symbol
 from amqp10.engine.events import ConnectionClosed, ConnectionFailed, ConnectionOpened, Event, SessionEnded
@@ -57,6 +57,9 @@ from amqp10.wire.performatives import (
     SaslResponse,
     Transfer,
 )
+
+if TYPE_CHECKING:
+    from amqp10.engine.delivery import IncomingDelivery
 
 __all__ = ["Connection", "Trace"]
 
@@ -166,6 +169,8 @@ class Connection:
         self.trace: Trace | None = None
         self.sessions: dict[int, Session] = {}
         """Every session by the channel number that this side sends on."""
+        self.partials: dict[IncomingDelivery, None] = {}
+        """The deliveries of which parts have arrived, on any session, in the order of their first parts."""
         self._incoming: dict[int, Session] = {}
         self._free_channels: list[int] = []
         self._next_channel = 0

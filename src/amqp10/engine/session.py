@@ -253,6 +253,8 @@ class Session:
 
     def _forget_links(self) -> None:
         for link in self.links.values():
+            if isinstance(link, ReceiverLink):
+                self._end_partial(link)
             link.state = LinkState.DETACHED
             link.credit = 0
             if link.error is None:
@@ -456,7 +458,7 @@ class Session:
         """Take a detach."""
         link = self._link_of(int(detach.handle), "detach")
         if isinstance(link, ReceiverLink):
-            link.partial = link.skipped = None
+            self._end_partial(link)
         del self._remote_handles[int(detach.handle)]
         events.append(link.on_detach(detach))
 
@@ -465,7 +467,7 @@ class Session:
         link = fault.link
         link.error = fault.error
         if isinstance(link, ReceiverLink):
-            link.partial = link.skipped = None
+            self._end_partial(link)
         link.detach(error=fault.error)
         events.append(LinkDetached(link, fault.error, by_peer=False, closed=True))
 
@@ -718,6 +720,7 @@ class Session:
             if transfer.more and not transfer.aborted:
                 delivery.start_parts()
                 link.partial = delivery
+                self.connection.partials[delivery] = None
         else:
             self._continue_delivery(link, delivery, transfer, payload)
         if transfer.state is not None:
@@ -727,17 +730,16 @@ class Session:
             # ignore it (transport, "transfer", resume).
             self.incoming_unsettled.pop(delivery.delivery_id, None)
             if transfer.aborted or not transfer.more:
-                link.partial = link.skipped = None
+                self._end_partial(link)
             return
         if transfer.aborted:
-            link.partial = None
-            delivery.partial = False
+            self._end_partial(link)
             delivery.settled = delivery.remote_settled = True
             self.incoming_unsettled.pop(delivery.delivery_id, None)
             events.append(DeliveryAborted(delivery))
         elif not transfer.more:
-            link.partial = None
-            delivery.partial = False
+            if delivery.partial:
+                self._end_partial(link)
             if not delivery.settled:
                 self.incoming_unsettled[delivery.delivery_id] = delivery
             events.append(delivery)
@@ -843,11 +845,13 @@ class Session:
                     delivery.settled = True
                     del unsettled[i]
 
-    def partial_deliveries(self) -> list[IncomingDelivery]:
-        """Deliveries of which parts have arrived, in no particular order."""
-        return [
-            link.partial for link in self.links.values() if isinstance(link, ReceiverLink) and link.partial is not None
-        ]
+    def _end_partial(self, link: ReceiverLink) -> None:
+        """No more is to come of the delivery that was arriving on a link, if there was one."""
+        delivery = link.partial
+        if delivery is not None:
+            link.partial = link.skipped = None
+            delivery.partial = False
+            self.connection.partials.pop(delivery, None)
 
     def __repr__(self) -> str:
         return f"<Session channel={self.channel} {self.state.name} links={len(self.links)}>"
