@@ -501,7 +501,7 @@ def test_malformed_certificates_are_problems_or_value_errors(old: bytes, new: by
     rules = Rules(HOST, 1, CrlSource(fetch=lambda *_: make_crl(root_ca())), None, True)
     try:
         check_readable(identity.certificate)
-        assert problems_of(chain, rules, SecurityFlags(0))
+        assert problems_of(chain, rules)
     except MALFORMED:
         pass  # the session makes 280 of it, see below
 

@@ -6,6 +6,8 @@ The TLS protocol itself stands in ``tls.py``, without I/O; this joins it with a 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from amqp10.errors import AMQPError, AMQPTimeoutError
@@ -138,6 +140,31 @@ class TlsTransport:
         self._tcp.close(graceful)
 
 
+def _download(deadline: Deadline, waiter: Waiter, work: Callable[[], bytes], limit: float) -> bytes:
+    """Fetch a CRL within its own limit and the time-out of the whole call; can be interrupted."""
+    from amqp10.net.background import TimeIsUpError, call_in_thread
+    from amqp10.net.revocation import FetchError
+
+    ends = deadline.clock() + limit
+
+    def remaining() -> float:
+        left, whole = ends - deadline.clock(), deadline.remaining()
+        return left if whole is None else min(left, whole)
+
+    try:
+        result = call_in_thread(work, waiter, remaining, "fetching a CRL")
+    except TimeIsUpError:
+        if deadline.expired:
+            raise AMQPTimeoutError(
+                f"the TLS handshake was not done within {deadline.in_words()}: this side was fetching a CRL"
+            ) from None
+        raise FetchError(f"no answer within {limit:g} s") from None
+    if isinstance(result, BaseException):
+        raise result
+    deadline.touch()
+    return result
+
+
 def shake_hands(tcp: TcpTransport, session: TlsSession, deadline: Deadline, waiter: Waiter) -> TlsTransport:
     """Do the TLS handshake. The server is verified in it, before anything else is sent.
 
@@ -153,6 +180,7 @@ def shake_hands(tcp: TcpTransport, session: TlsSession, deadline: Deadline, wait
         InterruptedCallError: 10004.
     """
     early: list[bytes] = []
+    session.run_download = partial(_download, deadline, waiter)
     unsent: bytes | memoryview = b""
     try:
         session.start()
