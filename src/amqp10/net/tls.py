@@ -172,6 +172,11 @@ class TlsSession:
         return self._closed_by_peer
 
     @property
+    def ended(self) -> bool:
+        """There will be no more data: the peer said so, or there was an error, which the next call raises."""
+        return self._closed_by_peer or self._error is not None
+
+    @property
     def server_certificate(self) -> bytes:
         """The server's certificate as PEM as soon as it was judged, also if it was refused; empty before."""
         return self._chain.leaf.public_bytes(Encoding.PEM) if self._chain is not None else b""

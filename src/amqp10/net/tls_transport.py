@@ -33,12 +33,13 @@ class TlsTransport:
         early: plaintext that came together with the end of the handshake.
     """
 
-    __slots__ = ("_cipher", "_early", "_tcp", "session")
+    __slots__ = ("_cipher", "_early", "_ended", "_tcp", "session")
 
     def __init__(self, tcp: TcpTransport, session: TlsSession, early: list[bytes]) -> None:
         self._tcp = tcp
         self.session = session
         self._early = early
+        self._ended = session.ended
         self._cipher: bytes | memoryview = b""
 
     @property
@@ -58,8 +59,8 @@ class TlsTransport:
 
     @property
     def buffered(self) -> bool:
-        """Whether decrypted bytes are here, for which nobody has to wait."""
-        return bool(self._early)
+        """Whether decrypted bytes are here, or the stream's end, for which nobody has to wait."""
+        return self._ended or bool(self._early)
 
     def fileno(self) -> int:
         """See :class:`~amqp10.net.transport.Transport`."""
@@ -72,6 +73,9 @@ class TlsTransport:
             data = b"".join(self._early)
             self._early = []
             return data
+        if self._ended:
+            self.session.feed(b"")  # raises if it was an error that ended it
+            return b""
         raw = self._tcp.recv(max_bytes)
         if raw is None:
             return None
@@ -85,12 +89,14 @@ class TlsTransport:
             with contextlib.suppress(AMQPError):
                 self._push()
             raise
-        if self._cipher or not pieces:
+        # The end may come behind the last data, and the peer may keep its socket open: nothing more would arrive there.
+        self._ended = self.session.ended
+        if self._cipher or self._ended or not pieces:
             # Reading may have to be answered: key updates, alerts.
             self._push()
         if pieces:
             return b"".join(pieces)
-        return b"" if self.session.closed_by_peer else None
+        return b"" if self._ended else None
 
     def send(self, buffers: list[bytes | memoryview]) -> int:
         """See :class:`~amqp10.net.transport.Transport`. What is taken is encrypted at once, and sent as the socket
