@@ -35,6 +35,8 @@ STATUS_SECURE: Final = "Secure Sockets Layer (SSL) handshake complete."
 STATUS_CONNECTED: Final = "Remote host connection complete."
 STATUS_DISCONNECTED: Final = "Remote host disconnected."
 
+_PEM_END: Final = b"-----END CERTIFICATE-----\n"
+
 PLAIN_PORT: Final = 5672
 TLS_PORT: Final = 5671
 
@@ -146,6 +148,8 @@ class Network(Transfer):
         """Connect, through the proxy where there is one, with TLS where it is enabled."""
         from amqp10.net.tcp import Deadline, connect_tcp
 
+        self._ssl_server_cert_encoded = b""
+        self._tls_info = None
         deadline = Deadline(limit, clock=self.clock, absolute=self._settings.absolute_timeout)
         waiter = self._get_waiter()
         options = self._transport_options()
@@ -341,10 +345,14 @@ class Network(Transfer):
 
     def _authenticate_server(self, certificate: PeerCertificate) -> bool:
         """Ask the program about the server's certificate. Unlike other events this needs its answer at once."""
+        self._dispatch()
+        self._raise_failure()
         hook = self._on_ssl_server_authentication
         if hook is None:
             return certificate.accept
-        self._dispatch()
+        # The server's own certificate is the first; the setting SSLIncludeCertChain adds others.
+        end = certificate.encoded.index(_PEM_END) + len(_PEM_END)
+        self._ssl_server_cert_encoded = certificate.encoded[:end]
         params = AMQPSSLServerAuthenticationEventParams(
             certificate.encoded, certificate.subject, certificate.issuer, certificate.status, certificate.accept
         )
@@ -354,6 +362,7 @@ class Network(Transfer):
             hook(params)
         finally:
             self._dispatching = nested
+        self._raise_failure()  # the handler may have called disconnect()
         return params.accept
 
     def _negotiated(self, attribute: str) -> str | int:
