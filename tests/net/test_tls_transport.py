@@ -28,13 +28,13 @@ def serving(
 
     def serve(conn: socket.socket) -> None:
         server = MemoryServer(server_context(identity or good_server(), versions=versions))
-        while not server.finished and server.error is None:
+        while True:
             data = conn.recv(65536)
             if not data:
                 return
             server.receive(data)
-            # What a TLS 1.3 server sends last, its tickets, would otherwise be a piece of its own.
-            if server.finished:
+            # What a server sends last goes out together with what follows, as one piece.
+            if server.finished or server.error is not None:
                 break
             conn.sendall(server.output())
         then(conn, server)
@@ -42,7 +42,8 @@ def serving(
     return serve
 
 
-def wait_in(conn: socket.socket, _server: MemoryServer) -> None:
+def wait_in(conn: socket.socket, server: MemoryServer) -> None:
+    conn.sendall(server.output())
     wait_for_close(conn)
 
 

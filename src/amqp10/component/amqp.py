@@ -173,10 +173,21 @@ class AMQP(Accessors, Lifecycle):
     firewall_auto_detect = BoolProperty(
         "Whether to take the proxy from the environment's proxy variables, where firewall_type names none.", locked=211
     )
-    firewall_host = TextProperty("The proxy's name or address.", locked=211)
     firewall_password = TextProperty("The password for the proxy. It never shows in a log or an error.", locked=211)
     firewall_port = IntProperty("The proxy's port, 0 for the usual one of its kind.", maximum=65535, locked=211)
     firewall_user = TextProperty("The user name for the proxy.", locked=211)
+
+    @property
+    def firewall_host(self) -> str:
+        """The proxy's name or address; while connected through it, the address it was resolved to."""
+        address = self._proxy_address
+        return address[0] if address is not None else self._firewall_host
+
+    @firewall_host.setter
+    def firewall_host(self, value: str) -> None:
+        text = check_host("firewall_host", value)
+        self._check_unlocked("firewall_host", 211)
+        self._firewall_host = text
 
     @property
     def firewall_type(self) -> FirewallType:

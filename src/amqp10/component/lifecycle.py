@@ -150,8 +150,8 @@ class Lifecycle(Network):
         pump = self._pump
         if pump is None:
             # In a handler of a connection that is being opened (on_ssl_server_authentication), it is to go no further.
-            reason = "the connection was closed while it was being opened"
-            self._failure = AMQPError(1117, reason) if self._connecting else None
+            closed = AMQPError(1117, "the connection was closed while it was being opened")
+            self._failure = closed if self._connecting else None
             return
         engine = pump.engine
         reason, self._failure = self._failure, None
@@ -208,7 +208,7 @@ class Lifecycle(Network):
         pump = self._pump
         self._opened = False
         self._writable = False
-        self._remote_address = self._local_address = None
+        self._remote_address = self._local_address = self._proxy_address = None
         if pump is None:
             if self._waiter is not None:
                 self._waiter.close()

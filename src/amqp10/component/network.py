@@ -61,6 +61,7 @@ class Network(Transfer):
         "_local_address",
         "_local_host",
         "_local_port",
+        "_proxy_address",
         "_remote_address",
         "_remote_host",
         "_remote_port",
@@ -102,6 +103,7 @@ class Network(Transfer):
         self._waiter: Waiter | None = None
         self._remote_address: tuple[str, int] | None = None
         self._local_address: tuple[str, int] | None = None
+        self._proxy_address: tuple[str, int] | None = None
         self._ssl_server_cert_encoded = b""
         self._tls_context: TlsContext | None = None
         self._tls_info: TlsInfo | None = None
@@ -158,12 +160,12 @@ class Network(Transfer):
         waiter.begin()
         try:
             tcp = connect_tcp(self._remote_host, self._remote_port, options, deadline, waiter)
-            if options.proxy is not None and not options.proxy.excepts(
-                self._remote_host.removeprefix("*"), self._remote_port
-            ):
+            if tcp.proxy_address is not None:
                 self._status(STATUS_FIREWALL)
             self._remote_address = tcp.remote_address
             self._local_address = tcp.local_address
+            if self._firewall_type is not FirewallType.fwNone:
+                self._proxy_address = tcp.proxy_address
             if session is None:
                 self._status(STATUS_CONNECTED)
                 return tcp

@@ -80,8 +80,10 @@ def clean_host(host: str, setting: str) -> str:
         raise AMQPError(102, f"{setting} is empty: set it to a host name or an IP address")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-    if "/" in host:
-        raise AMQPError(11001, f"{setting} is {host!r}: give only a host name or an IP address, not a URL")
+    if "/" in host or "@" in host:
+        # What stands before the @ of a URL may be a password.
+        shown = repr(host) if "@" not in host else f"'...@{host.rpartition('@')[2]}'"
+        raise AMQPError(11001, f"{setting} is {shown}: give only a host name or an IP address, not a URL")
     # Names go into requests to proxies too: nothing that could end a line or a field may pass.
     if any(char <= " " or char == "\x7f" for char in host):
         raise AMQPError(11001, f"{setting} is {host!r}: a host name has no spaces or control characters")
