@@ -266,6 +266,29 @@ def test_a_crl_for_user_certificates_covers_a_server() -> None:
     assert result.status is Revocation.REVOKED
 
 
+def part(*urls: str) -> tuple[x509.ExtensionType, bool]:
+    names = [x509.UniformResourceIdentifier(url) for url in urls]
+    return x509.IssuingDistributionPoint(names, None, False, False, None, False, False), True
+
+
+def test_another_part_of_the_cas_list_does_not_acquit() -> None:
+    identity = server("http://a.test/1.crl")
+    revoked = [identity.certificate]
+
+    def status(crl: bytes, certificate: x509.Certificate = identity.certificate) -> Revocation:
+        return check_crl(certificate, root_ca().certificate, CrlSource(fetch=lambda *_: crl)).status
+
+    # Somebody between this machine and the CRL's server answers with the part for other certificates.
+    assert status(make_crl(root_ca(), extra=[part("http://a.test/2.crl")])) is Revocation.UNKNOWN
+    assert status(make_crl(root_ca(), extra=[part("http://a.test/1.crl")])) is Revocation.GOOD
+    assert status(make_crl(root_ca(), revoked, extra=[part("http://a.test/1.crl")])) is Revocation.REVOKED
+    # Any name in common will do, also one by which it was not fetched.
+    names = [x509.UniformResourceIdentifier(url) for url in ("ldap://dir.test/cn=1", "http://a.test/1.crl")]
+    points = x509.CRLDistributionPoints([x509.DistributionPoint(names, None, None, None)])
+    several = issue("broker", root_ca(), extra=[(points, False)]).certificate
+    assert status(make_crl(root_ca(), extra=[part("ldap://dir.test/cn=1")]), several) is Revocation.GOOD
+
+
 def test_points_for_some_reasons_only_are_not_enough() -> None:
     point = x509.DistributionPoint(
         [x509.UniformResourceIdentifier(URL)], None, frozenset({x509.ReasonFlags.key_compromise}), None

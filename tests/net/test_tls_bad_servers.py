@@ -333,6 +333,33 @@ def test_two_failures_need_two_flags() -> None:
     assert attempt(case, tls13, flags=SecurityFlags.ALLOW_UNKNOWN_CA | SecurityFlags.IGNORE_HOST_NAME).plain == SECRET
 
 
+def test_who_accepts_another_fault_is_told_of_the_revocation_too() -> None:
+    case = Bad(
+        lambda: with_crl(hosts=("other.test",)),
+        "not for broker.test",
+        check_crl=1,
+        crl=lambda server: make_crl(root_ca(), [server.certificate]),
+    )
+    statuses: list[str] = []
+
+    def judge(peer: PeerCertificate) -> bool:
+        statuses.append(peer.status)
+        return peer.accept
+
+    with pytest.raises(AMQPError):
+        attempt(case, (SSL.TLS1_3_VERSION, SSL.TLS1_3_VERSION), authenticate=judge)
+    assert "not for broker.test" in statuses[0]
+    assert "was revoked on" in statuses[0]
+
+
+def test_messages_stay_short_however_long_the_names_of_a_certificate_are() -> None:
+    extra = [(x509.SubjectAlternativeName([x509.DNSName("x" * 20_000) for _ in range(3)]), False)]
+    case = Bad(lambda: issue("broker", root_ca(), hosts=(), start=NOW - 9 * DAY, end=NOW - DAY, extra=extra), "")
+    with pytest.raises(AMQPError) as caught:
+        attempt(case, (SSL.TLS1_3_VERSION, SSL.TLS1_3_VERSION))
+    assert len(caught.value.message) < 2000
+
+
 def test_an_untrusted_server_cannot_make_the_client_fetch_addresses() -> None:
     asked: list[str] = []
 
@@ -501,7 +528,7 @@ def test_malformed_certificates_are_problems_or_value_errors(old: bytes, new: by
     rules = Rules(HOST, 1, CrlSource(fetch=lambda *_: make_crl(root_ca())), None, True)
     try:
         check_readable(identity.certificate)
-        assert problems_of(chain, rules, SecurityFlags(0))
+        assert problems_of(chain, rules)
     except MALFORMED:
         pass  # the session makes 280 of it, see below
 

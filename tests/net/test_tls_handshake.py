@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import ssl
 import subprocess
@@ -117,6 +118,45 @@ def test_data_that_follows_the_servers_last_flight_in_one_chunk_is_not_lost() ->
 def test_names_and_addresses_of_the_certificate_are_accepted(host: str) -> None:
     session = TlsSession(options(), host)
     handshake(session, MemoryServer(server_context(good_server())))
+    assert session.handshake_done
+
+
+@pytest.mark.parametrize("unusable", ["127.0.0.1", "*", "*.test", "w*w.*.test", "", "a..b", "xn--*.test", "12345"])
+@pytest.mark.parametrize("host", [HOST, "127.0.0.1"])
+def test_a_name_that_may_not_be_used_does_not_spoil_the_others(unusable: str, host: str) -> None:
+    names = [x509.DNSName(unusable), x509.DNSName(HOST), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    server = issue("broker", root_ca(), hosts=(), extra=[(x509.SubjectAlternativeName(names), False)])
+    session = TlsSession(options(), host)
+    handshake(session, MemoryServer(server_context(server)))
+    assert session.handshake_done
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("127.0.0.1", "127.0.0.1"),  # an address is not a name
+        ("a.test", "*.test"),  # a wildcard for everything below a top level
+        ("a.test", "*"),
+        ("broker.test", "*"),
+        ("www.a.test", "w*.a.test"),
+        ("a.b.c.test", "*.c.test"),
+        ("c.test", "*.c.test"),
+        ("xn--bcher-kva.a.test", "xn--*.a.test"),
+        ("broker.test", ".broker.test"),
+        ("broker.test", "broker.test\0.evil.test"),
+        ("broker.test", "broker.test.evil.test"),
+    ],
+)
+def test_names_that_are_not_for_the_host(host: str, name: str) -> None:
+    server = issue("broker", root_ca(), hosts=(), extra=[(x509.SubjectAlternativeName([x509.DNSName(name)]), False)])
+    with pytest.raises(AMQPError, match=f"not for {host}") as caught:
+        handshake(TlsSession(options(), host), MemoryServer(server_context(server)))
+    assert caught.value.code == 280
+
+
+def test_the_scope_of_a_link_local_address_is_not_compared() -> None:
+    session = TlsSession(options(), "fe80::1%eth0")
+    handshake(session, MemoryServer(server_context(issue("broker", root_ca(), hosts=("fe80::1",)))))
     assert session.handshake_done
 
 

@@ -55,12 +55,15 @@ def refused(made: TlsOptions) -> AMQPError:
 
 
 class Hello:
-    """The parts of a ClientHello that settings decide."""
+    """The parts of a ClientHello that settings decide; of what options make, or of what a client has sent."""
 
-    def __init__(self, made: TlsOptions) -> None:
-        session = TlsSession(made, HOST)
-        session.start()
-        data = session.data_to_send()
+    def __init__(self, made: TlsOptions | bytes) -> None:
+        if isinstance(made, bytes):
+            data = made
+        else:
+            session = TlsSession(made, HOST)
+            session.start()
+            data = session.data_to_send()
         assert data[0] == 22
         body = data[9:]
         at = 34 + 1 + body[34]
@@ -70,7 +73,8 @@ class Hello:
         at += 2 + size
         at += 1 + body[at] + 2
         self.extensions: dict[int, bytes] = {}
-        while at < len(body):
+        end = 5 + int.from_bytes(data[3:5], "big") - 9  # of the record; more may follow it
+        while at < end:
             kind, size = int.from_bytes(body[at : at + 2], "big"), int.from_bytes(body[at + 2 : at + 4], "big")
             self.extensions[kind] = body[at + 4 : at + 4 + size]
             at += 4 + size

@@ -181,7 +181,7 @@ class AMQP(Accessors, Lifecycle):
     def firewall_host(self) -> str:
         """The proxy's name or address; while connected through it, the address it was resolved to."""
         address = self._proxy_address
-        return address[0] if address is not None and self._firewall_host else self._firewall_host
+        return address[0] if address is not None else self._firewall_host
 
     @firewall_host.setter
     def firewall_host(self, value: str) -> None:

@@ -180,7 +180,9 @@ class Lifecycle(Network):
     def _disconnect(self) -> None:
         pump = self._pump
         if pump is None:
-            self._failure = None
+            # In a handler of a connection that is being opened (on_ssl_server_authentication), it is to go no further.
+            closed = AMQPError(1117, "the connection was closed while it was being opened")
+            self._failure = closed if self._connecting else None
             return
         engine = pump.engine
         reason, self._failure = self._failure, None

@@ -35,6 +35,8 @@ STATUS_SECURE: Final = "Secure Sockets Layer (SSL) handshake complete."
 STATUS_CONNECTED: Final = "Remote host connection complete."
 STATUS_DISCONNECTED: Final = "Remote host disconnected."
 
+_PEM_END: Final = b"-----END CERTIFICATE-----\n"
+
 PLAIN_PORT: Final = 5672
 TLS_PORT: Final = 5671
 
@@ -148,6 +150,8 @@ class Network(Transfer):
         """Connect, through the proxy where there is one, with TLS where it is enabled."""
         from amqp10.net.tcp import Deadline, connect_tcp
 
+        self._ssl_server_cert_encoded = b""
+        self._tls_info = None
         deadline = Deadline(limit, clock=self.clock, absolute=self._settings.absolute_timeout)
         waiter = self._get_waiter()
         options = self._transport_options()
@@ -157,13 +161,12 @@ class Network(Transfer):
         waiter.begin()
         try:
             tcp = connect_tcp(self._remote_host, self._remote_port, options, deadline, waiter)
-            if options.proxy is not None and not options.proxy.excepts(
-                self._remote_host.removeprefix("*"), self._remote_port
-            ):
+            if tcp.proxy_address is not None:
                 self._status(STATUS_FIREWALL)
             self._remote_address = tcp.remote_address
             self._local_address = tcp.local_address
-            self._proxy_address = tcp.proxy_address
+            if self._firewall_type is not FirewallType.fwNone:
+                self._proxy_address = tcp.proxy_address
             if session is None:
                 self._status(STATUS_CONNECTED)
                 return tcp
@@ -349,10 +352,14 @@ class Network(Transfer):
 
     def _authenticate_server(self, certificate: PeerCertificate) -> bool:
         """Ask the program about the server's certificate. Unlike other events this needs its answer at once."""
+        self._dispatch()
+        self._raise_failure()
         hook = self._on_ssl_server_authentication
         if hook is None:
             return certificate.accept
-        self._dispatch()
+        # The server's own certificate is the first; the setting SSLIncludeCertChain adds others.
+        end = certificate.encoded.index(_PEM_END) + len(_PEM_END)
+        self._ssl_server_cert_encoded = certificate.encoded[:end]
         params = AMQPSSLServerAuthenticationEventParams(
             certificate.encoded, certificate.subject, certificate.issuer, certificate.status, certificate.accept
         )
@@ -362,6 +369,7 @@ class Network(Transfer):
             hook(params)
         finally:
             self._dispatching = nested
+        self._raise_failure()  # the handler may have called disconnect()
         return params.accept
 
     def _negotiated(self, attribute: str) -> str | int:

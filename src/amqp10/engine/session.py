@@ -848,8 +848,9 @@ class Session:
     def _end_partial(self, link: ReceiverLink) -> None:
         """No more is to come of the delivery that was arriving on a link, if there was one."""
         delivery = link.partial
+        link.skipped = None
         if delivery is not None:
-            link.partial = link.skipped = None
+            link.partial = None
             delivery.partial = False
             self.connection.partials.pop(delivery, None)
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final
 
@@ -68,6 +68,7 @@ class ProxyOptions:
         password: the password; empty for none. SOCKS4 and 4A have none.
         data: ``FirewallData``: further header lines for an HTTP tunnel, separated by line ends.
         remote_dns: whether a SOCKS5 proxy resolves names even without the ``*``.
+        origin: where the proxy was named, for messages: a property, or an environment variable.
         exceptions: ``ProxyExceptionsList``: hosts to reach without the proxy, separated by semicolons: names,
             ``*.example.com`` or ``.example.com`` for subdomains, addresses, networks (``10.0.0.0/8``), each with an
             optional ``:port``.
@@ -81,6 +82,7 @@ class ProxyOptions:
     data: str = ""
     remote_dns: bool = False
     exceptions: str = ""
+    origin: str = field(default="firewall_host", compare=False)
 
     def __repr__(self) -> str:
         shown = [f"kind={self.kind!r}", f"host={self.host!r}", f"port={self.port}"]
@@ -135,7 +137,7 @@ def connect_through(
     kind = _check_kind(proxy)
     _check_credentials(proxy, kind)
     request = _tunnel_request(host, port, proxy) if kind is ProxyKind.TUNNEL else b""
-    proxy_host = clean_host(proxy.host, "firewall_host")
+    proxy_host = clean_host(proxy.host, proxy.origin)
     proxy_port = proxy.port or kind.default_port
     if not 1 <= proxy_port <= 65535:
         raise AMQPError(604, f"firewall_port is {proxy_port}: a port from 1 to 65535 is needed")
@@ -148,7 +150,7 @@ def connect_through(
             options,
             deadline,
             waiter,
-            setting="firewall_host",
+            setting=proxy.origin,
             role="the proxy ",
             lookup=lookup,
         )
@@ -191,6 +193,11 @@ def _check_credentials(proxy: ProxyOptions, kind: ProxyKind) -> None:
     if kind is ProxyKind.TUNNEL:
         if ":" in proxy.user or not proxy.user.isprintable():
             raise AMQPError(604, "firewall_user cannot contain a colon or control characters for an HTTP tunnel")
+        # Python's own error for such text shows it whole.
+        if not (_is_utf8(proxy.user) and _is_utf8(proxy.password)):
+            raise AMQPError(
+                604, f"the user name and password of the proxy ({proxy.origin}) must be text that UTF-8 has"
+            )
         return
     if kind is not ProxyKind.SOCKS5:
         if proxy.password:
@@ -203,6 +210,14 @@ def _check_credentials(proxy: ProxyOptions, kind: ProxyKind) -> None:
     for name, value in (("firewall_user", proxy.user), ("firewall_password", proxy.password)):
         if not value.isascii() or len(value) > 255:
             raise AMQPError(604, f"{name} must be ASCII text of at most 255 characters for SOCKS5")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _targets(

@@ -133,8 +133,9 @@ def _parse(variable: str, value: str) -> ProxyOptions:
         scheme, host, port = parts.scheme.lower(), parts.hostname, parts.port
     except ValueError:
         raise AMQPError(604, problem) from None
-    if not host:
-        raise AMQPError(604, problem)
+    # A password with an unquoted "/", "?" or "#" ends the host too early: what follows would be tried as a proxy.
+    if not host or "@" in parts.path + parts.query + parts.fragment:
+        raise AMQPError(604, f"{problem}; special characters in a password are written as %XX")
     if scheme not in kinds:
         raise AMQPError(604, f"the environment variable {variable} names a proxy of the kind {scheme!r}, not supported")
     return ProxyOptions(
@@ -144,4 +145,5 @@ def _parse(variable: str, value: str) -> ProxyOptions:
         user=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
         remote_dns=scheme == "socks5h",
+        origin=f"the environment variable {variable}",
     )

@@ -1,20 +1,19 @@
 """Name resolution, bounded by a time-out and interruptible.
 
 ``getaddrinfo`` blocks for as long as the system's resolver is configured to try, often half a minute, and nothing ends
-it. So it runs in a daemon thread. When the time is up, or on an interruption, the caller goes on and the thread is left
-to finish by itself; it holds one descriptor until then and does nothing with its result. IP addresses need no thread.
+it. So it runs in a thread of its own (``background.py``). IP addresses need none.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import socket
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.errors import AMQPError, AMQPTimeoutError, code_from_gaierror
+from amqp10.net.background import TimeIsUpError, call_in_thread
 
 if TYPE_CHECKING:
     from amqp10.net.waiting import Deadline, Waiter
@@ -81,8 +80,10 @@ def clean_host(host: str, setting: str) -> str:
         raise AMQPError(102, f"{setting} is empty: set it to a host name or an IP address")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-    if "/" in host:
-        raise AMQPError(11001, f"{setting} is {host!r}: give only a host name or an IP address, not a URL")
+    if "/" in host or "@" in host:
+        # What stands before the @ of a URL may be a password.
+        shown = repr(host) if "@" not in host else f"'...@{host.rpartition('@')[2]}'"
+        raise AMQPError(11001, f"{setting} is {shown}: give only a host name or an IP address, not a URL")
     name, colon, port = host.partition(":")
     if colon and name and port.isdecimal():
         raise AMQPError(11001, f"{setting} is {host!r}: give only the name {name!r}; the port is a property of its own")
@@ -155,7 +156,10 @@ def resolve(
             raise AMQPError(10047, f"{setting} is {host}, but UseIPv6 is {use_ipv6}, which means {kind} only")
         return [Endpoint(found[0][0], found[0][4])]
     ascii_name(host, setting)  # getaddrinfo would raise UnicodeError instead
-    answer = _look_up_in_thread(lookup, host, port, family, deadline, waiter, setting)
+    try:
+        answer = call_in_thread(lambda: lookup(host, port, family), waiter, deadline.remaining, f"resolving {host}")
+    except TimeIsUpError:
+        raise AMQPTimeoutError(f"{setting} {host!r} could not be resolved in {deadline.in_words()}") from None
     if isinstance(answer, socket.gaierror):
         code = code_from_gaierror(answer.errno)
         hint = f" (UseIPv6 is {use_ipv6}, so only {kind} addresses count)" if family != socket.AF_UNSPEC else ""
@@ -174,32 +178,3 @@ def resolve(
     # Stable: within a family the system's order stays, which follows its preferences (RFC 6724).
     endpoints.sort(key=lambda endpoint: endpoint.family != socket.AF_INET6)
     return endpoints
-
-
-def _look_up_in_thread(
-    lookup: Lookup, host: str, port: int, family: int, deadline: Deadline, waiter: Waiter, setting: str
-) -> list[tuple[Any, ...]] | BaseException:
-    answers: list[list[tuple[Any, ...]] | BaseException] = []
-    done, signal = socket.socketpair()
-
-    def work() -> None:
-        # The thread owns its end of the pair: closing it is the message that an answer is there.
-        with signal:
-            try:
-                answers.append(lookup(host, port, family))
-            except BaseException as error:  # noqa: BLE001  (handed to the caller, who raises it)
-                answers.append(error)
-
-    with done:
-        try:
-            threading.Thread(target=work, name=f"amqp10 resolving {host}", daemon=True).start()
-        except RuntimeError as error:
-            signal.close()
-            raise AMQPError(10055, f"no thread could be started to resolve {host!r}: {error}") from error
-        readable = False
-        while not readable:
-            remaining = deadline.remaining()
-            if remaining == 0:
-                raise AMQPTimeoutError(f"{setting} {host!r} could not be resolved in {deadline.in_words()}")
-            readable, _ = waiter.wait(done.fileno(), read=True, timeout=remaining)
-    return answers[0]

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import partial
 from typing import Final
 
 from cryptography import x509
@@ -25,13 +26,27 @@ from cryptography.x509.oid import CRLEntryExtensionOID, ExtendedKeyUsageOID
 
 from amqp10.net.x509names import MALFORMED, short_name
 
-__all__ = ["CrlSource", "Revocation", "RevocationResult", "check_crl", "check_ocsp", "fetch_http"]
+__all__ = [
+    "CrlSource",
+    "FetchError",
+    "Revocation",
+    "RevocationResult",
+    "Runner",
+    "check_crl",
+    "check_ocsp",
+    "fetch_http",
+]
 
 _CACHE_SIZE: Final = 64
 _WITHOUT_NEXT_UPDATE: Final = timedelta(minutes=10)
 # Clocks differ a little; a CRL signed seconds ago is not from the future.
 _SKEW: Final = timedelta(minutes=5)
 _READ_SIZE: Final = 64 * 1024
+
+
+Runner = Callable[[Callable[[], bytes], float], bytes]
+"""Makes a download, given as a function that blocks, in its own way: for example so that it can be interrupted. The
+number is the seconds that it may take; :class:`FetchError` says that it failed."""
 
 
 class Revocation(Enum):
@@ -133,8 +148,8 @@ class CrlSource:
         self._lock = threading.Lock()
         self._cache: OrderedDict[str, tuple[datetime, x509.CertificateRevocationList]] = OrderedDict()
 
-    def get(self, url: str) -> x509.CertificateRevocationList:
-        """The CRL at ``url``, not yet verified.
+    def get(self, url: str, run: Runner | None = None) -> x509.CertificateRevocationList:
+        """The CRL at ``url``, not yet verified. Blocks while it is fetched, unless ``run`` knows better.
 
         Raises:
             FetchError: if it cannot be had, or is not a CRL.
@@ -145,7 +160,8 @@ class CrlSource:
             if kept is not None and kept[0] > now:
                 self._cache.move_to_end(url)
                 return kept[1]
-        data = self._fetch(url, self._timeout, self._max_size)
+        download = partial(self._fetch, url, self._timeout, self._max_size)
+        data = download() if run is None else run(download, self._timeout)
         try:
             crl = x509.load_pem_x509_crl(data) if data.lstrip().startswith(b"-----") else x509.load_der_x509_crl(data)
         except MALFORMED as error:
@@ -162,24 +178,26 @@ class CrlSource:
                 self._cache.popitem(last=False)
 
 
-def check_crl(certificate: x509.Certificate, issuer: x509.Certificate, source: CrlSource) -> RevocationResult:
+def check_crl(
+    certificate: x509.Certificate, issuer: x509.Certificate, source: CrlSource, run: Runner | None = None
+) -> RevocationResult:
     """Whether ``issuer`` lists ``certificate`` in the CRL that the certificate names (RFC 5280, "CRL distribution
     points"). Fetches; takes up to the source's time-out for each address."""
     name = short_name(certificate)
     try:
-        urls = _crl_urls(certificate)
+        points = _crl_points(certificate)
     except MALFORMED:
         return RevocationResult(Revocation.UNKNOWN, f"the CRL addresses in the certificate {name} are malformed")
-    if not urls:
+    if not points:
         return RevocationResult(Revocation.NOT_OFFERED, f"the certificate {name} names no CRL")
     failures: list[str] = []
-    for url in urls:
+    for url, names in points:
         try:
-            crl = source.get(url)
+            crl = source.get(url, run)
         except FetchError as error:
             failures.append(f"{_printable(url)}: {error}")
             continue
-        problem = _crl_problem(crl, certificate, issuer, source.now())
+        problem = _crl_problem(crl, names, certificate, issuer, source.now())
         if problem:
             failures.append(f"{_printable(url)}: {problem}")
             continue
@@ -208,28 +226,37 @@ def _reason(entry: x509.RevokedCertificate) -> str:
     return f" ({value.reason.value})" if isinstance(value, x509.CRLReason) else ""
 
 
-def _crl_urls(certificate: x509.Certificate) -> list[str]:
+_Names = frozenset[x509.GeneralName]
+
+
+def _crl_points(certificate: x509.Certificate) -> list[tuple[str, _Names]]:
+    """The addresses of a certificate's CRLs, each with all names of its distribution point."""
     try:
         points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
     except x509.ExtensionNotFound:
         return []
-    urls: list[str] = []
+    found: list[tuple[str, _Names]] = []
     for point in points:
         # A point for some reasons only, or with another signer, cannot show that a certificate is good.
         if point.reasons is not None or point.crl_issuer is not None:
             continue
+        names = frozenset(point.full_name or ())
         for name in point.full_name or ():
             if isinstance(name, x509.UniformResourceIdentifier) and name.value.lower().startswith(
                 ("http://", "https://")
             ):
-                urls.append(name.value)
-    return urls
+                found.append((name.value, names))
+    return found
 
 
 def _crl_problem(
-    crl: x509.CertificateRevocationList, certificate: x509.Certificate, issuer: x509.Certificate, now: datetime
+    crl: x509.CertificateRevocationList,
+    names: _Names,
+    certificate: x509.Certificate,
+    issuer: x509.Certificate,
+    now: datetime,
 ) -> str:
-    """Why a CRL says nothing about the certificate; empty if it does."""
+    """Why a CRL says nothing about the certificate; empty if it does. ``names`` are those of the distribution point."""
     if crl.issuer != certificate.issuer or crl.issuer != issuer.subject:
         return "the CRL is another CA's"
     try:
@@ -265,6 +292,10 @@ def _crl_problem(
                     or value.only_contains_attribute_certs
                     or (value.only_contains_user_certs and is_ca)
                     or (value.only_contains_ca_certs and not is_ca)
+                    # A CA may divide its list, and says in each part which one it is. Whoever can change what
+                    # travels over HTTP could answer with another part, in which the certificate is not.
+                    or value.relative_name is not None
+                    or (value.full_name is not None and not names.intersection(value.full_name))
                 ):
                     return "the CRL does not cover this certificate"
             elif extension.critical:

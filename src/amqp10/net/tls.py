@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from amqp10.errors import AMQPError
+from amqp10.net.revocation import Runner
 from amqp10.net.tls_names import group_from_openssl
 from amqp10.net.tls_options import PeerCertificate, TlsInfo, TlsOptions
 from amqp10.net.tls_outcome import Circumstances, data_error, handshake_error, negotiated
@@ -103,6 +104,7 @@ class TlsSession:
         "_status",
         "_verified",
         "defer_verification",
+        "run_download",
         "verification_pending",
     )
 
@@ -121,6 +123,8 @@ class TlsSession:
         self._authenticate = authenticate
         self.defer_verification: Final = defer_verification
         self.verification_pending = False
+        self.run_download: Runner | None = None
+        """How CRLs are downloaded: a driver puts its own way here, so that time-outs and interruptions apply."""
         self._seen: Final = Observed()
         self._connection: Final = SSL.Connection(self._context.context, None)
         self._connection.set_app_data(self._seen)
@@ -166,6 +170,11 @@ class TlsSession:
     def closed_by_peer(self) -> bool:
         """The peer said that it sends no more."""
         return self._closed_by_peer
+
+    @property
+    def ended(self) -> bool:
+        """There will be no more data: the peer said so, or there was an error, which the next call raises."""
+        return self._closed_by_peer or self._error is not None
 
     @property
     def server_certificate(self) -> bytes:
@@ -504,7 +513,7 @@ class TlsSession:
 
     def _problems(self, chain: ServerChain) -> list[Problem]:
         try:
-            return problems_of(chain, self._rules(), self._context.flags)
+            return problems_of(chain, self._rules())
         except MALFORMED as error:
             # Parts of a certificate are parsed when they are looked at, and any of them may be malformed.
             raise AMQPError(280, f"the certificate that {self._hostname} sent is malformed: {error}") from error
@@ -518,6 +527,7 @@ class TlsSession:
             crls=context.crl_source,
             signatures=context.tls13_signatures if tls13 else context.tls12_signatures,
             tls13=tls13,
+            run=self.run_download,
         )
 
     def _check_group(self) -> None:

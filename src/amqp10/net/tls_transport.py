@@ -6,6 +6,8 @@ The TLS protocol itself stands in ``tls.py``, without I/O; this joins it with a 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from amqp10.errors import AMQPError, AMQPTimeoutError
@@ -35,12 +37,13 @@ class TlsTransport:
         progress: how many encrypted bytes have moved.
     """
 
-    __slots__ = ("_cipher", "_early", "_tcp", "progress", "session")
+    __slots__ = ("_cipher", "_early", "_ended", "_tcp", "progress", "session")
 
     def __init__(self, tcp: TcpTransport, session: TlsSession, early: list[bytes]) -> None:
         self._tcp = tcp
         self.session = session
         self._early = early
+        self._ended = session.ended
         self._cipher: bytes | memoryview = b""
         self.progress = 0
 
@@ -61,8 +64,8 @@ class TlsTransport:
 
     @property
     def buffered(self) -> bool:
-        """Whether decrypted bytes are here, for which nobody has to wait."""
-        return bool(self._early)
+        """Whether decrypted bytes are here, or the stream's end, for which nobody has to wait."""
+        return self._ended or bool(self._early)
 
     def reconfigure(self, options: TransportOptions) -> None:
         """See :class:`~amqp10.net.transport.Transport`."""
@@ -79,6 +82,9 @@ class TlsTransport:
             data = b"".join(self._early)
             self._early = []
             return data
+        if self._ended:
+            self.session.feed(b"")  # raises if it was an error that ended it
+            return b""
         raw = self._tcp.recv(max_bytes)
         if raw is None:
             return None
@@ -93,12 +99,14 @@ class TlsTransport:
             with contextlib.suppress(AMQPError):
                 self._push()
             raise
-        if self._cipher or not pieces:
+        # The end may come behind the last data, and the peer may keep its socket open: nothing more would arrive there.
+        self._ended = self.session.ended
+        if self._cipher or self._ended or not pieces:
             # Reading may have to be answered: key updates, alerts.
             self._push()
         if pieces:
             return b"".join(pieces)
-        return b"" if self.session.closed_by_peer else None
+        return b"" if self._ended else None
 
     def send(self, buffers: list[bytes | memoryview]) -> int:
         """See :class:`~amqp10.net.transport.Transport`. What is taken is encrypted at once, and sent as the socket
@@ -149,6 +157,31 @@ class TlsTransport:
         self._tcp.close(graceful)
 
 
+def _download(deadline: Deadline, waiter: Waiter, work: Callable[[], bytes], limit: float) -> bytes:
+    """Fetch a CRL within its own limit and the time-out of the whole call; can be interrupted."""
+    from amqp10.net.background import TimeIsUpError, call_in_thread
+    from amqp10.net.revocation import FetchError
+
+    ends = deadline.clock() + limit
+
+    def remaining() -> float:
+        left, whole = ends - deadline.clock(), deadline.remaining()
+        return left if whole is None else min(left, whole)
+
+    try:
+        result = call_in_thread(work, waiter, remaining, "fetching a CRL")
+    except TimeIsUpError:
+        if deadline.expired:
+            raise AMQPTimeoutError(
+                f"the TLS handshake was not done within {deadline.in_words()}: this side was fetching a CRL"
+            ) from None
+        raise FetchError(f"no answer within {limit:g} s") from None
+    if isinstance(result, BaseException):
+        raise result
+    deadline.touch()
+    return result
+
+
 def shake_hands(tcp: TcpTransport, session: TlsSession, deadline: Deadline, waiter: Waiter) -> TlsTransport:
     """Do the TLS handshake. The server is verified in it, before anything else is sent.
 
@@ -164,6 +197,7 @@ def shake_hands(tcp: TcpTransport, session: TlsSession, deadline: Deadline, wait
         InterruptedCallError: 10004.
     """
     early: list[bytes] = []
+    session.run_download = partial(_download, deadline, waiter)
     unsent: bytes | memoryview = b""
     try:
         session.start()

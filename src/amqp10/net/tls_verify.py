@@ -7,6 +7,7 @@ signature algorithms and revocation, lifts what ``SSLSecurityFlags`` lifts, and 
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,9 +20,17 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
 from OpenSSL.SSL import X509VerificationCodes as Codes
 from service_identity import CertificateError, VerificationError
-from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
+from service_identity.hazmat import (
+    DNS_ID,
+    CertificatePattern,
+    DNSPattern,
+    IPAddress_ID,
+    IPAddressPattern,
+    ServiceID,
+    verify_service_identity,
+)
 
-from amqp10.net.revocation import CrlSource, Revocation, RevocationResult, check_crl, check_ocsp
+from amqp10.net.revocation import CrlSource, Revocation, RevocationResult, Runner, check_crl, check_ocsp
 from amqp10.net.tls_options import SecurityFlags
 from amqp10.net.x509names import MALFORMED, short_name
 
@@ -101,6 +110,7 @@ class Rules:
         hostname: DNS name or IP address, as the user gave it.
         check_crl: 0, 1 or 2, as ``SSLCheckCRL``.
         crls: where CRLs come from.
+        run: how they are downloaded; ``None`` for a call that blocks.
         signatures: the allowed signature algorithms by their names in the settings; ``None`` for no restriction.
         tls13: whether these are names of TLS 1.3.
     """
@@ -110,13 +120,11 @@ class Rules:
     crls: CrlSource
     signatures: frozenset[str] | None
     tls13: bool
+    run: Runner | None = None
 
 
-def problems_of(chain: ServerChain, rules: Rules, flags: SecurityFlags) -> list[Problem]:
-    """Everything that is wrong with the chain, before flags lift anything.
-
-    ``flags`` only tells whether it still makes sense to ask for revocation. May fetch CRLs, and so take a while.
-    """
+def problems_of(chain: ServerChain, rules: Rules) -> list[Problem]:
+    """Everything that is wrong with the chain, before flags lift anything. May fetch CRLs, and so take a while."""
     certificates = chain.built or chain.presented
     problems = _openssl_problems(chain.errors, certificates)
     weak = _weak(certificates)
@@ -127,7 +135,7 @@ def problems_of(chain: ServerChain, rules: Rules, flags: SecurityFlags) -> list[
         problems += _signature_problems(certificates, rules.signatures, rules.tls13)
     problems += _host_problems(chain.leaf, rules.hostname)
     if rules.check_crl:
-        problems += _revocation_problems(chain, rules, problems, flags)
+        problems += _revocation_problems(chain, rules, problems)
     return problems
 
 
@@ -306,6 +314,11 @@ def _signature_problems(
 # --- host name ------------------------------------------------------------------------------------------------------
 
 
+# How much of a name in a certificate a message shows: no DNS name is longer.
+_MAX_NAME: Final = 255
+_NO_NAMES: Final = "no host"
+
+
 def is_ip_address(host: str) -> bool:
     """Whether a host is an IPv4 or IPv6 address rather than a name."""
     try:
@@ -318,44 +331,75 @@ def is_ip_address(host: str) -> bool:
 def _host_problems(certificate: x509.Certificate, hostname: str) -> list[Problem]:
     # RFC 9525: names are looked for among the subject alternative names only, addresses as addresses.
     try:
-        if is_ip_address(hostname):
-            verify_certificate_ip_address(certificate, hostname)
-        else:
-            verify_certificate_hostname(certificate, hostname)
+        wanted, patterns = _identity(hostname), _patterns(certificate)
+    except (*MALFORMED, VerificationError) as error:
+        return [Problem(Kind.HOST, f"the host name {hostname!r} cannot be compared with a certificate: {error}")]
+    try:
+        verify_service_identity(patterns, [wanted], [])
     except VerificationError:
         return [Problem(Kind.HOST, f"the certificate is not for {hostname}, but for {_names_in(certificate)}")]
     except CertificateError:
+        names = _names_in(certificate)
+        unusable = "" if names == _NO_NAMES else f" ({names})"
         return [
-            Problem(Kind.HOST, f"the certificate is not for {hostname}: it has no usable subject alternative names")
+            Problem(
+                Kind.HOST,
+                f"the certificate is not for {hostname}: it has no usable subject alternative names{unusable}",
+            )
         ]
-    except ValueError as error:
-        return [Problem(Kind.HOST, f"the host name {hostname!r} cannot be compared with a certificate: {error}")]
     return []
+
+
+def _identity(hostname: str) -> ServiceID:
+    if is_ip_address(hostname):
+        # Which of this machine's networks an address is on, the server's certificate cannot know.
+        return IPAddress_ID(hostname.partition("%")[0])
+    return DNS_ID(hostname)
+
+
+def _patterns(certificate: x509.Certificate) -> list[CertificatePattern]:
+    """The names that a certificate is for. One that may not be used (an address written as a name, a wildcard in the
+    wrong place) is passed over, as RFC 9525 says: it does not spoil the others."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    found: list[CertificatePattern] = [
+        IPAddressPattern(item)
+        for item in names.get_values_for_type(x509.IPAddress)
+        if isinstance(item, ipaddress.IPv4Address | ipaddress.IPv6Address)
+    ]
+    for name in names.get_values_for_type(x509.DNSName):
+        with contextlib.suppress(CertificateError, UnicodeEncodeError):
+            found.append(DNSPattern.from_bytes(name.encode("ascii")))
+    return found
 
 
 def _names_in(certificate: x509.Certificate) -> str:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, *MALFORMED):
-        return "no host"
+        return _NO_NAMES
     texts = names.get_values_for_type(x509.DNSName) + [
         str(address) for address in names.get_values_for_type(x509.IPAddress)
     ]
-    shown = ["".join(char if char.isprintable() else "?" for char in text) for text in texts[:5]]
+    shown = ["".join(char if char.isprintable() else "?" for char in text[:_MAX_NAME]) for text in texts[:5]]
     more = f" and {len(texts) - 5} more" if len(texts) > 5 else ""
-    return (", ".join(shown) + more) if shown else "no host"
+    return (", ".join(shown) + more) if shown else _NO_NAMES
 
 
 # --- revocation -----------------------------------------------------------------------------------------------------
 
+# What leaves the CA's signature without meaning. (Weak keys and hashes are among it: others may have signed.)
+_UNVERIFIED: Final = frozenset({Kind.UNKNOWN_CA, Kind.OTHER, Kind.WEAK})
 
-def _revocation_problems(chain: ServerChain, rules: Rules, found: list[Problem], flags: SecurityFlags) -> list[Problem]:
-    if any(problem.kind in (Kind.UNKNOWN_CA, Kind.OTHER) for problem in found):
+
+def _revocation_problems(chain: ServerChain, rules: Rules, found: list[Problem]) -> list[Problem]:
+    if any(problem.kind in _UNVERIFIED for problem in found):
         # Nobody vouches for the addresses in these certificates, nor for the issuer's key.
         text = "revocation cannot be checked because the chain is not verified"
         return [Problem(Kind.REVOCATION_UNKNOWN, text)]
-    if remaining(found, flags):
-        return []
+    # Also when something else is wrong: whoever accepts a certificate in spite of that must know all of it.
     problems: list[Problem] = []
     if len(chain.built) < 2 and rules.check_crl == 2:
         text = "the certificate is trusted by itself, so there is no CA that could revoke it"
@@ -367,7 +411,9 @@ def _revocation_problems(chain: ServerChain, rules: Rules, found: list[Problem],
             stapled = check_ocsp(chain.ocsp, certificate, issuer, rules.crls.now())
         # A stapled answer can condemn a certificate, or stand in for a CRL that cannot be had; it cannot acquit one
         # that a CRL lists.
-        result = stapled if stapled.status is Revocation.REVOKED else check_crl(certificate, issuer, rules.crls)
+        result = (
+            stapled if stapled.status is Revocation.REVOKED else check_crl(certificate, issuer, rules.crls, rules.run)
+        )
         if result.status is Revocation.REVOKED:
             problems.append(Problem(Kind.REVOKED, result.text))
         elif stapled.status is Revocation.GOOD or result.status is Revocation.GOOD:

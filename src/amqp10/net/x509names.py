@@ -28,6 +28,8 @@ _LABELS: Final[dict[x509.ObjectIdentifier, str]] = {
     NameOID.GIVEN_NAME: "G",
     NameOID.SURNAME: "SN",
 }
+# Servers can send names of a hundred kilobytes.
+_MAX_SHORT: Final = 200
 # Control characters would let a certificate forge lines of a log.
 _CONTROLS: Final = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029), "\N{REPLACEMENT CHARACTER}")
 
@@ -55,8 +57,9 @@ def subject_text(certificate: x509.Certificate) -> str:
 
 
 def short_name(certificate: x509.Certificate) -> str:
-    """A certificate in a sentence: its subject, or its serial number if the subject is empty."""
-    return name_text(certificate.subject) or f"serial number {certificate.serial_number:x}"
+    """A certificate in a sentence: its subject (the beginning of a long one), or its serial number without one."""
+    text = name_text(certificate.subject) or f"serial number {certificate.serial_number:x}"
+    return text if len(text) <= _MAX_SHORT else text[:_MAX_SHORT] + "..."
 
 
 def check_readable(certificate: x509.Certificate) -> x509.Certificate:

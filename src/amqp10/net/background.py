@@ -1,0 +1,70 @@
+"""Blocking calls that nothing can end, made in a way that a time-out and an interruption still can.
+
+The call runs in a daemon thread. When the time is up, or on an interruption, the caller goes on and the thread is left
+to finish by itself; it holds one descriptor until then, and nobody looks at its result.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from amqp10.errors import AMQPError
+
+if TYPE_CHECKING:
+    from amqp10.net.waiting import Waiter
+
+__all__ = ["TimeIsUpError", "call_in_thread"]
+
+T = TypeVar("T")
+
+
+class TimeIsUpError(Exception):
+    """The call did not return in time."""
+
+
+def call_in_thread(
+    work: Callable[[], T], waiter: Waiter, remaining: Callable[[], float | None], doing: str
+) -> T | BaseException:
+    """Make a blocking call in another thread and wait for it.
+
+    Args:
+        work: the call.
+        waiter: waits.
+        remaining: the seconds that are left, ``None`` for no limit; asked again after each wait.
+        doing: names the thread, and the purpose in a message.
+
+    Returns:
+        What ``work`` returned, or the exception that it raised.
+
+    Raises:
+        TimeIsUpError: there was no result in time.
+        InterruptedCallError: 10004; the waiter was interrupted.
+        AMQPError: 10055; the system gives no more threads.
+    """
+    results: list[T | BaseException] = []
+    done, signal = socket.socketpair()
+
+    def run() -> None:
+        # The thread owns its end of the pair: closing it is the message that there is a result.
+        with signal:
+            try:
+                results.append(work())
+            except BaseException as error:  # noqa: BLE001  (handed to the caller, who raises it)
+                results.append(error)
+
+    with done:
+        try:
+            threading.Thread(target=run, name=f"amqp10 {doing}", daemon=True).start()
+        except RuntimeError as error:
+            signal.close()
+            raise AMQPError(10055, f"no thread could be started for {doing}: {error}") from error
+        readable = False
+        while not readable:
+            left = remaining()
+            if left is not None and left <= 0:
+                raise TimeIsUpError
+            readable, _ = waiter.wait(done.fileno(), read=True, timeout=left)
+    return results[0]
