@@ -183,9 +183,8 @@ class LinkEndpoint:
         if self.local_request and self.max_message_size > 0:
             # What was stated here binds this side too.
             self.send_limit = min(self.send_limit or self.max_message_size, self.max_message_size)
-        if self.is_receiver:
-            if attach.initial_delivery_count is not None:
-                self.delivery_count = int(attach.initial_delivery_count)
+        if self.is_receiver and attach.initial_delivery_count is not None:
+            self.delivery_count = int(attach.initial_delivery_count)
         if not self.local_request:
             return True
         # The sender decides about the source, the receiver about the target (transport, "establishing or resuming a
