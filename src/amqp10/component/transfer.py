@@ -43,7 +43,7 @@ _POLL_SHIFT = 12
 _MIXED: Final = SenderSettleMode.MIXED
 _SETTLED: Final = SenderSettleMode.SETTLED
 
-_STATES = {
+_STATES: Final[dict[type, MessageState]] = {
     Accepted: MessageState.Accepted,
     Rejected: MessageState.Rejected,
     Released: MessageState.Released,
