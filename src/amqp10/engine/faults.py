@@ -93,11 +93,8 @@ def shortened(performative: P, excess: int) -> P:
     if not isinstance(error, Error):
         return performative
     text = (error.description or "").encode("utf-8", "replace")
-    if error.info is None:
-        # Some octets more, because the text that is left may need another form of its size.
-        text = text[: max(0, len(text) - excess - 16)]
-    else:
-        text = text[:128]
+    # Some octets more, because the text that is left may need another form of its size.
+    text = text[: max(0, len(text) - excess - 16)] if error.info is None else text[:128]
     cut = Error(condition=error.condition, description=text.decode("utf-8", "ignore") or None)
     shorter = copy(performative)
     if state is not None:

@@ -177,9 +177,8 @@ class LinkEndpoint:
         self.remote_attach = attach
         self.remote_handle = int(attach.handle)
         self.remote_max_message_size = int(attach.max_message_size or 0)
-        if self.is_receiver:
-            if attach.initial_delivery_count is not None:
-                self.delivery_count = int(attach.initial_delivery_count)
+        if self.is_receiver and attach.initial_delivery_count is not None:
+            self.delivery_count = int(attach.initial_delivery_count)
         if not self.local_request:
             return True
         # The sender decides about the source, the receiver about the target (transport, "establishing or resuming a
