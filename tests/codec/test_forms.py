@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from amqp10.codec import (
+    MAX_UNBACKED,
     MAX_ZERO_WIDTH,
     Array,
     Byte,
@@ -20,6 +21,7 @@ from amqp10.codec import (
     Decimal128,
     DecodeError,
     Described,
+    EncodeError,
     Float,
     Int,
     Map,
@@ -168,18 +170,49 @@ def test_what_is_written_is_the_smallest_form_of_every_scalar(value: Any) -> Non
     assert encode(value) == scalar_forms(value)[0]
 
 
-@pytest.mark.parametrize("code", ["40", "41", "42", "43", "44", "45", "00530140", "00530100530245"])
-@pytest.mark.parametrize("count", [1, 2, MAX_ZERO_WIDTH - 1, MAX_ZERO_WIDTH])
-def test_elements_without_octets_are_taken_up_to_the_limit(code: str, count: int) -> None:
+@pytest.mark.parametrize(
+    ("code", "most"),
+    [
+        *((code, MAX_ZERO_WIDTH) for code in ("40", "41", "42", "43", "44")),
+        *((code, MAX_UNBACKED) for code in ("45", "00530140", "00530145", "00530100530245")),
+    ],
+)
+def test_elements_without_octets_are_taken_up_to_the_limit(code: str, most: int) -> None:
     element = bytes.fromhex(code)
-    raw = b"\xf0" + struct.pack(">II", 4 + len(element), count) + element
-    decoded, end = decode(raw)
-    assert end == len(raw)
-    assert isinstance(decoded, Array)
-    assert len(decoded) == count
-    assert exact(decoded.items) == exact([decode(element)[0]] * count)
+    for count in (1, 2, most - 1, most):
+        raw = b"\xf0" + struct.pack(">II", 4 + len(element), count) + element
+        decoded, end = decode(raw)
+        assert end == len(raw)
+        assert isinstance(decoded, Array)
+        assert len(decoded) == count
+        assert exact(decoded.items) == exact([decode(element)[0]] * count)
     with pytest.raises(DecodeError):
-        decode(b"\xf0" + struct.pack(">II", 4 + len(element), MAX_ZERO_WIDTH + 1) + element)
+        decode(b"\xf0" + struct.pack(">II", 4 + len(element), most + 1) + element)
+
+
+@pytest.mark.parametrize(
+    ("element", "most"),
+    [
+        (None, MAX_ZERO_WIDTH),
+        (Described(ULong(1), None), MAX_UNBACKED),
+        (Described(ULong(1), Described(ULong(2), UInt(7))), None),
+        (Described(ULong(1), UByte(7)), None),
+    ],
+)
+def test_what_is_written_can_be_read_again_whatever_the_limits_on_elements(element: Any, most: int | None) -> None:
+    for count in (1, 2, MAX_UNBACKED, MAX_ZERO_WIDTH, 300):
+        value = Array([element] * count)
+        if most is None or count <= most:
+            assert exact(decode(encode(value))[0]) == exact(value)
+        else:
+            with pytest.raises(EncodeError, match=str(most)):
+                encode(value)
+    deep: Any = UByte(1)
+    for number in range(100):
+        deep = Described(ULong(number), deep)
+    assert exact(decode(encode(Array([deep] * 2)))[0]) == exact(Array([deep] * 2))
+    with pytest.raises(EncodeError, match="100 descriptors"):
+        encode(Array([deep] * 300))
 
 
 KEYS = [

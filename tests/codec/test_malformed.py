@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import struct
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from amqp10.codec import MAX_DEPTH, DecodeError, Map, Symbol, decode, encode
+from amqp10.codec import MAX_DEPTH, MAX_UNBACKED, MAX_ZERO_WIDTH, DecodeError, Map, Symbol, decode, encode
 from amqp10.errors import AMQPError
 from tests.codec.test_roundtrip import ENCODINGS
 from tests.strategies import values
@@ -40,7 +42,7 @@ BAD: dict[str, str] = {
     "map with less than its count": "c10904" + "a1016b" + "a1036c6c6c",
     "map with a duplicate key": "c10904" + "a1016b" + "41" + "a1016b" + "42",
     "array with a count bomb": "f000000005ffffffff40",
-    "array of 257 nulls": "f0000000050000010140",
+    "array of 65 nulls": "f0000000050000004140",
     "array of 4 billion empty lists": "f000000005ffffffff45",
     "array that runs over": "e0050270000000",
     "array that ends early": "e00701700000000100",
@@ -150,3 +152,34 @@ def test_an_offset_outside_the_data_is_refused() -> None:
     for offset in (-1, 2, 3):
         with pytest.raises(DecodeError):
             decode(b"\x40", offset)
+
+
+def _array32(count: int, body: bytes) -> bytes:
+    return b"\xf0" + struct.pack(">II", 4 + len(body), count) + body
+
+
+AMPLIFIERS: dict[str, bytes] = {
+    **{
+        f"arrays of {most} elements {code.hex()}": _array32(
+            2000, b"\xe0" + (bytes((len(code) + 1, most)) + code) * 2000
+        )
+        for code in (b"\x40", b"\x45", b"\x00\x44\x40", b"\x00\x44" * 100 + b"\x40")
+        for most in (MAX_UNBACKED, MAX_ZERO_WIDTH, 255)
+    },
+    "octets with 120 descriptors each": _array32(2000, b"\x00\x44" * 120 + b"\x50" + bytes(2000)),
+    "empty lists": b"\xd0" + struct.pack(">II", 4 + 2000, 2000) + b"\x45" * 2000,
+    "described nulls": b"\xd0" + struct.pack(">II", 4 + 6000, 2000) + b"\x00\x44\x40" * 2000,
+    "empty arrays": _array32(2000, b"\xe0" + b"\x02\x00\x40" * 2000),
+}
+
+
+@pytest.mark.parametrize("data", AMPLIFIERS.values(), ids=AMPLIFIERS.keys())
+def test_no_data_make_hundreds_of_times_their_size_in_objects(data: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(DecodeError):
+            decode(data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 300 * len(data)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from amqp10.codec import (
     MAX_DEPTH,
+    MAX_UNBACKED,
     MAX_ZERO_WIDTH,
     Array,
     Byte,
@@ -449,10 +450,10 @@ def test_an_endless_value_is_refused() -> None:
 
 
 def test_an_array_of_null_is_bounded_as_on_the_wire() -> None:
-    for prefix in ("", '"descriptor": "a", '):
+    for prefix, most in (("", MAX_ZERO_WIDTH), ('"descriptor": "a", ', MAX_UNBACKED)):
         element = f'{{{prefix}"type": "null", "value": null}}'
-        fits = '{"type": "array", "value": [' + ", ".join([element] * MAX_ZERO_WIDTH) + "]}"
-        assert len(loads(fits)) == MAX_ZERO_WIDTH
+        fits = '{"type": "array", "value": [' + ", ".join([element] * most) + "]}"
+        assert len(loads(fits)) == most
         with pytest.raises(AMQPError):
             loads(fits.replace("[", f"[{element}, ", 1))
 

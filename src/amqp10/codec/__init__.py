@@ -8,6 +8,8 @@ from amqp10.codec.decode import decode
 from amqp10.codec.encode import encode
 from amqp10.codec.types import (
     MAX_DEPTH,
+    MAX_DESCRIPTIONS,
+    MAX_UNBACKED,
     MAX_ZERO_WIDTH,
     Array,
     Byte,
@@ -31,6 +33,8 @@ from amqp10.errors import DecodeError, EncodeError
 
 __all__ = [
     "MAX_DEPTH",
+    "MAX_DESCRIPTIONS",
+    "MAX_UNBACKED",
     "MAX_ZERO_WIDTH",
     "Array",
     "Byte",

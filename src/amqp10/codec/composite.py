@@ -233,6 +233,9 @@ def _show(value: Any) -> str:
     return repr(value)
 
 
+_DESCRIBED_ONLY: Final = frozenset({"source", "target", "delivery-state", "outcome"})
+"""Archetypes that only described values provide."""
+
 _BY_CODE: Final[dict[int, type[Composite]]] = {}
 _BY_NAME: Final[dict[str, type[Composite]]] = {}
 _PROVIDES: Final[dict[str, set[type[Composite]]]] = {}
@@ -481,8 +484,12 @@ def _decode_lines(index: int, spec: FieldSpec) -> list[str]:
     elif primitive == "map":
         check = f"isinstance({name}, Mapping)"
     elif primitive == "*":
-        # Only what is described can be a composite.
-        other = [f"elif type({name}) is not Described:", f"    {target} = {name}"]
+        # Only what is described can be a composite, and a field that requires one takes nothing else.
+        other = [f"elif type({name}) is not Described:"]
+        if spec.requires in _DESCRIBED_ONLY:
+            other.append(f"    raise wrong(cls, specs[{index}], {name})")
+        else:
+            other.append(f"    {target} = {name}")
         return [*lines, *other, "else:", f"    {target} = resolve_field(cls, specs[{index}], {name})"]
     else:
         return [*lines, "else:", f"    {target} = resolve_field(cls, specs[{index}], {name})"]
@@ -531,7 +538,7 @@ def _read_lines(index: int, spec: FieldSpec, rest: list[str], general: str) -> l
     lines += ["if (code := buf[p]) == 0x40:", "    p += 1", *("    " + line for line in absent)]
     if spec.multiple:
         return [*lines, "else:", f"    {general}"]
-    short = _TEXT_CODES.get(primitive)
+    short = _TEXT_CODES.get(primitive) if spec.requires not in _DESCRIBED_ONLY else None
     if short is not None:
         code, read = short
         lines += [f"elif code == {code}:", "    q = p + 2 + buf[p + 1]"]
@@ -548,7 +555,7 @@ def _read_lines(index: int, spec: FieldSpec, rest: list[str], general: str) -> l
         "boolean": "v is True or v is False",
         "map": "isinstance(v, Mapping)",
     }.get(primitive, f"isinstance(v, int) and v is not True and v is not False and {low} <= v <= {high}")
-    if primitive not in (*_RANGES, *_TEXT_CODES, "boolean", "map"):
+    if primitive not in (*_RANGES, *_TEXT_CODES, "boolean", "map") or spec.requires in _DESCRIBED_ONLY:
         return [*lines, "else:", f"    {general}"]  # a composite
     return [
         *lines,
@@ -594,7 +601,8 @@ def _too_many(cls: type[Composite], count: int) -> InvalidFieldError:
 
 
 def _wrong(cls: type[Composite], spec: FieldSpec, value: Any) -> InvalidFieldError:
-    return InvalidFieldError(f"{cls.NAME} has a {type(value).__name__} in its field {spec.name}, which is {spec.type}")
+    wanted = f"requires {spec.requires}" if spec.type == "*" else f"is {spec.type}"
+    return InvalidFieldError(f"{cls.NAME} has a {type(value).__name__} in its field {spec.name}, which {wanted}")
 
 
 def _multiple(cls: type[Composite], spec: FieldSpec, value: Any) -> tuple[Any, ...]:

@@ -17,6 +17,8 @@ from typing import Any, Final
 
 from amqp10.codec.types import (
     MAX_DEPTH,
+    MAX_DESCRIPTIONS,
+    MAX_UNBACKED,
     MAX_ZERO_WIDTH,
     NAME_KEPT,
     NAMES_KEPT,
@@ -437,10 +439,12 @@ def _array_elements(buf: bytes, pos: int, count: int, end: int, depth: int) -> A
             raise DecodeError(f"an array at offset {start} does not end where its size says")
         return Array((), buf[start:pos])
     if code & 0xF0 == 0x40:
-        if count > MAX_ZERO_WIDTH:
+        if count > (MAX_UNBACKED if descriptors or code == 0x45 else MAX_ZERO_WIDTH):
             raise DecodeError(f"an array of {count} elements without octets, at offset {start}")
     elif count > end - pos:
         raise DecodeError(f"{count} elements cannot stand in {end - pos} octets, at offset {pos}")
+    if len(descriptors) > 1 and count * len(descriptors) > MAX_DESCRIPTIONS * (end - start):
+        raise DecodeError(f"an array of {count} elements with {len(descriptors)} descriptors each, at offset {start}")
     items = []
     for _ in range(count):
         value, pos = decoder(buf, pos, depth)

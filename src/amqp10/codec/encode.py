@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.codec.types import (
     MAX_DEPTH,
+    MAX_DESCRIPTIONS,
+    MAX_UNBACKED,
     MAX_ZERO_WIDTH,
     NAME_KEPT,
     NAMES_KEPT,
@@ -441,12 +443,27 @@ _FIXED: Final[dict[type, tuple[bytes, Callable[[Any], bytes]]]] = {
 _OTHER_ARRAY_KINDS: Final = frozenset({str, Symbol, bytes, list, dict, Map, Array, Described})
 
 
+def _check_backed(items: list[Any], constructor: int, octets: int) -> None:
+    """The limits that decoding has on elements which take less octets than they are objects."""
+    descriptors = 0
+    first = items[0]
+    while isinstance(first, Described):
+        descriptors += 1
+        first = first.value
+    most = MAX_UNBACKED if descriptors else MAX_ZERO_WIDTH
+    if not octets and len(items) > most:
+        what = "described nulls" if descriptors else "null"
+        raise EncodeError(f"an array of {what} may have {most} elements at most")
+    if descriptors > 1 and len(items) * descriptors > MAX_DESCRIPTIONS * (constructor + octets):
+        raise EncodeError(f"an array of {len(items)} elements may not have {descriptors} descriptors for each")
+
+
 def _encode_array(value: Array, depth: int) -> bytes:
     items = value.items
     if items:
         constructor, bodies = _element_form(items, depth)
-        if len(items) > MAX_ZERO_WIDTH and not bodies[0]:
-            raise EncodeError(f"an array of null may have {MAX_ZERO_WIDTH} elements at most")
+        if len(items) > MAX_UNBACKED and (constructor[0] == 0x00 or not bodies[0]):
+            _check_backed(items, len(constructor), sum(map(len, bodies)))
         body = constructor + b"".join(bodies)
     else:
         body = value.constructor

@@ -27,6 +27,8 @@ __all__ = [
     "Float",
     "Int",
     "MAX_DEPTH",
+    "MAX_DESCRIPTIONS",
+    "MAX_UNBACKED",
     "MAX_ZERO_WIDTH",
     "Map",
     "NAMES_KEPT",
@@ -43,8 +45,17 @@ __all__ = [
 MAX_DEPTH: Final = 128
 """How deep values may nest, in either direction."""
 
-MAX_ZERO_WIDTH: Final = 256
-"""How many elements an array may have whose elements take no octets: their count is backed by nothing that was sent."""
+MAX_ZERO_WIDTH: Final = 64
+"""How many elements an array may have whose elements take no octets: their count is backed by nothing that was sent.
+The limit is low because arrays nest: each of many arrays within an array takes three octets."""
+
+MAX_UNBACKED: Final = 8
+"""The same for elements that are objects of their own, however they are written: empty lists, and described values
+without octets."""
+
+MAX_DESCRIPTIONS: Final = 4
+"""How many descriptions an array may have for each octet that it takes. Descriptors that nest stand once, in the
+constructor, but each element has all of them."""
 
 NAMES_KEPT: Final = 1024
 """How many names (symbols, keys of maps) the codec remembers, of each kind."""

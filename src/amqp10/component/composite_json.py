@@ -26,6 +26,7 @@ from uuid import UUID
 
 from amqp10.codec import MAX_DEPTH, decode, encode
 from amqp10.codec.types import (
+    MAX_UNBACKED,
     MAX_ZERO_WIDTH,
     Array,
     Byte,
@@ -328,8 +329,9 @@ def _read_array(node: Any, depth: int) -> Array:
         for index, element in enumerate(elements):
             if _signature(element) != first:
                 raise _DocumentError(_mixed(elements[0], element), f"[{index}]")
-        if first[-1] is type(None) and len(elements) > MAX_ZERO_WIDTH:
-            raise _DocumentError(f"an array of null may have {MAX_ZERO_WIDTH} elements at most")
+        most = MAX_ZERO_WIDTH if len(first) == 1 else MAX_UNBACKED
+        if first[-1] is type(None) and len(elements) > most:
+            raise _DocumentError(f"an array of null may have {most} elements at most")
     return Array(elements)
 
 

@@ -536,6 +536,8 @@ class Connection:
                 ) from error
             except AMQPError as error:
                 # A state that does not allow what came, a limit that it breaks, a body that reaches behind its frame.
+                if isinstance(error, LimitError):
+                    error.condition = "amqp:resource-limit-exceeded"
                 raise ConnectionFault(error) from error
 
     def _fast_disposition(self, session: Session, buf: bytes, pos: int, stop: int, events: list[Event]) -> bool:
