@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from amqp10 import AMQP
 from amqp10.component import enums
 from amqp10.component.events import EVENT_CLASSES
 from amqp10.component.settings import SETTINGS
@@ -32,7 +33,13 @@ DEVIATIONS: dict[tuple[str, str], Any] = {
     ("extra setting", "LogFrameBytes"): "False",
     # The documented way to ask for another host name in the AMQP open does not exist.
     ("extra setting", "VirtualHost"): "",
+    # Many messages in one call.
+    ("extra member", "send_messages"): (),
+    # The time that time-outs go by, for tests.
+    ("extra member", "clock"): (),
 }
+
+TYPES = {"int": int, "bool": bool, "str": str, "bytes": bytes}
 
 ENUMS: dict[type[IntEnum], dict[str, int]] = {
     enums.AuthScheme: {"smNone": 0, "smSASLAnonymous": 1, "smSASLPlain": 2, "smSASLExternal": 3},
@@ -73,6 +80,38 @@ def test_the_property_table_is_the_documented_one() -> None:
         assert type(spec.default) is spec.type
         if spec.enum is not None:
             assert spec.default in list(spec.enum)
+
+
+def test_the_class_has_the_documented_members_and_no_others() -> None:
+    documented = {member["name"] for kind in ("methods", "events") for member in SURFACE[kind]}
+    for entry in SURFACE["properties"]:
+        documented.add(f"get_{entry['name']}")
+        if entry["settable"]:
+            documented.add(f"set_{entry['name']}")
+        if entry["index"] is None:
+            documented.add(entry["name"])
+    documented |= {name for kind, name in DEVIATIONS if kind in ("extra member", "extra event")}
+    assert {name for name in dir(AMQP) if not name.startswith("_")} == documented
+
+
+@pytest.mark.parametrize("entry", SURFACE["properties"], ids=lambda entry: entry["name"])
+def test_each_getter_and_setter_has_the_documented_signature(entry: dict[str, Any]) -> None:
+    getter = getattr(AMQP, f"get_{entry['name']}")
+    hints = typing.get_type_hints(getter)
+    returned = hints.pop("return")
+    # An enumeration is a kind of number.
+    assert issubclass(returned, TYPES[entry["type"]])
+    assert issubclass(returned, bool) is (entry["type"] == "bool")
+    index = entry["index"]
+    assert list(inspect.signature(getter).parameters) == ["self", *([index] if index else [])]
+    assert hints == ({index: int} if index else {})
+    if entry["settable"]:
+        setter = getattr(AMQP, f"set_{entry['name']}")
+        assert list(inspect.signature(setter).parameters) == ["self", "value"]
+        hints = typing.get_type_hints(setter)
+        assert hints["return"] is type(None)
+        taken = typing.get_args(hints["value"]) or (hints["value"],)
+        assert TYPES[entry["type"]] in taken, "what the documentation says can be given"
 
 
 def test_the_error_codes_are_the_documented_ones() -> None:

@@ -12,13 +12,13 @@ import pytest
 
 from amqp10 import AMQP, AMQPError, AuthScheme, CertStoreType, FirewallType, SSLProvider
 from amqp10.component.settings import SETTINGS, SettingSpec
-from amqp10.component.surface import PROPERTIES
 from amqp10.engine import SaslServer
 from amqp10.net import certstores, proxy_rules
 from amqp10.net.proxy import ProxyOptions
 from amqp10.net.tls_options import TlsInfo, TlsOptions
 from amqp10.wire.performatives import Open, SaslInit
 from tests.component.server import Server, client, skipping
+from tests.component.test_bad_input import snapshot
 from tests.component.test_events_rules import code_of, pump
 from tests.net.tcp_support import ScriptedServer, read_until
 
@@ -323,13 +323,7 @@ def test_a_client_certificate_is_looked_for_in_the_store_that_the_properties_des
 
 
 def test_reset_while_connected_disconnects_and_restores_every_property_and_setting() -> None:
-    def state(amqp: AMQP) -> dict[str, object]:
-        plain = {spec.name: getattr(amqp, spec.name) for spec in PROPERTIES if spec.index is None}
-        return plain | {
-            spec.name: amqp.config(spec.name) for spec in SETTINGS if spec.store != "outcome" and not spec.indexed
-        }
-
-    fresh = state(AMQP())
+    fresh = snapshot(AMQP())
     with Server() as server:
         amqp = client(server, "out>", "in<", user="u", password="p", container_id="c", idle_timeout=9)
         amqp.message_settled = False
@@ -345,5 +339,5 @@ def test_reset_while_connected_disconnects_and_restores_every_property_and_setti
         amqp.on_disconnected = fail
         with pytest.raises(ValueError, match="the handler failed"):
             amqp.reset()
-        assert state(amqp) == fresh
+        assert snapshot(amqp) == fresh
         assert amqp.on_disconnected is fail
