@@ -215,6 +215,34 @@ def test_annotations_that_are_no_map_of_symbols_are_refused(text: str) -> None:
         server.wait_for(lambda: len(server.outcomes) == 1)
 
 
+def test_details_of_an_outcome_go_out_and_read_back_in_the_form_that_is_asked_for() -> None:
+    with Server() as server, client(server, "in<") as amqp:
+        texts: list[str] = []
+
+        def on_message_in(event: Any) -> None:
+            event.state = int(amqp.received_message_value)
+            amqp.config("RejectErrorDescription=no reason that a program would know")
+            amqp.config('ModifiedMessageAnnotations={"type":"map","value":[{"type":"symbol","value":"k"},"v"]}')
+            for form in ("True", "False"):
+                amqp.config(f"SimplifiedJSONFormat={form}")
+                texts.append(amqp.config("ModifiedMessageAnnotations"))
+
+        amqp.on_message_in = on_message_in
+        server.put("in", "1")
+        server.wait_for(lambda: bool(server.feeds["in"].sent))
+        pump(amqp, lambda: len(texts) == 2)
+        server.wait_for(lambda: len(server.outcomes) == 1)
+        state = server.outcomes[0][1]
+        assert isinstance(state, Rejected)
+        assert state.error is not None
+        assert state.error.condition == "amqp:internal-error", "an error must have a condition"
+        key = '{"type": "symbol", "value": "k"}'
+        assert texts == [
+            f'{{"type": "map", "value": [{key}, "v"]}}',
+            f'{{"type": "map", "value": [{key}, {{"type": "string", "value": "v"}}]}}',
+        ]
+
+
 def test_outcomes_of_neighbours_travel_in_one_range() -> None:
     with Server() as server, client(server) as amqp:
         server.put("in", *["x"] * 50)
