@@ -11,13 +11,16 @@ in the source, and values from the tables.
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import importlib.util
 import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -537,6 +540,18 @@ def errors_page() -> Iterator[str]:
 # -- enumerations ----------------------------------------------------------------------------------------------------
 
 
+def member_texts(enum: type[Enum]) -> dict[str, str]:
+    """The texts that stand below the members of an enumeration in its source."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(enum))).body
+    assert isinstance(definition, ast.ClassDef)
+    texts = {}
+    for statement, below in pairwise(definition.body):
+        match statement, below:
+            case ast.Assign(targets=[ast.Name(id=name)]), ast.Expr(value=ast.Constant(value=str(text))):
+                texts[name] = first_paragraph(text)
+    return texts
+
+
 def enumerations_page() -> Iterator[str]:
     yield "# Enumerations"
     yield "All are `IntEnum`s: their members compare equal to plain numbers, which are taken in their place."
@@ -544,7 +559,11 @@ def enumerations_page() -> Iterator[str]:
         enum = cast("type[Enum]", getattr(enums, name))
         yield f"## {name}"
         yield markdown(docstring(enum))
-        yield table(("Member", "Value"), ([f"`{member.name}`", str(member.value)] for member in enum))
+        texts = member_texts(enum)
+        yield table(
+            ("Member", "Value", "What it is"),
+            ([f"`{member.name}`", str(member.value), texts.get(member.name, "")] for member in enum),
+        )
 
 
 # -- codec -----------------------------------------------------------------------------------------------------------
@@ -754,7 +773,9 @@ def undocumented() -> list[str]:
     for error in exceptions():
         need(error.__name__, error)
     for name in enums.__all__:
-        need(name, getattr(enums, name))
+        enum = getattr(enums, name)
+        need(name, enum)
+        missing += [f"{name}.{member.name}" for member in enum if not member_texts(enum).get(member.name)]
     for name in codec_names():
         item = getattr(amqp10.codec, name)
         if isinstance(item, int):

@@ -24,6 +24,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,6 +34,7 @@ import pytest
 import amqp10
 from amqp10 import AMQP
 from amqp10.broker import Broker
+from amqp10.component import enums
 from amqp10.component.settings import find, parse
 from amqp10.component.values import from_json
 
@@ -333,3 +335,20 @@ def test_the_check_notices_stale_missing_and_strange_files(
 def test_a_member_without_a_docstring_is_noticed(generator: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AMQP, "fresh_method", lambda self: None, raising=False)
     assert "AMQP.fresh_method" in generator.undocumented()
+
+
+class Undescribed(IntEnum):
+    """An enumeration."""
+
+    told = 0
+    """This one is described."""
+    untold = 1
+
+
+def test_a_member_of_an_enumeration_without_a_text_is_noticed(
+    generator: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enums, "LogLevel", Undescribed)
+    missing = generator.undocumented()
+    assert "LogLevel.untold" in missing
+    assert "LogLevel.told" not in missing

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from amqp10 import AMQP, AMQPError, ReceiveMode
+from amqp10.codec import DecodeError, decode
 from amqp10.wire.messaging import ACCEPTED, Accepted, Released
 from amqp10.wire.performatives import Detach, End, Flow
 from tests.component.server import LIMIT, Peer, Server, client, refusal
@@ -351,6 +352,53 @@ def test_a_failing_outcome_handler_loses_no_other_outcome_and_no_message_out() -
         pump(amqp, lambda: len(out) == 5)
         assert outcomes == out == ["0", "1", "2", "3", "4"]
         assert amqp.outgoing_message_count == 0
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_a_failing_on_message_out_loses_no_other_outcome(listens: bool) -> None:
+    with Server(hold={"disposition"}) as server, client(server, "out>") as amqp:
+        amqp.message_settled = False
+        for i in range(5):
+            amqp.message_id = str(i)
+            amqp.send_message("out")
+        out: list[str] = []
+        outcomes: list[str] = []
+
+        def on_out(event: Any) -> None:
+            out.append(event.message_id)
+            if event.message_id == "1":
+                raise HandlerError
+
+        amqp.on_message_out = on_out
+        if listens:
+            amqp.on_message_outcome = lambda event: outcomes.append(event.message_id)
+        server.wait_for(lambda: len(server.held) == 5)
+        server.settle_held(ACCEPTED)
+        with pytest.raises(HandlerError):
+            pump(amqp, lambda: len(out) == 5)
+        assert out == ["0", "1"]
+        assert amqp.outgoing_message_count == 3
+        pump(amqp, lambda: len(out) == 5)
+        assert out == ["0", "1", "2", "3", "4"]
+        assert outcomes == (out if listens else [])
+        assert amqp.outgoing_message_count == 0
+
+
+def test_a_decode_error_of_the_programs_own_is_an_exception_in_a_handler_like_any_other() -> None:
+    with Server() as server, client(server, "in<") as amqp:
+        errors: list[Any] = []
+
+        def on_message_in(event: Any) -> None:
+            decode(b"\xff")
+
+        amqp.on_error = errors.append
+        amqp.on_message_in = on_message_in
+        server.put("in", "fine")
+        with pytest.raises(DecodeError):
+            pump(amqp, lambda: False)
+        server.wait_for(lambda: len(server.outcomes) == 1)
+        assert isinstance(server.outcomes[0][1], Released)
+        assert not errors
 
 
 @pytest.mark.parametrize("what", ["session", "sender", "receiver"])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from amqp10 import AMQP, AMQPError, ValueType
+from amqp10 import AMQP, AMQPError, ReceiveMode, ValueType
 from amqp10.codec import Array, Described, Symbol, Timestamp, UByte, UInt, ULong
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import Accepted, Header, Modified, Properties, Rejected, Released
@@ -213,6 +213,99 @@ def test_annotations_that_are_no_map_of_symbols_are_refused(text: str) -> None:
         pump(amqp, lambda: bool(codes))
         assert codes == [604]
         server.wait_for(lambda: len(server.outcomes) == 1)
+
+
+def test_details_of_an_outcome_go_out_and_read_back_in_the_form_that_is_asked_for() -> None:
+    with Server() as server, client(server, "in<") as amqp:
+        texts: list[str] = []
+
+        def on_message_in(event: Any) -> None:
+            event.state = int(amqp.received_message_value)
+            amqp.config("RejectErrorDescription=no reason that a program would know")
+            amqp.config('ModifiedMessageAnnotations={"type":"map","value":[{"type":"symbol","value":"k"},"v"]}')
+            for form in ("True", "False"):
+                amqp.config(f"SimplifiedJSONFormat={form}")
+                texts.append(amqp.config("ModifiedMessageAnnotations"))
+
+        amqp.on_message_in = on_message_in
+        server.put("in", "1")
+        server.wait_for(lambda: bool(server.feeds["in"].sent))
+        pump(amqp, lambda: len(texts) == 2)
+        server.wait_for(lambda: len(server.outcomes) == 1)
+        state = server.outcomes[0][1]
+        assert isinstance(state, Rejected)
+        assert state.error is not None
+        assert state.error.condition == "amqp:internal-error", "an error must have a condition"
+        key = '{"type": "symbol", "value": "k"}'
+        assert texts == [
+            f'{{"type": "map", "value": [{key}, "v"]}}',
+            f'{{"type": "map", "value": [{key}, {{"type": "string", "value": "v"}}]}}',
+        ]
+
+
+OUTCOME_SETTINGS = (
+    "RejectErrorCondition=amqp:not-allowed",
+    "RejectErrorDescription=because",
+    "ModifiedDeliveryFailed=True",
+    "ModifiedUndeliverableHere=True",
+    'ModifiedMessageAnnotations={"type":"map","value":[]}',
+)
+
+
+def test_settings_of_an_outcome_exist_in_handlers_only() -> None:
+    def refused() -> None:
+        for setting in OUTCOME_SETTINGS:
+            assert code_of(lambda setting=setting: amqp.config(setting)) == 606  # type: ignore[misc]
+            name = setting.partition("=")[0]
+            assert code_of(lambda name=name: amqp.config(name)) == 606  # type: ignore[misc]
+
+    with Server() as server, client(server, "in<", "out>") as amqp:
+        refused()
+        seen: list[str] = []
+
+        def on_message_in(event: Any) -> None:
+            for setting in OUTCOME_SETTINGS:
+                amqp.config(setting)
+            seen.append("in")
+
+        def on_message_out(event: Any) -> None:
+            refused()
+            seen.append("out")
+
+        amqp.on_message_in = on_message_in
+        amqp.on_message_out = on_message_out
+        server.put("in", "x")
+        pump(amqp, lambda: seen == ["in"])
+        refused()
+        amqp.send_message("out")
+        assert seen == ["in", "out"]
+
+
+def test_a_fetch_in_a_handler_has_settings_of_an_outcome_of_its_own() -> None:
+    with Server() as server:
+        server.put("in", "outer")
+        server.put("get", "inner")
+        with client(server, "get?") as amqp:
+
+            def on_message_in(event: Any) -> None:
+                if amqp.received_message_value == "outer":
+                    amqp.config("RejectErrorCondition=amqp:outer")
+                    amqp.fetch_message("get")
+                    assert amqp.config("RejectErrorCondition") == "amqp:outer"
+                else:
+                    assert amqp.config("RejectErrorCondition") == ""
+                    amqp.config("RejectErrorCondition=amqp:inner")
+                event.state = 1
+
+            amqp.on_message_in = on_message_in
+            amqp.receive_mode = ReceiveMode.rmAutomatic
+            amqp.create_receiver_link("s", "in", "in")
+            pump(amqp, lambda: len(server.outcomes) == 2)
+            states = [state for _, state, _ in server.outcomes]
+            assert [str(state.error.condition) for state in states if isinstance(state, Rejected) and state.error] == [
+                "amqp:inner",
+                "amqp:outer",
+            ]
 
 
 def test_outcomes_of_neighbours_travel_in_one_range() -> None:

@@ -522,6 +522,29 @@ def test_only_an_outcome_is_an_outcome_and_what_is_unknown_does_not_pass_for_acc
             assert events == [("outcome", reported), ("out", 0)]
 
 
+def test_an_outcome_that_the_peer_has_not_settled_is_settled_here_and_told_once() -> None:
+    with Server(hold={"disposition"}) as server, client(server, "out>") as amqp:
+        events: list[str] = []
+        amqp.on_message_outcome = lambda event: events.append("outcome")
+        amqp.on_message_out = lambda event: events.append("out")
+        amqp.message_settled = False
+        amqp.send_message("out")
+        server.wait_for(lambda: len(server.held) == 1)
+        delivery = server.held[0]
+
+        def twice(peer: Peer) -> None:
+            # Both in one piece: the client hears of the second before it has answered the first.
+            delivery.update(RELEASED)
+            peer.flush()
+            delivery.update(RELEASED)
+
+        server.do(twice)
+        pump(amqp, lambda: amqp.outgoing_message_count == 0)
+        server.wait_for(lambda: delivery.remote_settled)
+        amqp.create_session("t")
+        assert events == ["outcome", "out"]
+
+
 # -- credit and a full socket ----------------------------------------------------------------------------------------
 
 

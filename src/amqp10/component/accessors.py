@@ -328,7 +328,7 @@ class Accessors:
         return self.link_count
 
     def get_link_available(self, link_index: int) -> int:
-        """Return the number of messages that the sender says it could send if it had the credit."""
+        """Return the number of messages that wait at the sender for credit, as far as it tells."""
         return self._get_link(link_index).available
 
     def get_link_channel_name(self, link_index: int) -> str:

@@ -171,7 +171,7 @@ MESSAGE_FIELDS: Final[tuple[FieldSpec, ...]] = (
 )
 
 LINK_FIELDS: Final[tuple[FieldSpec, ...]] = (
-    FieldSpec("available", int, 0, "number of messages that the sender says it could send if it had the credit"),
+    FieldSpec("available", int, 0, "number of messages that wait at the sender for credit, as far as it tells"),
     FieldSpec("channel_name", str, "", "name of the session that carries the link"),
     FieldSpec("credit", int, 0, "number of messages that the link's sender may send now"),
     FieldSpec("delivery_count", int, 0, "delivery count of the link: its messages so far, modulo 2**32"),
