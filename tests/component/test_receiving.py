@@ -12,9 +12,10 @@ import pytest
 
 from amqp10 import AMQP, AMQPError, ReceiveMode, ValueType
 from amqp10.codec import Array, Described, Symbol, Timestamp, UByte, UInt, ULong
+from amqp10.wire.frames import encode_frame
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import Accepted, Header, Modified, Properties, Rejected, Released
-from amqp10.wire.performatives import Disposition, Flow
+from amqp10.wire.performatives import Disposition, Flow, Transfer
 from tests.component.server import LIMIT, Peer, Server, client
 from tests.component.test_events_rules import code_of, pump
 
@@ -713,13 +714,10 @@ def test_the_incoming_view_is_cheap_with_thousands_of_partial_messages() -> None
         def start(peer: Peer) -> None:
             for i in range(count):
                 link = peer.sender(f"l{i}")
-                from amqp10.wire.frames import encode_frame
-                from amqp10.wire.performatives import Transfer
-
                 transfer = Transfer(handle=link.handle, delivery_id=i, delivery_tag=b"t%d" % i, more=True)
                 first_frames.extend(encode_frame(link.session.channel, transfer, Message(value="x").encode()[:4]))
             peer.raw(bytes(first_frames))
-            session = link.session
+            session = peer.sender("l0").session
             session.next_outgoing_id += count
             session.next_delivery_id += count
 
