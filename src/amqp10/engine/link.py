@@ -281,7 +281,7 @@ class LinkEndpoint:
             self._attach_nothing()
         ours = self.state is LinkState.DETACH_SENT
         self.closing = self.closing or bool(detach.closed) or detach.error is not None
-        refused = self.refusing
+        refused = self.refusing and not ours
         error: AMQPError | None = remote_error(
             detach.error, "the peer refused the link" if refused else "the peer detached the link"
         )
@@ -316,7 +316,7 @@ class LinkEndpoint:
 class SenderLink(LinkEndpoint):
     """The sending end of a link."""
 
-    __slots__ = ("_drain_pending", "_head", "_head_size", "_pack", "_pack_settled", "_settled_head", "pending")
+    __slots__ = ("_drain_pending", "_head", "_head_size", "_pack", "_pack_settled", "_settled_head", "held", "pending")
 
     is_receiver = False
 
@@ -324,6 +324,8 @@ class SenderLink(LinkEndpoint):
         super().__init__(session, name, handle, **kwargs)
         self.pending: deque[OutgoingDelivery] = deque()
         """Deliveries that took credit but wait for the session window, in order."""
+        self.held = 0
+        """How many of them, from the end, lost their credit again: the receiver reduced it while they waited."""
         self._drain_pending = False
         self._make_template()
 
@@ -487,11 +489,17 @@ class SenderLink(LinkEndpoint):
         pending = self.pending
         return len(pending) - (1 if pending and pending[0].delivery_id >= 0 else 0)
 
+    @property
+    def held_back(self) -> bool:
+        """Whether the next delivery that waits has no credit any more."""
+        return self.held > 0 and self.held >= len(self.pending) and self.pending[0].delivery_id < 0
+
     def _stop(self) -> None:
         # What still waits for the session window stays unsent: on a handle that is gone it would be a fault.
         if self in self.session.backlog:
             self.session.backlog.remove(self)
         self.pending.clear()
+        self.held = 0
         self._drain_pending = False
 
     def send_frames(self, limit: int) -> bool:
@@ -552,10 +560,14 @@ class SenderLink(LinkEndpoint):
             return
         # Not one octet went out: as far as the receiver can tell the credit was never used.
         self.pending.remove(delivery)
-        self.credit += 1
+        if self.held:
+            self.held -= 1
+        else:
+            self.credit += 1
         self.delivery_count = (self.delivery_count - 1) & _MASK
         if not self.pending:
-            session.backlog.remove(self)
+            if self in session.backlog:
+                session.backlog.remove(self)
             self.pending_done()
 
     def on_flow(self, flow: Flow) -> None:
@@ -563,8 +575,18 @@ class SenderLink(LinkEndpoint):
         count = flow.delivery_count
         base = int(count) if count is not None else self._initial_delivery_count()
         # Not by way of the delivery limit: a credit of 2**31 or more would count as a limit that lies behind.
-        self.credit = max(0, int(flow.link_credit or 0) - serial_difference(self.delivery_count, base))
+        credit = int(flow.link_credit or 0) - serial_difference(self.delivery_count, base)
+        self.credit = max(0, credit)
         self.drain = bool(flow.drain)
+        if self.pending:
+            # What waits for the window has counted as sent. With the credit taken back it may not be sent any more.
+            self.held = max(0, -credit)
+            backlog = self.session.backlog
+            if self.held_back:
+                if self in backlog:
+                    backlog.remove(self)
+            elif self not in backlog:
+                backlog.append(self)
 
     def _initial_delivery_count(self) -> int:
         return self.session.initial_delivery_count
@@ -576,7 +598,7 @@ class SenderLink(LinkEndpoint):
         """
         if not self.drain or not self.attached or not self.session.can_send:
             return
-        if self.pending:
+        if self.pending and not self.held_back:
             self._drain_pending = True
             return
         self._drain_pending = False
