@@ -1,7 +1,7 @@
 """One end of a conversation as the wire shows it: what it sends must be legal for what has reached it.
 
-It keeps its own books, from nothing but the frames, so that it does not share the engine's mistakes. Transport, "session
-flow control", "flow control" and "transferring a message".
+It keeps its own books, from nothing but the frames, so that it does not share the engine's mistakes. Transport,
+"session flow control", "flow control" and "transferring a message".
 """
 
 from __future__ import annotations
@@ -138,7 +138,8 @@ class Auditor:
             self._send_begin(channel, frame)
             return
         session = self.sessions.get(channel)
-        assert session is not None and not session.ended, f"{self.name} sent {frame!r} on channel {channel}"
+        assert session is not None, f"{self.name} sent {frame!r} on channel {channel}, which has no session"
+        assert not session.ended, f"{self.name} sent {frame!r} behind its end"
         if isinstance(frame, End):
             session.ended = True
             self.seen.add("end")
@@ -192,6 +193,7 @@ class Auditor:
         if session.next_incoming is None:
             assert flow.next_incoming_id is None
         else:
+            assert flow.next_incoming_id is not None
             seen = int(flow.next_incoming_id)
             assert ahead(seen, session.earliest) >= 0, f"{self.name} lost count: {flow!r}"
             assert ahead(session.next_incoming, seen) >= 0, f"{self.name} lost count: {flow!r}"
@@ -201,6 +203,7 @@ class Auditor:
         book = session.by_handle[int(flow.handle)]
         if not book.sending:
             if book.known:
+                assert flow.delivery_count is not None
                 seen = int(flow.delivery_count)
                 assert ahead(seen, book.earliest) >= 0, f"{self.name} is behind {book.earliest}: {flow!r}"
                 assert ahead(book.count, seen) >= 0, f"{self.name} is ahead of {book.count}: {flow!r}"
@@ -210,8 +213,8 @@ class Auditor:
         if count != book.count:
             assert book.drain, f"{self.name} moved its delivery count without being asked: {flow!r}"
             assert book.partial is None
+            assert ahead(book.highest, count) >= 0, f"{self.name} moved its delivery count too far: {flow!r}"
             self.seen.add("drained")
-        assert ahead(book.highest, count) >= 0, f"{self.name} moved its delivery count beyond the limit: {flow!r}"
         credits = [max(0, ahead(limit, count)) for limit in book.limits]
         assert flow.link_credit in credits, f"{self.name} has credit {credits}: {flow!r}"
         book.count = count

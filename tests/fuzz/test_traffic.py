@@ -11,7 +11,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
@@ -265,7 +265,7 @@ class Traffic(RuleBasedStateMachine):
         session = living[pick % len(living)]
         self.names += 1
         attach = session.attach_sender if sender else session.attach_receiver
-        options = {"source": Source(address="a"), "target": Target(address="b")}
+        options: dict[str, Any] = {"source": Source(address="a"), "target": Target(address="b")}
         link = attach(f"link-{self.names}", **options, snd_settle_mode=snd, rcv_settle_mode=rcv)
         end.adopt(link)
         if isinstance(link, ReceiverLink) and credit:
@@ -318,7 +318,7 @@ class Traffic(RuleBasedStateMachine):
     @rule(
         which=ENDS,
         pick=PICK,
-        sizes=st.lists(st.one_of(st.integers(0, 40), st.integers(0, 3000)), min_size=1, max_size=4),
+        sizes=st.lists(st.sampled_from([0, 1, 40, 465, 700, 1500, 3000]), min_size=1, max_size=4),
         settled=st.booleans(),
         at_once=st.booleans(),
     )
@@ -343,12 +343,31 @@ class Traffic(RuleBasedStateMachine):
                 end.sent[link].append(link.send(payload[:3], payload[3:], settled=settled))
         self.collect(which)
 
+    @precondition(lambda self: self.some(lambda end: any(link.credit for link in end.living(SenderLink))))
+    @rule(which=ENDS, pick=PICK, size=st.sampled_from([10, 3000, 6000]))
+    def send_and_think_better_of_it(self, which: int, pick: int, size: int) -> None:
+        end = self.ends[which]
+        links = [
+            link for link in end.living(SenderLink) if link.credit and link.snd_settle_mode != SenderSettleMode.SETTLED
+        ]
+        if links:
+            link = links[pick % len(links)]
+            delivery = link.send(bytes(size))
+            end.sent[link].append(delivery)
+            if not delivery.complete:
+                delivery.abort()
+            self.collect(which)
+
     @precondition(lambda self: self.some(lambda end: end.engine.backlogged))
     @rule(which=ENDS, pick=PICK)
     def abort(self, which: int, pick: int) -> None:
+        if not self.ends[which].engine.backlogged:
+            which = 1 - which
         end = self.ends[which]
         pending = [delivery for link in end.living(SenderLink) for delivery in link.pending if not delivery.aborted]
         if pending:
+            # Mostly one of which a part is on its way.
+            pending = [delivery for delivery in pending if delivery.sent and pick % 4] or pending
             pending[pick % len(pending)].abort()
             self.collect(which)
 
@@ -473,10 +492,10 @@ def test_random_legal_traffic_loses_nothing_doubles_nothing_and_overruns_nothing
     run_state_machine_as_test(
         Traffic,
         settings=settings(
-            max_examples=60,
-            stateful_step_count=60,
-            phases=[Phase.explicit, Phase.generate],
+            max_examples=100,
+            stateful_step_count=70,
             report_multiple_bugs=False,
+            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )
@@ -494,7 +513,14 @@ def test_random_legal_traffic_loses_nothing_doubles_nothing_and_overruns_nothing
             DeliveriesUpdated.__name__,
             DeliveryAborted.__name__,
             "continued",
+            "aborted",
             "drained",
+            "settled second",
+            "sender settled first",
+            "attached again",
+            "delivery ids wrapped",
+            "crossed an end",
+            "disposition of a range",
         )
         if not REACHED[what]
     ]

@@ -580,7 +580,7 @@ class SenderLink(LinkEndpoint):
         self.drain = bool(flow.drain)
         if self.pending:
             # What waits for the window has counted as sent. With the credit taken back it may not be sent any more.
-            self.held = max(0, -credit)
+            self.held = min(self.waiting, max(0, -credit))
             backlog = self.session.backlog
             if self.held_back:
                 if self in backlog:
@@ -669,9 +669,10 @@ class ReceiverLink(LinkEndpoint):
     def on_flow(self, flow: Flow) -> None:
         """Take the sender's view: it alone decides about delivery-count and available."""
         if flow.delivery_count is not None:
-            advanced = serial_difference(int(flow.delivery_count), self.delivery_count)
-            # A count that went back would be credit that nobody gave: it is not believed.
-            if advanced > 0:
+            advanced = (int(flow.delivery_count) - self.delivery_count) & _MASK
+            # A count that went back would be credit that nobody gave: it is not believed. (With credit of 2**31 or more
+            # a drain may move the count further than serial numbers can be compared.)
+            if advanced < _SIGN or advanced <= self.credit:
                 self.delivery_count = int(flow.delivery_count)
                 self._excess = max(0, self._excess - max(0, advanced - self.credit))
                 self.credit = max(0, self.credit - advanced)
@@ -679,7 +680,6 @@ class ReceiverLink(LinkEndpoint):
             self.available = int(flow.available)
         if self.drain and self.credit == 0:
             self.drain = False
-            self._excess = 0
 
     def check_size(self, delivery: IncomingDelivery, extra: int) -> None:
         """Refuse a message that grows beyond what this side said it accepts."""
