@@ -330,8 +330,9 @@ def test_error_that_is_too_long_for_the_peers_frames_is_cut_short() -> None:
     engine = server(max_frame_size=512)
     (session,) = [e.session for e in engine.receive_data(BEGIN, 0)]  # type: ignore[union-attr]
     session.accept()
-    long = encode_frame(0, Attach(name="n" * 700, handle=0, role=False, source=Source(), initial_delivery_count=0))
-    events = engine.receive_data(long + long, 0)
+    long = encode_frame(0, Attach(name="n" * 440, handle=0, role=False, source=Source(), initial_delivery_count=0))
+    again = encode_frame(0, Attach(name="n" * 440, handle=1, role=False, source=Source(), initial_delivery_count=0))
+    events = engine.receive_data(long + again, 0)
     assert isinstance(events[-1], SessionEnded)
     engine.close(ProtocolError(text, condition="amqp:internal-error"))
     frames = sent(engine)
@@ -478,3 +479,14 @@ def test_flow_of_a_peer_that_has_seen_no_begin_counts_from_the_first_transfer_id
     assert names(peer.sent()) == ["transfer"]
     peer.feed(encode_frame(0, Flow(incoming_window=3, next_incoming_id=(base + 3) & 0xFFFFFFFF, **credit)))
     assert session.remote_incoming_window == 3
+
+
+def test_link_whose_name_does_not_fit_the_peers_own_frames_ends_the_session() -> None:
+    engine = server(max_frame_size=512)
+    attach = Attach(name="n" * 600, handle=0, role=False, source=Source(), initial_delivery_count=0)
+    events = engine.receive_data(BEGIN + encode_frame(0, attach), 0)
+    assert isinstance(events[-1], SessionEnded)
+    (_, end) = sent(engine)
+    assert isinstance(end, End)
+    assert end.error is not None
+    assert end.error.condition == "amqp:frame-size-too-small"

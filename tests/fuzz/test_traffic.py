@@ -496,7 +496,7 @@ def test_random_legal_traffic_loses_nothing_doubles_nothing_and_overruns_nothing
             stateful_step_count=70,
             report_multiple_bugs=False,
             deadline=None,
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
         ),
     )
     # The rules are only worth what they reach.

@@ -54,6 +54,8 @@ _MASK = 0xFFFFFFFF
 _SIGN = 0x80000000
 _UINT = Struct(">I").unpack_from
 _TWO_UINTS = Struct(">II").unpack_from
+_ATTACH_SIZE = 64
+"""Octets of an attach frame that refuses a link, without the name, at most."""
 _DISPOSITION_SIZE = 64
 """Octets of a disposition frame without its state, at most."""
 _LARGE = 65536
@@ -418,6 +420,13 @@ class Session:
         if attach.role is False and attach.initial_delivery_count is None:
             raise SessionFault(
                 self, "amqp:invalid-field", f"the peer's attach of sender {attach.name!r} lacks initial-delivery-count"
+            )
+        if len(attach.name.encode()) + _ATTACH_SIZE > self.connection.remote_max_frame_size:
+            raise SessionFault(
+                self,
+                "amqp:frame-size-too-small",
+                f"the peer attached a link whose name of {len(attach.name)} characters does not fit the frames that it"
+                " accepts",
             )
         kind = ReceiverLink if receiver else SenderLink
         link = kind(
