@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from amqp10.engine import (
     AnonymousMechanism,
@@ -21,14 +20,12 @@ from amqp10.engine import (
     LinkDetached,
     LinkRequested,
     PlainMechanism,
-    ReceiverLink,
     SaslClient,
     SaslServer,
-    SenderLink,
     SessionEnded,
 )
 from amqp10.errors import AuthenticationError, LimitError, ProtocolError
-from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Source, Target
+from amqp10.wire.messaging import ACCEPTED, Source, Target
 from tests.engine.harness import Pair
 
 NEAR_WRAP = {"initial_outgoing_id": 0xFFFFFFFA, "initial_delivery_count": 0xFFFFFFFB}
@@ -424,105 +421,3 @@ def test_nothing_is_sent_on_a_link_that_is_being_detached() -> None:
     assert out.send_many([b"x"], [0]) == []
     with pytest.raises(ProtocolError, match="not attached"):
         out.send(b"x")
-
-
-class Traffic(RuleBasedStateMachine):
-    """Random legal traffic: nothing lost or doubled, order kept, and no fault: credit and windows are never overrun."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pair = Pair(chunk=13, client=NEAR_WRAP, server={"max_frame_size": 512, **NEAR_WRAP})
-        self.mine, self.theirs = self.pair.session()
-        self.theirs.incoming_window = 5
-        self.theirs.send_flow()
-        self.links: dict[str, tuple[SenderLink, ReceiverLink]] = {}
-        self.sent: dict[str, list[bytes]] = {}
-        self.got: dict[str, list[bytes]] = {}
-        self.open: list[IncomingDelivery] = []
-        self.settled: dict[int, str] = {}
-        self.count = 0
-
-    @precondition(lambda self: len(self.links) < 3)
-    @rule()
-    def attach(self) -> None:
-        name = f"link-{len(self.links)}"
-        self.links[name] = self.pair.sender(self.mine, name, credit=2)
-        self.sent[name] = []
-        self.got[name] = []
-
-    @precondition(lambda self: self.links)
-    @rule(data=st.data(), size=st.integers(0, 2500), settled=st.booleans())
-    def send(self, data: st.DataObject, size: int, settled: bool) -> None:
-        name = data.draw(st.sampled_from(sorted(self.links)))
-        link = self.links[name][0]
-        if link.credit > 0:
-            self.count += 1
-            payload = b"%d:" % self.count + bytes(size)
-            self.sent[name].append(payload)
-            link.send(payload, settled=settled)
-        else:
-            with pytest.raises(ProtocolError):
-                link.send(b"")
-
-    @precondition(lambda self: self.links)
-    @rule(data=st.data(), sizes=st.lists(st.integers(0, 600), max_size=5), settled=st.booleans())
-    def send_many(self, data: st.DataObject, sizes: list[int], settled: bool) -> None:
-        name = data.draw(st.sampled_from(sorted(self.links)))
-        payloads = [b"%d:" % (self.count + i) + bytes(size) for i, size in enumerate(sizes, 1)]
-        sent = self.links[name][0].send_many(payloads, payloads, settled=settled)
-        assert [delivery.payload for delivery in sent] == payloads[: len(sent)]
-        self.count += len(sent)
-        self.sent[name] += payloads[: len(sent)]
-
-    @precondition(lambda self: self.links)
-    @rule(data=st.data(), credit=st.integers(1, 6), drain=st.booleans())
-    def flow(self, data: st.DataObject, credit: int, drain: bool) -> None:
-        name = data.draw(st.sampled_from(sorted(self.links)))
-        self.links[name][1].flow(credit, drain=drain)
-        self.pump()
-        self.links[name][0].drained()
-
-    @precondition(lambda self: self.open)
-    @rule(data=st.data(), state=st.sampled_from([ACCEPTED, RELEASED, Modified(delivery_failed=True)]))
-    def settle(self, data: st.DataObject, state: Any) -> None:
-        index = data.draw(st.integers(0, len(self.open) - 1))
-        self.open.pop(index).settle(state)
-
-    @rule()
-    def pump(self) -> None:
-        self.pair.step()
-        for event in self.pair.take(server=True):
-            if isinstance(event, IncomingDelivery):
-                self.got[event.link.name].append(event.payload)
-                if not event.settled:
-                    self.open.append(event)
-            else:
-                assert not isinstance(event, (ConnectionFailed, SessionEnded, LinkDetached)), event
-        for event in self.pair.take():
-            assert not isinstance(event, (ConnectionFailed, SessionEnded, LinkDetached)), event
-            if isinstance(event, DeliveriesUpdated):
-                for delivery in event.deliveries:
-                    assert delivery.delivery_id not in self.settled, "an outcome was reported twice"
-                    self.settled[delivery.delivery_id] = type(event.state).__name__
-
-    @invariant()
-    def order_is_kept_and_nothing_is_doubled(self) -> None:
-        for name, got in self.got.items():
-            assert got == self.sent[name][: len(got)]
-
-    def teardown(self) -> None:
-        for name in self.links:
-            self.links[name][1].flow(6)
-        self.pump()
-        for name, sent in self.sent.items():
-            assert self.got[name] == sent, "a message was lost"
-        for delivery in list(self.open):
-            delivery.settle(ACCEPTED)
-        self.open.clear()
-        self.pump()
-        assert not self.mine.outgoing_unsettled
-        assert not self.theirs.incoming_unsettled
-
-
-TestTraffic = Traffic.TestCase
-TestTraffic.settings = settings(max_examples=40, stateful_step_count=30)

@@ -287,7 +287,7 @@ class LinkEndpoint:
             self._attach_nothing()
         ours = self.state is LinkState.DETACH_SENT
         self.closing = self.closing or bool(detach.closed) or detach.error is not None
-        refused = self.refusing
+        refused = self.refusing and not ours
         error: AMQPError | None = remote_error(
             detach.error, "the peer refused the link" if refused else "the peer detached the link"
         )
@@ -322,7 +322,7 @@ class LinkEndpoint:
 class SenderLink(LinkEndpoint):
     """The sending end of a link."""
 
-    __slots__ = ("_drain_pending", "_head", "_head_size", "_pack", "_pack_settled", "_settled_head", "pending")
+    __slots__ = ("_drain_pending", "_head", "_head_size", "_pack", "_pack_settled", "_settled_head", "held", "pending")
 
     is_receiver = False
 
@@ -330,6 +330,8 @@ class SenderLink(LinkEndpoint):
         super().__init__(session, name, handle, **kwargs)
         self.pending: deque[OutgoingDelivery] = deque()
         """Deliveries that took credit but wait for the session window, in order."""
+        self.held = 0
+        """How many of them, from the end, lost their credit again: the receiver reduced it while they waited."""
         self._drain_pending = False
         self._make_template()
 
@@ -490,11 +492,17 @@ class SenderLink(LinkEndpoint):
         pending = self.pending
         return len(pending) - (1 if pending and pending[0].delivery_id >= 0 else 0)
 
+    @property
+    def held_back(self) -> bool:
+        """Whether the next delivery that waits has no credit any more."""
+        return self.held > 0 and self.held >= len(self.pending) and self.pending[0].delivery_id < 0
+
     def _stop(self) -> None:
         # What still waits for the session window stays unsent: on a handle that is gone it would be a fault.
         if self in self.session.backlog:
             self.session.backlog.remove(self)
         self.pending.clear()
+        self.held = 0
         self._drain_pending = False
 
     def _refuse_size(self, size: int) -> NoReturn:
@@ -563,10 +571,14 @@ class SenderLink(LinkEndpoint):
             return
         # Not one octet went out: as far as the receiver can tell the credit was never used.
         self.pending.remove(delivery)
-        self.credit += 1
+        if self.held:
+            self.held -= 1
+        else:
+            self.credit += 1
         self.delivery_count = (self.delivery_count - 1) & _MASK
         if not self.pending:
-            session.backlog.remove(self)
+            if self in session.backlog:
+                session.backlog.remove(self)
             self.pending_done()
 
     def on_flow(self, flow: Flow) -> None:
@@ -574,8 +586,18 @@ class SenderLink(LinkEndpoint):
         count = flow.delivery_count
         base = int(count) if count is not None else self._initial_delivery_count()
         # Not by way of the delivery limit: a credit of 2**31 or more would count as a limit that lies behind.
-        self.credit = max(0, int(flow.link_credit or 0) - serial_difference(self.delivery_count, base))
+        credit = int(flow.link_credit or 0) - serial_difference(self.delivery_count, base)
+        self.credit = max(0, credit)
         self.drain = bool(flow.drain)
+        if self.pending:
+            # What waits for the window has counted as sent. With the credit taken back it may not be sent any more.
+            self.held = min(self.waiting, max(0, -credit))
+            backlog = self.session.backlog
+            if self.held_back:
+                if self in backlog:
+                    backlog.remove(self)
+            elif self not in backlog:
+                backlog.append(self)
 
     def _initial_delivery_count(self) -> int:
         return self.session.initial_delivery_count
@@ -587,7 +609,7 @@ class SenderLink(LinkEndpoint):
         """
         if not self.drain or not self.attached or not self.session.can_send:
             return
-        if self.pending:
+        if self.pending and not self.held_back:
             self._drain_pending = True
             return
         self._drain_pending = False
@@ -658,9 +680,10 @@ class ReceiverLink(LinkEndpoint):
     def on_flow(self, flow: Flow) -> None:
         """Take the sender's view: it alone decides about delivery-count and available."""
         if flow.delivery_count is not None:
-            advanced = serial_difference(int(flow.delivery_count), self.delivery_count)
-            # A count that went back would be credit that nobody gave: it is not believed.
-            if advanced > 0:
+            advanced = (int(flow.delivery_count) - self.delivery_count) & _MASK
+            # A count that went back would be credit that nobody gave: it is not believed. (With credit of 2**31 or more
+            # a drain may move the count further than serial numbers can be compared.)
+            if advanced < _SIGN or advanced <= self.credit:
                 self.delivery_count = int(flow.delivery_count)
                 self._excess = max(0, self._excess - max(0, advanced - self.credit))
                 self.credit = max(0, self.credit - advanced)
@@ -668,7 +691,6 @@ class ReceiverLink(LinkEndpoint):
             self.available = int(flow.available)
         if self.drain and self.credit == 0:
             self.drain = False
-            self._excess = 0
 
     def check_size(self, delivery: IncomingDelivery, extra: int) -> None:
         """Refuse a message that grows beyond what this side said it accepts."""

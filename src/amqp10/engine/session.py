@@ -54,6 +54,8 @@ _MASK = 0xFFFFFFFF
 _SIGN = 0x80000000
 _UINT = Struct(">I").unpack_from
 _TWO_UINTS = Struct(">II").unpack_from
+_ATTACH_SIZE = 64
+"""Octets of an attach frame that refuses a link, without the name, at most."""
 _DISPOSITION_SIZE = 64
 """Octets of a disposition frame without its state, at most."""
 _LARGE = 65536
@@ -193,8 +195,15 @@ class Session:
         )
         self._advance(Trigger.S_BEGIN)
 
-    def accept(self) -> None:
-        """Answer the begin that the peer started. Does nothing when it has been answered, or has gone meanwhile."""
+    def accept(self, *, incoming_window: int | None = None) -> None:
+        """Answer the begin that the peer started. Does nothing when it has been answered, or has gone meanwhile.
+
+        Args:
+            incoming_window: how many transfer frames the peer may send before it hears from this side again; by
+                default 2048.
+        """
+        if incoming_window is not None and self.state is SessionState.BEGIN_RCVD:
+            self.incoming_window = self._incoming_left = incoming_window
         self.answer_begin()
 
     def answer_begin(self) -> None:
@@ -414,6 +423,13 @@ class Session:
             raise SessionFault(
                 self, "amqp:invalid-field", f"the peer's attach of sender {attach.name!r} lacks initial-delivery-count"
             )
+        if len(attach.name.encode()) + _ATTACH_SIZE > self.connection.remote_max_frame_size:
+            raise SessionFault(
+                self,
+                "amqp:frame-size-too-small",
+                f"the peer attached a link whose name of {len(attach.name)} characters does not fit the frames that it"
+                " accepts",
+            )
         kind = ReceiverLink if receiver else SenderLink
         link = kind(
             self,
@@ -492,7 +508,7 @@ class Session:
             link = backlog[0]
             # A lone link needs no turns; several take one frame each: a large message does not hold up the rest.
             link.send_frames(self.remote_incoming_window if len(backlog) == 1 else 1)
-            if not link.pending:
+            if not link.pending or link.held_back:
                 backlog.popleft()
                 link.pending_done()
             elif len(backlog) > 1:
@@ -516,7 +532,7 @@ class Session:
                 # The receiver counts what it has seen. What waits for the window here has not been sent yet.
                 waiting = link.waiting
                 flow.available = link.available
-                flow.link_credit = link.credit + waiting
+                flow.link_credit = link.credit + waiting - link.held
                 flow.delivery_count = (link.delivery_count - waiting) & _MASK
             elif link.remote_handle is not None:
                 flow.delivery_count = link.delivery_count
