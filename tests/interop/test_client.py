@@ -23,6 +23,7 @@ from amqp10 import (
 )
 from amqp10.broker import Broker
 from amqp10.ipworksmq import IPWorksMQError
+from tests.interop.conftest import run_peer
 from tests.interop.peers import PASSWORD, USER, RabbitMQ, RheaContainer
 
 pytestmark = pytest.mark.interop
@@ -485,3 +486,42 @@ def test_program_written_with_getters_and_setters_runs(rabbitmq: RabbitMQ) -> No
     client.close_session("session")
     client.set_connected(False)
     assert not client.connected
+
+
+# -- heartbeats ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient() -> Iterator[RheaContainer]:
+    """A container that gives up a client it has not heard of for 0.8 seconds."""
+    yield from run_peer(lambda: RheaContainer(idle_timeout=400))
+
+
+def test_heartbeats_go_out_whatever_call_works_the_connection(amqp: AMQP, impatient: RheaContainer) -> None:
+    amqp.connect_to(impatient.host, impatient.port)
+    amqp.create_session("s")
+    ends: list[int] = []
+    amqp.on_disconnected = lambda e: ends.append(e.status_code)
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        amqp.do_events()
+    amqp.receive_mode = ReceiveMode.rmFetch
+    amqp.create_receiver_link("s", "get", "nothing")
+    amqp.fetch_timeout = 2
+    with pytest.raises(AMQPError) as caught:
+        amqp.fetch_message("get")
+    assert caught.value.code == 201
+    amqp.create_sender_link("s", "out", "slow")
+    amqp.send_messages("out", ["x"] * 8)
+    handled: list[int] = []
+
+    def slowly(event: AMQPMessageInEventParams) -> None:
+        handled.append(1)
+        time.sleep(0.25)  # what such a handler does for a living
+
+    amqp.on_message_in = slowly
+    amqp.receive_mode = ReceiveMode.rmAutomatic
+    amqp.create_receiver_link("s", "in", "slow")
+    work(amqp, lambda: len(handled) == 8, "every message handled")
+    assert amqp.connected
+    assert ends == []
