@@ -69,6 +69,9 @@ def prepare(extra: str) -> Path:
     if not python.exists():
         print(f"== making a virtual environment in {folder}", flush=True)
         venv.create(folder, with_pip=True)
+    elif subprocess.call([str(python), "-c", "import pip"], stderr=subprocess.DEVNULL):
+        # What is left of a run that was interrupted here.
+        subprocess.check_call([str(python), "-m", "ensurepip"], stdout=subprocess.DEVNULL)
     print("== installing", flush=True)
     target = f"{HERE}[{extra}]" if extra else str(HERE)
     subprocess.check_call([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", target])

@@ -58,6 +58,16 @@ def test_every_client_that_is_prepared_gives_a_result(tmp_path: Path) -> None:
         assert all(results[name].values()), f"{name}: a client failed"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the figures come from /proc")
+def test_memory_is_watched_on_both_sides() -> None:
+    command = [sys.executable, "-m", "benchmarks.memory", "--count", "2000", "--steps", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:3]] == ["1,000", "2,000"], done.stderr
+    assert "client" in lines[3]
+    assert "broker" in lines[3]
+
+
 def test_an_unknown_work_is_refused_with_the_names_of_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="no such work: sendd; there are send, send-settled"):
         run(tmp_path, "--only", "sendd")

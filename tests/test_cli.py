@@ -51,8 +51,9 @@ def test_error_is_one_line_and_exit_status_1() -> None:
 @pytest.mark.parametrize("url", ["http://x", "amqp://", "amqp://h:99999", "nonsense"])
 def test_url_that_is_none_is_explained(url: str) -> None:
     result = CliRunner().invoke(commands, ["demo", "--url", url])
-    assert result.exit_code == 2
-    assert "--url" in result.output
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: --url: ")
+    assert len(result.output.splitlines()) == 1
 
 
 def test_url_is_taken_apart() -> None:
@@ -60,6 +61,74 @@ def test_url_is_taken_apart() -> None:
     assert (target.host, target.port, target.address) == ("host", 5671, "/queues/x%20y")
     assert (target.user, target.password, target.tls) == ("a@b", "p/w", True)
     assert "p/w" not in repr(target)
+
+
+def test_messages_of_others_stay_in_their_queue() -> None:
+    with Broker() as broker, AMQP() as amqp:
+        amqp.connect_to(broker.host, broker.port)
+        amqp.create_session("s")
+        amqp.create_sender_link("s", "l", "orders")
+        amqp.message_settled = False
+        for name in ("order-1", "order-2"):
+            amqp.message_id = name
+            amqp.send_message("l")
+        while amqp.outgoing_message_count:
+            amqp.do_events()
+        result = CliRunner().invoke(commands, ["demo", "--url", f"{broker.url}/orders", "--count", "20"])
+        assert result.exit_code == 1
+        assert "orders holds messages of others" in result.output
+        assert len(result.output.splitlines()) == 1
+        ids = [message.properties and message.properties.message_id for message in broker.messages("orders")]
+        assert ids == ["order-1", "order-2"]
+
+
+def test_what_an_interrupted_demonstration_left_does_not_count_for_the_next() -> None:
+    with Broker() as broker, AMQP() as amqp:
+        amqp.connect_to(broker.host, broker.port)
+        amqp.create_session("s")
+        amqp.create_sender_link("s", "l", "demo")
+        amqp.message_settled = False
+        for i in range(5):
+            amqp.message_id = f"amqp10-demo-0-{i}"
+            amqp.send_message("l")
+        while amqp.outgoing_message_count:
+            amqp.do_events()
+        result = CliRunner().invoke(commands, ["demo", "--url", f"{broker.url}/demo", "--count", "20"])
+        assert result.exit_code == 0, result.output
+        assert broker.queue_length("demo") == 0
+
+
+def test_a_port_that_is_taken_is_told_with_what_to_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+        result = CliRunner().invoke(commands, ["broker", "--port", str(port)])
+    assert result.exit_code == 1
+    assert f"127.0.0.1:{port}" in result.output
+    assert "--port" in result.output
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize(
+    ("command", "lines", "status"),
+    [(["broker", "--port", "0"], 1, 0), (["demo", "--count", "10000000"], 2, 130)],
+    ids=["broker", "demo"],
+)
+def test_ctrl_c_ends_either_command_without_a_traceback(command: list[str], lines: int, status: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "amqp10", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        for _ in range(lines):  # by then it is at work
+            assert process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == status
+        assert "Traceback" not in errors
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 def test_broker_runs_until_it_is_told_to_stop() -> None:

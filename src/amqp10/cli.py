@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import signal
 import sys
 import threading
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _LATENCY_SAMPLES = 300
+_ID_PREFIX = "amqp10-demo-"
+_LOOK_SECONDS = 0.3
+"""How long the demonstration looks for messages in a queue that is not its own, before it sends any."""
 
 
 def main() -> None:
@@ -34,8 +39,11 @@ def main() -> None:
         commands(standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(130)
-    except click.ClickException as error:
+    except click.UsageError as error:
         error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        click.echo(f"amqp10: {error.format_message()}", err=True)
         sys.exit(error.exit_code)
     except AMQPError as error:
         click.echo(f"amqp10: {error}", err=True)
@@ -81,7 +89,14 @@ def broker(host: str, port: int, users: dict[str, str], max_queue_length: int) -
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    with Broker(host, port, users=users, max_queue_length=max_queue_length) as running:
+    embedded = Broker(host, port, users=users, max_queue_length=max_queue_length)
+    try:
+        embedded.start()
+    except OSError as error:
+        taken = "; another one can be chosen with --port" if error.errno == errno.EADDRINUSE else ""
+        reason = os.strerror(error.errno) if error.errno else error
+        raise click.ClickException(f"cannot listen on {host}:{port}: {reason}{taken}") from error
+    with embedded as running:
         click.echo(f"listening on {running.url}")
         stop.wait()
     click.echo("stopped")
@@ -106,17 +121,17 @@ def parse_url(url: str) -> Target:
     """``amqp://user:password@host:port/ADDRESS`` taken apart; ``amqps`` is TLS.
 
     Raises:
-        click.BadParameter: it is not of that form.
+        click.ClickException: it is not of that form.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("amqp", "amqps"):
-        raise click.BadParameter("the URL must start with amqp:// or amqps://", param_hint="--url")
+        raise click.ClickException("--url: the URL must start with amqp:// or amqps://")
     try:
         port = parts.port
     except ValueError:
-        raise click.BadParameter("the port must be a number from 1 to 65535", param_hint="--url") from None
+        raise click.ClickException("--url: the port must be a number from 1 to 65535") from None
     if not parts.hostname:
-        raise click.BadParameter("the URL names no host", param_hint="--url")
+        raise click.ClickException("--url: the URL names no host")
     tls = parts.scheme == "amqps"
     address = parts.path
     # RabbitMQ's addresses start with a slash, other brokers' do not.
@@ -151,7 +166,7 @@ class Report:
 def demo(url: str, count: int, size: int) -> None:
     """Send messages, receive them again, and show how it went."""
     with _place(url) as target:
-        report = run_demo(target, count, size, _progress)
+        report = run_demo(target, count, size, _progress, shared=bool(url))
     _show(target, report, size)
     if report.received != count:
         raise click.ClickException(f"{count} messages were sent, but {report.received} came back")
@@ -189,13 +204,22 @@ def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: progress.update(task, completed=done)
 
 
-def run_demo(target: Target, count: int, size: int, progress: Progress) -> Report:
+def run_demo(target: Target, count: int, size: int, progress: Progress, *, shared: bool = False) -> Report:
     """Send ``count`` messages unsettled, receive them, and measure single round trips.
+
+    Args:
+        target: the broker and the queue.
+        count: how many messages.
+        size: octets of text in each.
+        progress: shows how far it is.
+        shared: whether others may use the queue: then it has to be empty. What an earlier demonstration left is taken.
 
     Raises:
         AMQPError: the broker cannot be reached or used.
+        click.ClickException: the queue holds messages of others. They stay there.
     """
     report = Report()
+    run = f"{_ID_PREFIX}{os.urandom(4).hex()}-"
     with AMQP() as amqp:
         amqp.user = target.user
         amqp.password = target.password
@@ -208,19 +232,31 @@ def run_demo(target: Target, count: int, size: int, progress: Progress) -> Repor
         def on_out(_: AMQPMessageOutEventParams) -> None:
             report.sent += 1
 
-        def on_in(_: AMQPMessageInEventParams) -> None:
-            report.received += 1
+        def on_in(event: AMQPMessageInEventParams) -> None:
+            if event.message_id.startswith(run):
+                report.received += 1
+            elif not event.message_id.startswith(_ID_PREFIX):
+                # The exception gives it back: a message whose handler fails is released.
+                raise click.ClickException(
+                    f"{target.address} holds messages of others, which the demonstration would take; it wants a queue"
+                    " of its own"
+                )
 
         amqp.on_message_outcome = on_outcome
         amqp.on_message_out = on_out
         amqp.on_message_in = on_in
         amqp.connect_to(target.host, target.port)
         amqp.create_session("demo")
+        if shared:
+            amqp.create_receiver_link("demo", "demo-look", target.address)
+            quiet = time.perf_counter() + _LOOK_SECONDS
+            while time.perf_counter() < quiet:
+                amqp.do_events()
+            amqp.close_link("demo-look")
         amqp.create_sender_link("demo", "demo-sender", target.address)
         amqp.message_settled = False
         amqp.message_value_type = ValueType.mvtString
-        _send(amqp, report, count, size, progress)
-        amqp.on_message_in = on_in
+        _send(amqp, report, run, count, size, progress)
         with progress("receiving", count) as show:
             start = time.perf_counter()
             amqp.create_receiver_link("demo", "demo-receiver", target.address)
@@ -238,14 +274,14 @@ def run_demo(target: Target, count: int, size: int, progress: Progress) -> Repor
     return report
 
 
-def _send(amqp: AMQP, report: Report, count: int, size: int, progress: Progress) -> None:
+def _send(amqp: AMQP, report: Report, run: str, count: int, size: int, progress: Progress) -> None:
     value = "x" * size
     samples = min(_LATENCY_SAMPLES, count)
     with progress("sending", count) as show:
         # First one at a time, for the latency, then the rest as fast as they go.
         for i in range(samples):
             begin = time.perf_counter()
-            amqp.message_id = f"demo-{i}"
+            amqp.message_id = f"{run}{i}"
             amqp.message_value = value
             amqp.send_message("demo-sender")
             while report.sent <= i:
@@ -253,7 +289,7 @@ def _send(amqp: AMQP, report: Report, count: int, size: int, progress: Progress)
             report.latencies.append(time.perf_counter() - begin)
         start = time.perf_counter()
         for i in range(samples, count):
-            amqp.message_id = f"demo-{i}"
+            amqp.message_id = f"{run}{i}"
             amqp.send_message("demo-sender")
             if i % 500 == 0:
                 show(report.sent)

@@ -554,6 +554,26 @@ def test_interrupt_from_another_thread_ends_each_blocking_call_at_once(name: str
         amqp.disconnect()
 
 
+def test_interrupt_ends_do_events_while_it_waits() -> None:
+    with Server() as server, client(server, "out>") as amqp:
+        over = threading.Event()
+
+        def interrupt() -> None:
+            # An interruption that comes between two calls of do_events() is forgotten, as nothing was blocked then.
+            while not over.wait(0.001):
+                amqp.interrupt()
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        try:
+            assert code_of(lambda: pump(amqp, lambda: False)) == 10004
+        finally:
+            over.set()
+            thread.join(LIMIT)
+        assert amqp.connected
+        amqp.do_events()
+
+
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
 @pytest.mark.parametrize("name", ["connect", "send_message", "fetch_message", "create_session", "disconnect"])
 def test_interrupt_from_a_signal_handler_ends_a_blocking_call(name: str) -> None:

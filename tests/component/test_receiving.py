@@ -579,6 +579,23 @@ def test_a_drain_that_is_never_answered_is_201_and_a_message_that_comes_after_al
         assert amqp.received_message_value == "fresh"
 
 
+def test_a_peer_that_never_answers_drains_does_not_hold_a_fetch_for_the_whole_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("amqp10.component.transfer._DRAIN_PATIENCE", 0.05)
+    with Server(hold={"drain"}) as server, client(server, "get?", fetch_timeout=1) as amqp:
+        amqp.timeout = 3600
+        for text in ("one", "two"):
+            assert code_of(lambda: amqp.fetch_message("get")) == 201
+            server.put("get", text)
+            # The credit that was not given back is the one that brings it.
+            server.do(lambda peer: None)
+            amqp.fetch_timeout = 5
+            amqp.fetch_message("get")
+            assert amqp.received_message_value == text
+            amqp.fetch_timeout = 1
+
+
 def test_a_fetch_behind_a_drain_whose_answer_is_late_is_not_starved() -> None:
     with Server(hold={"messages", "drain"}) as server, client(server, "get?", fetch_timeout=0) as amqp:
         flows: list[Any] = []

@@ -23,6 +23,7 @@ from amqp10 import (
 )
 from amqp10.broker import Broker
 from amqp10.ipworksmq import IPWorksMQError
+from tests.interop.conftest import run_peer
 from tests.interop.peers import PASSWORD, USER, RabbitMQ, RheaContainer
 
 pytestmark = pytest.mark.interop
@@ -208,52 +209,52 @@ def _send_one(amqp: AMQP, address: str, value: str = "x") -> None:
     work(amqp, lambda: amqp.outgoing_message_count == 0, "the outcome")
 
 
-def test_rabbitmq_dead_letters_what_is_rejected(amqp: AMQP, rabbitmq: RabbitMQ) -> None:
-    dead = rabbitmq.declare_queue("dead")
-    address = rabbitmq.declare_queue(
-        "mortal", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
-    )
-    amqp.user, amqp.password = rabbitmq.user, rabbitmq.password
-    amqp.connect_to(rabbitmq.host, rabbitmq.port)
-    amqp.create_session("s")
+# Proton's example broker forgets a message as soon as it has written it to somebody.
+@pytest.mark.parametrize("place", ["rabbitmq", "embedded", "rhea_container"], indirect=True)
+def test_released_comes_again_uncounted_modified_counted_and_rejected_is_set_apart(
+    amqp: AMQP, place: Place, request: pytest.FixtureRequest
+) -> None:
+    if place.kind == "rabbitmq":
+        broker: RabbitMQ = request.getfixturevalue("rabbitmq")
+        dead = str(broker.declare_queue("mortal.dead"))
+        arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "mortal.dead"}
+        address = str(broker.declare_queue("mortal", arguments=arguments))
+    else:
+        address = "mortal"
+        dead = "mortal.dlq" if place.kind == "embedded" else "mortal.rejected"
+    place.connect(amqp)
     _send_one(amqp, address, "doomed")
+    outcomes = [MessageState.Released, MessageState.Modified, MessageState.Rejected]
+    counts: list[int] = []
+    told: list[int] = []
 
-    def reject(event: AMQPMessageInEventParams) -> None:
-        event.state = MessageState.Rejected
-        amqp.config("RejectErrorCondition=amqp:precondition-failed")
-        amqp.config("RejectErrorDescription=not today")
+    def decide(event: AMQPMessageInEventParams) -> None:
+        event.state = outcomes[len(counts)]
+        counts.append(amqp.received_message_delivery_count)
+        if event.state == MessageState.Modified:
+            amqp.config("ModifiedDeliveryFailed=True")
+        elif event.state == MessageState.Rejected:
+            amqp.config("RejectErrorCondition=amqp:precondition-failed")
+            amqp.config("RejectErrorDescription=not today")
 
-    amqp.on_message_in = reject
+    amqp.on_message_in = decide
+    amqp.on_message_outcome = lambda e: told.append(e.state)
     amqp.receive_mode = ReceiveMode.rmFetch
     amqp.create_receiver_link("s", "in", address)
-    amqp.fetch_message("in")
+    for _ in outcomes:
+        amqp.fetch_message("in")
+        assert amqp.received_message_value == "doomed"
+    assert counts == [0, 0, 1]
+    assert told == outcomes
     amqp.on_message_in = None
     amqp.create_receiver_link("s", "graveyard", dead)
     amqp.fetch_message("graveyard")
     assert amqp.received_message_value == "doomed"
-
-
-def test_rabbitmq_redelivers_what_is_modified_and_counts_it(amqp: AMQP, rabbitmq: RabbitMQ) -> None:
-    address = rabbitmq.declare_queue("again")
-    amqp.user, amqp.password = rabbitmq.user, rabbitmq.password
-    amqp.connect_to(rabbitmq.host, rabbitmq.port)
-    amqp.create_session("s")
-    _send_one(amqp, address)
-    seen: list[int] = []
-
-    def decide(event: AMQPMessageInEventParams) -> None:
-        seen.append(amqp.received_message_delivery_count)
-        if len(seen) == 1:
-            event.state = MessageState.Modified
-            amqp.config("ModifiedDeliveryFailed=True")
-        elif len(seen) == 2:
-            event.state = MessageState.Released
-
-    amqp.on_message_in = decide
-    amqp.create_receiver_link("s", "in", address)
-    work(amqp, lambda: len(seen) == 3, "two redeliveries")
-    assert seen[0] == 0
-    assert seen[1] == 1
+    amqp.fetch_timeout = 1
+    for link in ("in", "graveyard"):
+        with pytest.raises(AMQPError) as caught:
+            amqp.fetch_message(link)
+        assert caught.value.code == 201, "it is in one place only"
 
 
 def test_rabbitmq_releases_what_it_cannot_route(amqp: AMQP, rabbitmq: RabbitMQ) -> None:
@@ -485,3 +486,42 @@ def test_program_written_with_getters_and_setters_runs(rabbitmq: RabbitMQ) -> No
     client.close_session("session")
     client.set_connected(False)
     assert not client.connected
+
+
+# -- heartbeats ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient() -> Iterator[RheaContainer]:
+    """A container that gives up a client it has not heard of for 0.8 seconds."""
+    yield from run_peer(lambda: RheaContainer(idle_timeout=400))
+
+
+def test_heartbeats_go_out_whatever_call_works_the_connection(amqp: AMQP, impatient: RheaContainer) -> None:
+    amqp.connect_to(impatient.host, impatient.port)
+    amqp.create_session("s")
+    ends: list[int] = []
+    amqp.on_disconnected = lambda e: ends.append(e.status_code)
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        amqp.do_events()
+    amqp.receive_mode = ReceiveMode.rmFetch
+    amqp.create_receiver_link("s", "get", "nothing")
+    amqp.fetch_timeout = 2
+    with pytest.raises(AMQPError) as caught:
+        amqp.fetch_message("get")
+    assert caught.value.code == 201
+    amqp.create_sender_link("s", "out", "slow")
+    amqp.send_messages("out", ["x"] * 8)
+    handled: list[int] = []
+
+    def slowly(event: AMQPMessageInEventParams) -> None:
+        handled.append(1)
+        time.sleep(0.25)  # what such a handler does for a living
+
+    amqp.on_message_in = slowly
+    amqp.receive_mode = ReceiveMode.rmAutomatic
+    amqp.create_receiver_link("s", "in", "slow")
+    work(amqp, lambda: len(handled) == 8, "every message handled")
+    assert amqp.connected
+    assert ends == []

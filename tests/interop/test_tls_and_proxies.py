@@ -200,6 +200,21 @@ def test_external_without_a_certificate_or_with_one_of_nobody_is_602(broker: Rab
             assert caught.value.code == 602, caught.value
 
 
+@pytest.mark.parametrize(
+    ("tls", "code", "words"),
+    [(False, 600, "the server speaks TLS on this port"), (True, 276, "the server answers in plain AMQP")],
+    ids=["plaintext to the TLS port", "TLS to the plaintext port"],
+)
+def test_the_wrong_one_of_two_ports_is_told_as_such(tls: bool, code: int, words: str, broker: RabbitMQ) -> None:
+    with AMQP() as amqp:
+        amqp.timeout = 20
+        amqp.ssl_enabled = tls
+        amqp.user, amqp.password = broker.user, broker.password
+        with pytest.raises(AMQPError, match=words) as caught:
+            amqp.connect_to("localhost", broker.port if tls else broker.tls_port)
+        assert caught.value.code == code
+
+
 def test_a_server_of_an_unknown_authority_gets_no_credentials_unless_the_program_accepts_it(broker: RabbitMQ) -> None:
     events: list[Any] = []
     for accept in (False, True):

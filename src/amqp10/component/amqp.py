@@ -613,7 +613,8 @@ class AMQP(Accessors, Lifecycle):
     def interrupt(self) -> None:
         """Make the blocked call raise 10004 at once. May be called from any thread and from signal handlers.
 
-        The connection stays usable. Without a blocked call it does nothing.
+        The connection stays usable. Without a blocked call it does nothing; a loop around :meth:`do_events`, which is
+        not blocked between its calls, needs a condition of its own.
         """
         waiter = self._waiter
         if waiter is not None:

@@ -39,6 +39,10 @@ _POLL_EVERY = 64
 for as many as it has pieces of 4 KiB. What has its outcome is memory for the next."""
 _POLL_SHIFT = 12
 
+_DRAIN_PATIENCE: Final = 5.0
+"""How long the answer to a drain is waited for at most, in seconds. Some peers never give one; a late one does no harm,
+as the next fetch waits for it too."""
+
 # Looking up a member of an enumeration costs five times as much as looking up a name: these are looked at per message.
 _MIXED: Final = SenderSettleMode.MIXED
 _SETTLED: Final = SenderSettleMode.SETTLED
@@ -578,7 +582,7 @@ class Transfer(Core):
         try:
             self._work(
                 lambda: bool(waiting) or link.credit == 0 or not link.attached,
-                self._limit(),
+                min(self._limit(), _DRAIN_PATIENCE),
                 f"draining link {record.name!r}",
                 absolute=True,
             )
