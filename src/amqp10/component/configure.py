@@ -6,6 +6,7 @@ in the metadata of the outcome that a handler is deciding, or nowhere: then it i
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Final
 
 from amqp10.component.outcomes import OutcomeMetadata
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["configure"]
 
 PROTOCOL_VERSION: Final = "1.0"
+
+_DISPOSITION_SIZE: Final = 48
+"""More than the frame of a disposition takes besides the outcome."""
 
 _OF_THE_SOCKET: Final = frozenset(
     (
@@ -107,13 +111,26 @@ def _write_outcome(amqp: AMQP, spec: SettingSpec, text: str) -> None:
     if not amqp._metadata_settable:
         raise AMQPError(606, f"{spec.name} can only be set inside an on_message_in handler")
     value = convert(spec, text)
+    changed = copy(metadata)
     if spec.name == "ModifiedMessageAnnotations":
-        metadata.set_annotations(str(value))
+        changed.set_annotations(str(value))
     elif spec.name == "RejectErrorCondition":
-        metadata.set_condition(str(value))
+        changed.set_condition(str(value))
     elif spec.name == "RejectErrorDescription":
-        metadata.description = str(value)
+        changed.description = str(value)
     elif spec.name == "ModifiedDeliveryFailed":
-        metadata.delivery_failed = bool(value)
+        changed.delivery_failed = bool(value)
     else:
-        metadata.undeliverable_here = bool(value)
+        changed.undeliverable_here = bool(value)
+    _check_size(amqp, spec, changed)
+    amqp._metadata = changed
+
+
+def _check_size(amqp: AMQP, spec: SettingSpec, metadata: OutcomeMetadata) -> None:
+    """An outcome travels in one frame: what cannot fit is refused here, where the program can do something about it."""
+    if spec.type is not str or amqp._engine is None:
+        return
+    outcome = metadata.modified() if spec.name == "ModifiedMessageAnnotations" else metadata.rejected()
+    largest = amqp._engine.remote_max_frame_size - _DISPOSITION_SIZE
+    if len(outcome.encode()) > largest:
+        raise AMQPError(604, f"{spec.name} is too long: the peer takes outcomes of up to {largest} octets")
