@@ -17,14 +17,14 @@ from amqp10.errors import AMQPError
 if TYPE_CHECKING:
     from amqp10.component.amqp import AMQP
 
-__all__ = ["configure"]
+__all__ = ["SOCKET_SETTINGS", "configure"]
 
 PROTOCOL_VERSION: Final = "1.0"
 
 _DISPOSITION_SIZE: Final = 48
 """More than the frame of a disposition takes besides the outcome."""
 
-_OF_THE_SOCKET: Final = frozenset(
+SOCKET_SETTINGS: Final = frozenset(
     (
         "in_buffer_size",
         "keep_alive_interval",
@@ -60,7 +60,7 @@ def _change(amqp: AMQP, spec: SettingSpec, text: str) -> None:
     before = settings.get(spec), settings.tcp_keep_alive
     settings.set(spec, text)
     amqp._settings_changed()
-    if spec.attribute in _OF_THE_SOCKET:
+    if spec.attribute in SOCKET_SETTINGS:
         try:
             amqp._socket_settings_changed()
         except AMQPError:
