@@ -12,6 +12,7 @@ import pytest
 from amqp10 import AMQP, AMQPError, AMQPMessageInEventParams, MessageState
 from amqp10.component.settings import SETTINGS, SettingSpec
 from amqp10.component.surface import PROPERTIES, PropertySpec
+from amqp10.wire.messaging import Rejected
 from tests.component.server import Server, client
 from tests.component.test_events_rules import each, pump
 
@@ -417,7 +418,6 @@ def test_the_settings_of_outcomes_refuse_bad_values_and_are_refused_outside_thei
 
 LONG_OUTCOMES = {
     "RejectErrorCondition": "%s",
-    "RejectErrorDescription": "%s",
     "ModifiedMessageAnnotations": '{"type":"map","value":[{"type":"symbol","value":"k"},"%s"]}',
 }
 
@@ -446,6 +446,23 @@ def test_an_outcome_that_the_peer_cannot_take_is_refused_when_it_is_set_and_cost
         server.wait_for(lambda: bool(server.outcomes))
         assert set(codes) == {604}
         assert kept[0] == kept[1], "what was refused has changed nothing"
+        assert amqp.connected
+
+
+def test_a_description_that_the_peer_cannot_take_whole_arrives_cut() -> None:
+    with Server(max_frame_size=512) as server, client(server, "in<") as amqp:
+
+        def message_in(event: AMQPMessageInEventParams) -> None:
+            amqp.config(f"RejectErrorDescription={'x' * 5000}")
+            event.state = MessageState.Rejected
+
+        amqp.on_message_in = message_in
+        server.put("in", "x")
+        pump(amqp, lambda: bool(server.outcomes))
+        state = server.outcomes[0][1]
+        assert isinstance(state, Rejected)
+        assert state.error is not None
+        assert 300 < len(state.error.description or "") < 512
         assert amqp.connected
 
 

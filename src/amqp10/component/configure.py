@@ -9,10 +9,13 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Final
 
+from amqp10.codec import Symbol
 from amqp10.component.outcomes import OutcomeMetadata
 from amqp10.component.setting_spec import SettingSpec, SettingValue
 from amqp10.component.settings import check_change, convert, format_value, parse
 from amqp10.errors import AMQPError
+from amqp10.wire.messaging import Modified, Rejected
+from amqp10.wire.performatives import Error
 
 if TYPE_CHECKING:
     from amqp10.component.amqp import AMQP
@@ -21,7 +24,7 @@ __all__ = ["SOCKET_SETTINGS", "configure"]
 
 PROTOCOL_VERSION: Final = "1.0"
 
-_DISPOSITION_SIZE: Final = 48
+_DISPOSITION_SIZE: Final = 80
 """More than the frame of a disposition takes besides the outcome."""
 
 SOCKET_SETTINGS: Final = frozenset(
@@ -127,10 +130,15 @@ def _write_outcome(amqp: AMQP, spec: SettingSpec, text: str) -> None:
 
 
 def _check_size(amqp: AMQP, spec: SettingSpec, metadata: OutcomeMetadata) -> None:
-    """An outcome travels in one frame: what cannot fit is refused here, where the program can do something about it."""
-    if spec.type is not str or amqp._engine is None:
+    """An outcome travels in one frame: what cannot fit is refused here, where the program can do something about it.
+
+    Only a description, which is for people, can be cut; the engine does that.
+    """
+    if amqp._engine is None or spec.name not in ("ModifiedMessageAnnotations", "RejectErrorCondition"):
         return
-    outcome = metadata.modified() if spec.name == "ModifiedMessageAnnotations" else metadata.rejected()
+    outcome: Modified | Rejected = metadata.modified()
+    if spec.name == "RejectErrorCondition":
+        outcome = Rejected(error=Error(condition=Symbol(metadata.condition)))
     largest = amqp._engine.remote_max_frame_size - _DISPOSITION_SIZE
     if len(outcome.encode()) > largest:
         raise AMQPError(604, f"{spec.name} is too long: the peer takes outcomes of up to {largest} octets")
