@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from amqp10 import AMQP, AMQPError
+from amqp10 import AMQP, AMQPError, AMQPMessageInEventParams, MessageState
 from amqp10.component.settings import SETTINGS, SettingSpec
 from amqp10.component.surface import PROPERTIES, PropertySpec
+from amqp10.wire.messaging import Rejected
 from tests.component.server import Server, client
-from tests.component.test_events_rules import each
+from tests.component.test_events_rules import each, pump
 
 SETTABLE = [spec for spec in PROPERTIES if spec.settable]
 WRONG_TYPES: dict[type, tuple[Any, ...]] = {
@@ -293,3 +295,190 @@ def test_assigning_connected_connects_and_disconnects() -> None:
         assert amqp.remote_host == "127.0.0.1"
         amqp.connected = False
         assert not amqp.get_connected()
+
+
+# -- at the wrong time: inside handlers ------------------------------------------------------------------------------
+
+
+def test_what_a_connection_depends_on_cannot_change_while_it_is_being_opened_or_in_a_handler() -> None:
+    """Every locked property and setting, in a handler that runs while connecting, and in one for a message."""
+    problems: list[str] = []
+
+    def expect(code: int, what: str, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except AMQPError as error:
+            if error.code != code:
+                problems.append(f"{what}: {error}")
+        else:
+            problems.append(f"{what}: no error")
+
+    def meddle(event: object) -> None:
+        stages.append(type(event).__name__)
+        amqp.on_connection_status = amqp.on_message_in = None
+        with unchanged(amqp):
+            for spec in SETTABLE:
+                if spec.name in LOCKED:
+                    expect(LOCKED[spec.name], spec.name, lambda spec=spec: setattr(amqp, spec.name, other_value(spec)))  # type: ignore[misc]
+            for name, code in LOCKED_SETTINGS.items():
+                text = f"{name}={amqp.config(name)}"
+                expect(code, name, lambda text=text: amqp.config(text))  # type: ignore[misc]
+
+    stages: list[str] = []
+    with Server() as server:
+        amqp = AMQP()
+        amqp.on_connection_status = meddle
+        amqp.connect_to(server.host, server.port)
+        amqp.create_session("s")
+        amqp.create_receiver_link("s", "in", "in")
+        amqp.on_message_in = meddle
+        server.put("in", "x")
+        pump(amqp, lambda: len(stages) == 2)
+        amqp.disconnect()
+    assert stages == ["AMQPConnectionStatusEventParams", "AMQPMessageInEventParams"]
+    assert problems == []
+
+
+OUTCOME_SETTINGS = [spec for spec in SETTINGS if spec.store == "outcome"]
+BAD_OUTCOMES: dict[str, tuple[str, ...]] = {
+    "ModifiedDeliveryFailed": ("", "2", "Truee"),
+    "ModifiedUndeliverableHere": ("", "2", "Truee"),
+    "ModifiedMessageAnnotations": (
+        "x",
+        "{",
+        "1",
+        '"text"',
+        '{"type": "list", "value": []}',
+        '{"type": "map", "value": ["text", "key"]}',
+        '{"type": "map", "value": [{"type": "symbol", "value": "odd"}]}',
+        "[" * 100_000,
+        "\ud800",
+    ),
+    "RejectErrorCondition": ("\u00e4", "\ud800"),
+    "RejectErrorDescription": ("\ud800",),
+}
+GOOD_OUTCOMES = {
+    "ModifiedDeliveryFailed": "True",
+    "ModifiedUndeliverableHere": "True",
+    "ModifiedMessageAnnotations": '{"type":"map","value":[{"type":"symbol","value":"k"},"v"]}',
+    "RejectErrorCondition": "amqp:not-found",
+    "RejectErrorDescription": "words",
+}
+
+
+def test_the_settings_of_outcomes_refuse_bad_values_and_are_refused_outside_their_handlers() -> None:
+    assert set(BAD_OUTCOMES) == set(GOOD_OUTCOMES) == {spec.name for spec in OUTCOME_SETTINGS}
+    seen: dict[str, list[int | str]] = {}
+
+    def note(where: str, text: str) -> None:
+        try:
+            result: int | str = amqp.config(text)
+        except AMQPError as error:
+            result = error.code if len(error.message) < 1000 else -1
+        seen.setdefault(where, []).append(result)
+
+    def message_in(event: AMQPMessageInEventParams) -> None:
+        for name, good in GOOD_OUTCOMES.items():
+            note("set", f"{name}={good}")
+            for bad in BAD_OUTCOMES[name]:
+                note("bad", f"{name}={bad}")
+            seen.setdefault("kept", []).append(json.loads(amqp.config(name)) if "{" in good else amqp.config(name))
+        event.state = MessageState.Modified
+
+    def outcome(event: object) -> None:
+        for name, good in GOOD_OUTCOMES.items():
+            note("set afterwards", f"{name}={good}")
+            note("read afterwards", name)
+
+    def elsewhere(event: object) -> None:
+        for name, good in GOOD_OUTCOMES.items():
+            note("elsewhere", f"{name}={good}")
+            note("elsewhere", name)
+
+    with Server() as server, client(server, "in<") as amqp:
+        amqp.on_message_in = message_in
+        amqp.on_message_outcome = outcome
+        amqp.on_link_ready_to_send = amqp.on_message_out = elsewhere
+        server.put("in", "x")
+        pump(amqp, lambda: "read afterwards" in seen)
+        amqp.on_message_outcome = None
+        amqp.create_sender_link("s", "out", "q")
+        pump(amqp, lambda: "elsewhere" in seen)
+        amqp.send_message("out")
+    goods = [json.loads(good) if "{" in good else good for good in GOOD_OUTCOMES.values()]
+    assert seen["set"] == [""] * 5
+    assert set(seen["bad"]) == {604}
+    assert seen["kept"] == goods, "a value that is refused leaves the one before"
+    assert set(seen["set afterwards"]) == {606}
+    assert len(seen["read afterwards"]) == 5
+    assert 606 not in seen["read afterwards"]
+    assert set(seen["elsewhere"]) == {606}
+    assert len(seen["elsewhere"]) == 20
+
+
+LONG_OUTCOMES = {
+    "RejectErrorCondition": "%s",
+    "ModifiedMessageAnnotations": '{"type":"map","value":[{"type":"symbol","value":"k"},"%s"]}',
+}
+
+
+@pytest.mark.parametrize("name", LONG_OUTCOMES)
+def test_an_outcome_that_the_peer_cannot_take_is_refused_when_it_is_set_and_costs_nothing(name: str) -> None:
+    codes: list[int] = []
+    kept: list[int] = []
+
+    def message_in(event: AMQPMessageInEventParams) -> None:
+        fits = 0
+        for size in range(400, 512):
+            try:
+                amqp.config(f"{name}={LONG_OUTCOMES[name] % ('x' * size)}")
+                fits = len(amqp.config(name))
+            except AMQPError as error:
+                codes.append(error.code)
+        kept.append(fits)
+        kept.append(len(amqp.config(name)))
+        event.state = MessageState.Modified if name.startswith("Mod") else MessageState.Rejected
+
+    with Server(max_frame_size=512) as server, client(server, "in<") as amqp:
+        amqp.on_message_in = message_in
+        server.put("in", "x")
+        pump(amqp, lambda: bool(kept))
+        server.wait_for(lambda: bool(server.outcomes))
+        assert set(codes) == {604}
+        assert kept[0] == kept[1], "what was refused has changed nothing"
+        assert amqp.connected
+
+
+def test_a_description_that_the_peer_cannot_take_whole_arrives_cut() -> None:
+    with Server(max_frame_size=512) as server, client(server, "in<") as amqp:
+
+        def message_in(event: AMQPMessageInEventParams) -> None:
+            amqp.config(f"RejectErrorDescription={'x' * 5000}")
+            event.state = MessageState.Rejected
+
+        amqp.on_message_in = message_in
+        server.put("in", "x")
+        pump(amqp, lambda: bool(server.outcomes))
+        state = server.outcomes[0][1]
+        assert isinstance(state, Rejected)
+        assert state.error is not None
+        assert 300 < len(state.error.description or "") < 512
+        assert amqp.connected
+
+
+def test_names_and_addresses_that_do_not_fit_into_a_frame_leave_no_link_behind() -> None:
+    with Server(max_frame_size=512) as server, client(server) as amqp:
+        for create in (amqp.create_sender_link, amqp.create_receiver_link):
+            for name, address, code in (
+                ("x" * 600, "q", 600),
+                ("l", "q" * 600, 600),
+                ("l", "\ud800", 604),
+                ("\ud800", "q", 604),
+            ):
+                with pytest.raises(AMQPError) as caught:
+                    create("s", name, address)
+                assert caught.value.code == code
+                assert amqp.link_count == 0
+            create("s", "l", "q")
+            amqp.close_link("l")
+        assert amqp.session_count == 1

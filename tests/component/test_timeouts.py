@@ -7,8 +7,11 @@ import threading
 import pytest
 
 from amqp10 import AMQP, AMQPError, ValueType
+from amqp10.component.pump import Pump
 from amqp10.component.transfer import Transfer
+from amqp10.engine import Connection, EndpointRole
 from amqp10.net import tcp
+from amqp10.net.waiting import Waiter
 from amqp10.wire.frames import EMPTY_FRAME
 from tests.component.server import LIMIT, FakeClock, Server, client, skipping
 from tests.component.test_events_rules import blocked_calls, prepare
@@ -22,8 +25,9 @@ STEP = 0.75
 class Trickle:
     """Lets a peer send one piece after the other, and time pass between them, until the call has ended."""
 
-    def __init__(self, server: Server, clock: FakeClock, pieces: list[bytes]) -> None:
+    def __init__(self, server: Server, amqp: AMQP, clock: FakeClock, pieces: list[bytes]) -> None:
         self.server = server
+        self.amqp = amqp
         self.clock = clock
         self.pieces = pieces
         self.sent = 0
@@ -46,7 +50,7 @@ class Trickle:
         for piece in self.pieces:
             if self.ended:
                 return
-            looks = clock.looks
+            moved = self.moved()
             clock.advance(STEP)
             try:
                 self.server.run(lambda piece=piece: [peer.sock.send(piece) for peer in self.server.peers])  # type: ignore[misc]
@@ -54,8 +58,13 @@ class Trickle:
                 # The call has timed out and hung up, which the test sees for itself.
                 return
             self.sent += 1
-            clock.wait_until(lambda looks=looks: self.ended or clock.looks > looks + 2)  # type: ignore[misc]
+            # The next one comes when this one has been read: otherwise it would count as one that came later.
+            clock.wait_until(lambda moved=moved: self.ended or self.moved() != moved)  # type: ignore[misc]
         clock.advance(STEP * 2)
+
+    def moved(self) -> int:
+        pump = self.amqp._pump
+        return pump.moved if pump is not None else -1
 
     def waiting(self) -> bool:
         return bool(self.server.frames)
@@ -101,7 +110,7 @@ def test_an_absolute_time_out_is_not_extended_by_a_trickle(name: str) -> None:
     with Server() as server:
         amqp, clock, part = start(server, name, "AbsoluteTimeout=True")
         before = clock.now
-        with Trickle(server, clock, octets_of(part)) as trickle:
+        with Trickle(server, amqp, clock, octets_of(part)) as trickle:
             expect_time_out(amqp, name)
             # A fetch that has timed out waits once more, for its credit to be drained.
             assert trickle.sent < len(part) // 2
@@ -116,7 +125,7 @@ def test_a_trickle_keeps_an_inactivity_time_out_away_and_a_stall_within_a_frame_
     with Server() as server:
         amqp, clock, part = start(server, name)
         before = clock.now
-        with Trickle(server, clock, octets_of(part[:octets])) as trickle:
+        with Trickle(server, amqp, clock, octets_of(part[:octets])) as trickle:
             expect_time_out(amqp, name)
             assert trickle.sent == octets, "each octet gave the peer another second"
         assert clock.now - before >= octets * STEP
@@ -130,7 +139,7 @@ def test_heartbeats_of_a_peer_that_does_not_answer_keep_no_call_waiting(name: st
         pieces = [EMPTY_FRAME] * 20
         if name == "connect":
             pieces[0] = b"AMQP\x00\x01\x00\x00"
-        with Trickle(server, clock, pieces) as trickle:
+        with Trickle(server, amqp, clock, pieces) as trickle:
             expect_time_out(amqp, name)
             assert trickle.sent < 10
         leave(server, amqp)
@@ -235,3 +244,68 @@ def test_a_peer_that_never_stops_talking_does_not_keep_do_events_from_returning(
             server.do(lambda peer: peer.raw(EMPTY_FRAME))
             amqp.do_events()
         assert 1 < len(reads) < 20
+
+
+@pytest.mark.parametrize("name", blocked_calls())
+def test_with_timeout_0_sending_never_waits_and_answers_are_waited_for_within_a_minute(name: str) -> None:
+    with Server() as server:
+        amqp = AMQP()
+        poller = skipping(amqp)
+        if name == "connect":
+            server.hold.add("open")
+            amqp.remote_host, amqp.remote_port = server.host, server.port
+            amqp.config("LogLevel=3")
+            amqp.on_log = lambda event: wait_for_open(event.message, poller, server)
+        else:
+            if name.startswith("send_"):
+                server.hold.add("flow")
+            amqp.connect_to(server.host, server.port)
+            amqp.create_session("s")
+            amqp.create_sender_link("s", "out", "q")
+            amqp.receive_mode = 1
+            amqp.create_receiver_link("s", "get", "get")
+            server.hold |= blocked_calls()[name][0]
+            poller.skip = 1000
+        amqp.timeout = 0
+        before = poller.clock.now
+        if name == "fetch_message":
+            amqp.fetch_timeout = 3
+            server.hold.add("drain")
+        if name == "disconnect":
+            amqp.disconnect()
+        else:
+            with pytest.raises(AMQPError) as caught:
+                blocked_calls()[name][1](amqp)
+            assert caught.value.code == (135 if name.startswith("send_") else 201)
+        expected = 0 if name.startswith("send_") else 63 if name == "fetch_message" else 60
+        assert expected <= poller.clock.now - before <= expected + 1
+        poller.skip = 0
+        leave(server, amqp)
+
+
+def test_parts_of_tls_records_count_as_movement() -> None:
+    class Slow:
+        """A transport that has taken all it was given, and lets it out bit by bit."""
+
+        progress = 0
+        unsent = True
+        buffered = False
+
+        def send(self, buffers: list[bytes | memoryview]) -> int:
+            assert not buffers
+            self.progress += 1
+            return 0
+
+        def recv(self, size: int) -> bytes | None:
+            self.progress += 1
+            return None
+
+    clock = FakeClock()
+    transport = Slow()
+    engine = Connection(EndpointRole.CLIENT, container_id="c")
+    pump = Pump(engine, transport, Waiter(), clock, lambda events: None)  # type: ignore[arg-type]
+    for step in (pump.flush, pump.receive):
+        clock.advance(1)
+        assert not step()
+        assert pump.moved_at == clock.now
+    pump.waiter.close()

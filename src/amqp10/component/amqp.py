@@ -602,7 +602,8 @@ class AMQP(Accessors, Lifecycle):
     def do_events(self) -> None:
         """Handle everything that has arrived; with nothing there, wait up to 20 milliseconds for something.
 
-        Also sends the heartbeat that is due and gives up a server that has been silent for ``idle_timeout``.
+        From a server that never pauses it reads for a tenth of a second; handling what was read may take longer. Also
+        sends the heartbeat that is due and gives up a server that has been silent for ``idle_timeout``.
         """
         self._enter()
         try:

@@ -6,21 +6,28 @@ in the metadata of the outcome that a handler is deciding, or nowhere: then it i
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Final
 
+from amqp10.codec import Symbol
 from amqp10.component.outcomes import OutcomeMetadata
 from amqp10.component.setting_spec import SettingSpec, SettingValue
 from amqp10.component.settings import check_change, convert, format_value, parse
 from amqp10.errors import AMQPError
+from amqp10.wire.messaging import Modified, Rejected
+from amqp10.wire.performatives import Error
 
 if TYPE_CHECKING:
     from amqp10.component.amqp import AMQP
 
-__all__ = ["configure"]
+__all__ = ["SOCKET_SETTINGS", "configure"]
 
 PROTOCOL_VERSION: Final = "1.0"
 
-_OF_THE_SOCKET: Final = frozenset(
+_DISPOSITION_SIZE: Final = 80
+"""More than the frame of a disposition takes besides the outcome."""
+
+SOCKET_SETTINGS: Final = frozenset(
     (
         "in_buffer_size",
         "keep_alive_interval",
@@ -56,7 +63,7 @@ def _change(amqp: AMQP, spec: SettingSpec, text: str) -> None:
     before = settings.get(spec), settings.tcp_keep_alive
     settings.set(spec, text)
     amqp._settings_changed()
-    if spec.attribute in _OF_THE_SOCKET:
+    if spec.attribute in SOCKET_SETTINGS:
         try:
             amqp._socket_settings_changed()
         except AMQPError:
@@ -107,13 +114,31 @@ def _write_outcome(amqp: AMQP, spec: SettingSpec, text: str) -> None:
     if not amqp._metadata_settable:
         raise AMQPError(606, f"{spec.name} can only be set inside an on_message_in handler")
     value = convert(spec, text)
+    changed = copy(metadata)
     if spec.name == "ModifiedMessageAnnotations":
-        metadata.set_annotations(str(value))
+        changed.set_annotations(str(value))
     elif spec.name == "RejectErrorCondition":
-        metadata.set_condition(str(value))
+        changed.set_condition(str(value))
     elif spec.name == "RejectErrorDescription":
-        metadata.description = str(value)
+        changed.description = str(value)
     elif spec.name == "ModifiedDeliveryFailed":
-        metadata.delivery_failed = bool(value)
+        changed.delivery_failed = bool(value)
     else:
-        metadata.undeliverable_here = bool(value)
+        changed.undeliverable_here = bool(value)
+    _check_size(amqp, spec, changed)
+    amqp._metadata = changed
+
+
+def _check_size(amqp: AMQP, spec: SettingSpec, metadata: OutcomeMetadata) -> None:
+    """An outcome travels in one frame: what cannot fit is refused here, where the program can do something about it.
+
+    Only a description, which is for people, can be cut; the engine does that.
+    """
+    if amqp._engine is None or spec.name not in ("ModifiedMessageAnnotations", "RejectErrorCondition"):
+        return
+    outcome: Modified | Rejected = metadata.modified()
+    if spec.name == "RejectErrorCondition":
+        outcome = Rejected(error=Error(condition=Symbol(metadata.condition)))
+    largest = amqp._engine.remote_max_frame_size - _DISPOSITION_SIZE
+    if len(outcome.encode()) > largest:
+        raise AMQPError(604, f"{spec.name} is too long: the peer takes outcomes of up to {largest} octets")

@@ -122,7 +122,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         int,
         0x4000_0000,
         "max_message_size",
-        "The largest message that new links take, in bytes; 0 for no limit.",
+        "The largest message that new links take or send, in bytes; 0 for no limit.",
         minimum=0,
         maximum=_ULONG,
     ),
@@ -402,7 +402,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         bool,
         False,
         "absolute_timeout",
-        "Whether timeout bounds a whole operation, rather than the silence within it.",
+        "Whether timeout bounds a whole call, rather than the silence within it. Heartbeats count as silence.",
     ),
     SettingSpec(
         "FirewallData", "Socket", str, "", "firewall_data", "Further header lines for an HTTP proxy.", secret=True
