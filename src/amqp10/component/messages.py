@@ -451,7 +451,9 @@ class MessageView:
         except DecodeError:
             self.broken = True
             raise
-        self._decoded_body()
+        if self.text is None and self.message.data_sections is None:
+            # Octets always have a text; whether a value has one is only known when it has been made.
+            self._decoded_body()
 
     def check(self) -> None:
         """Find the sections, so that a message that is no message is found out before it is handed on.

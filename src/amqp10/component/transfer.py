@@ -316,8 +316,8 @@ class Transfer(Core):
         if number is None:
             if not update.settled:
                 return  # a non-terminal state: more is to come
-            if isinstance(state, TransactionalState):
-                state = state.outcome or state
+            if isinstance(state, TransactionalState) and state.outcome is not None:
+                state = state.outcome
                 number = _STATES.get(type(state))
         if number is None:
             if state is None:
