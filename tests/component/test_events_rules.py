@@ -12,7 +12,8 @@ import pytest
 
 from amqp10 import AMQP, AMQPError, ReceiveMode
 from amqp10.codec import DecodeError, decode
-from amqp10.wire.messaging import ACCEPTED, Accepted, Released
+from amqp10.engine.events import Event, LinkDetached, SessionEnded
+from amqp10.wire.messaging import ACCEPTED, Accepted, Released, Source, Target
 from amqp10.wire.performatives import Detach, End, Flow
 from tests.component.server import LIMIT, Peer, Server, client, refusal
 
@@ -867,6 +868,36 @@ def test_a_refused_session_raises_the_reason() -> None:
         assert amqp.session_count == 1
         server.hooks.clear()
         amqp.create_session("t")
+
+
+def test_links_and_sessions_that_the_peer_asks_for_are_refused_and_do_no_harm() -> None:
+    with Server() as server, client(server, "out>") as amqp:
+        errors: list[Any] = []
+        amqp.on_error = errors.append
+        ended: list[Event] = []
+
+        def note(peer: Peer, event: Any) -> bool:
+            if isinstance(event, (LinkDetached, SessionEnded)):
+                ended.append(event)
+            return False
+
+        server.hooks.append(note)
+
+        def ask(peer: Peer) -> None:
+            (session,) = peer.engine.sessions.values()
+            session.attach_sender("theirs", source=Source(address="a"), target=Target(address="b"))
+            session.attach_receiver("theirs too", source=Source(address="a"), target=Target(address="b"))
+            peer.engine.begin(incoming_window=10, outgoing_window=10)
+
+        server.do(ask)
+        pump(amqp, lambda: len(ended) == 3)
+        conditions = {event.error.condition for event in ended if event.error is not None}  # type: ignore[union-attr]
+        assert conditions == {"amqp:not-implemented"}
+        assert [amqp.get_link_name(i) for i in range(amqp.link_count)] == ["out"]
+        assert amqp.session_count == 1
+        amqp.send_message("out")
+        server.wait_for(lambda: len(server.messages) == 1)
+        assert not errors
 
 
 def test_names_are_unique_known_and_tell_which_one_it_was() -> None:
