@@ -15,7 +15,7 @@ from amqp10.codec import DecodeError, decode
 from amqp10.engine.events import Event, LinkDetached, SessionEnded
 from amqp10.wire.messaging import ACCEPTED, Accepted, Released, Source, Target
 from amqp10.wire.performatives import Detach, End, Flow
-from tests.component.server import LIMIT, Peer, Server, client, refusal
+from tests.component.server import LIMIT, FakeClock, Peer, Server, client, refusal
 
 
 def pump(amqp: AMQP, condition: Callable[[], bool]) -> None:
@@ -136,6 +136,38 @@ def test_events_that_arise_in_a_handler_fire_when_it_has_returned() -> None:
             assert deepest == 1
             assert [what for what in order if what != "out"] == [f"in {i}" for i in range(20)]
             assert order.count("out") == 20
+
+
+def test_what_a_handler_sends_and_heartbeats_go_out_while_further_messages_are_handled() -> None:
+    with Server(idle_timeout=10) as server:
+        server.put("in", *"abc")
+        amqp = AMQP()
+        amqp.clock = clock = FakeClock()
+        amqp.connect_to(server.host, server.port)
+        amqp.create_session("s")
+        amqp.create_sender_link("s", "out", "q")
+        pump(amqp, lambda: amqp.get_link_ready_to_send(0))
+        seen: list[str] = []
+
+        def on_message_in(event: Any) -> None:
+            seen.append(amqp.received_message_value)
+            if seen == ["a"]:
+                amqp.send_message("out")
+                assert not server.messages
+                clock.advance(1)
+            elif seen == ["a", "b"]:
+                server.wait_for(lambda: len(server.messages) == 1)
+                assert not any(performative is None for _, performative, _ in server.frames)
+                clock.advance(6)
+            else:
+                server.wait_for(lambda: any(performative is None for _, performative, _ in server.frames))
+
+        amqp.on_message_in = on_message_in
+        amqp.create_receiver_link("s", "in", "in")
+        server.wait_for(lambda: len(server.feeds["in"].sent) == 3)
+        pump(amqp, lambda: len(seen) == 3)
+        assert seen == ["a", "b", "c"]
+        amqp.disconnect()
 
 
 def test_a_long_chain_of_messages_sent_from_handlers_does_not_grow_the_stack() -> None:
