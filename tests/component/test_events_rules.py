@@ -716,6 +716,16 @@ def test_an_instance_may_move_to_another_thread_between_calls() -> None:
 # -- ends ------------------------------------------------------------------------------------------------------------
 
 
+def test_a_failure_to_connect_is_in_the_log() -> None:
+    amqp = AMQP()
+    lines: list[Any] = []
+    amqp.on_log = lines.append
+    with Server(hold={"open"}) as server:
+        server.first = lambda peer: peer.cut()
+        code = code_of(lambda: amqp.connect_to(server.host, server.port))
+    assert [line.message for line in lines if line.log_level == 1][-1].startswith(f"connecting failed: [{code}]")
+
+
 def test_on_connected_fires_for_a_failure_too_and_on_disconnected_does_not() -> None:
     with Server() as server:
         port = server.port
@@ -840,6 +850,9 @@ def test_a_link_that_the_peer_ends_is_gone_and_its_name_tells_why() -> None:
             assert (caught.value.code, caught.value.condition) == (600, "amqp:resource-deleted")
         amqp.create_sender_link("s", "out", "q")
         amqp.send_message("out")
+        amqp.close_link("out")
+        with pytest.raises(AMQPError, match="there is no link named 'out'"):
+            amqp.send_message("out")  # this one was closed from here: the old reason is not its
 
 
 def test_a_session_that_the_peer_ends_takes_its_links_along() -> None:

@@ -722,6 +722,28 @@ def test_messages_that_no_handler_has_seen_go_back_when_their_link_is_closed(clo
         assert (2, Released) in states
 
 
+@pytest.mark.parametrize("close", ["close_link", "close_session", "disconnect"])
+def test_settled_messages_that_no_handler_has_seen_still_come_when_their_link_is_closed(close: str) -> None:
+    with Server() as server, client(server) as amqp:
+        server.put("in", "a", "b", "c", settled=True)
+        handled: list[str] = []
+
+        def handler(event: Any) -> None:
+            handled.append(amqp.received_message_value)
+            if len(handled) > 1:
+                assert event.link_index == -1
+            elif close == "disconnect":
+                amqp.disconnect()
+            else:
+                getattr(amqp, close)("in" if close == "close_link" else "s")
+
+        amqp.on_message_in = handler
+        amqp.create_receiver_link("s", "in", "in")
+        server.wait_for(lambda: len(server.feeds["in"].sent) == 3)
+        pump(amqp, lambda: len(handled) == 3)
+        assert handled == ["a", "b", "c"], "nobody has them but this side"
+
+
 def test_the_incoming_view_is_cheap_with_thousands_of_partial_messages() -> None:
     count = 1500
     with Server() as server, client(server) as amqp:
