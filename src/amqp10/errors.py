@@ -126,7 +126,7 @@ class LimitError(AMQPError):
 
 
 class AMQPTimeoutError(AMQPError):
-    """An operation did not complete in its time. Code 201 (301 where the operation says so)."""
+    """An operation did not complete in its time. Code 201."""
 
     __slots__ = ()
 

@@ -12,9 +12,10 @@ import pytest
 
 from amqp10 import AMQP, AMQPError, ReceiveMode
 from amqp10.codec import DecodeError, decode
-from amqp10.wire.messaging import ACCEPTED, Accepted, Released
+from amqp10.engine.events import Event, LinkDetached, SessionEnded
+from amqp10.wire.messaging import ACCEPTED, Accepted, Released, Source, Target
 from amqp10.wire.performatives import Detach, End, Flow
-from tests.component.server import LIMIT, Peer, Server, client, refusal
+from tests.component.server import LIMIT, FakeClock, Peer, Server, client, refusal
 
 
 def pump(amqp: AMQP, condition: Callable[[], bool]) -> None:
@@ -135,6 +136,38 @@ def test_events_that_arise_in_a_handler_fire_when_it_has_returned() -> None:
             assert deepest == 1
             assert [what for what in order if what != "out"] == [f"in {i}" for i in range(20)]
             assert order.count("out") == 20
+
+
+def test_what_a_handler_sends_and_heartbeats_go_out_while_further_messages_are_handled() -> None:
+    with Server(idle_timeout=10) as server:
+        server.put("in", *"abc")
+        amqp = AMQP()
+        amqp.clock = clock = FakeClock()
+        amqp.connect_to(server.host, server.port)
+        amqp.create_session("s")
+        amqp.create_sender_link("s", "out", "q")
+        pump(amqp, lambda: amqp.get_link_ready_to_send(0))
+        seen: list[str] = []
+
+        def on_message_in(event: Any) -> None:
+            seen.append(amqp.received_message_value)
+            if seen == ["a"]:
+                amqp.send_message("out")
+                assert not server.messages
+                clock.advance(1)
+            elif seen == ["a", "b"]:
+                server.wait_for(lambda: len(server.messages) == 1)
+                assert not any(performative is None for _, performative, _ in server.frames)
+                clock.advance(6)
+            else:
+                server.wait_for(lambda: any(performative is None for _, performative, _ in server.frames))
+
+        amqp.on_message_in = on_message_in
+        amqp.create_receiver_link("s", "in", "in")
+        server.wait_for(lambda: len(server.feeds["in"].sent) == 3)
+        pump(amqp, lambda: len(seen) == 3)
+        assert seen == ["a", "b", "c"]
+        amqp.disconnect()
 
 
 def test_a_long_chain_of_messages_sent_from_handlers_does_not_grow_the_stack() -> None:
@@ -703,6 +736,16 @@ def test_an_instance_may_move_to_another_thread_between_calls() -> None:
 # -- ends ------------------------------------------------------------------------------------------------------------
 
 
+def test_a_failure_to_connect_is_in_the_log() -> None:
+    amqp = AMQP()
+    lines: list[Any] = []
+    amqp.on_log = lines.append
+    with Server(hold={"open"}) as server:
+        server.first = lambda peer: peer.cut()
+        code = code_of(lambda: amqp.connect_to(server.host, server.port))
+    assert [line.message for line in lines if line.log_level == 1][-1].startswith(f"connecting failed: [{code}]")
+
+
 def test_on_connected_fires_for_a_failure_too_and_on_disconnected_does_not() -> None:
     with Server() as server:
         port = server.port
@@ -827,6 +870,9 @@ def test_a_link_that_the_peer_ends_is_gone_and_its_name_tells_why() -> None:
             assert (caught.value.code, caught.value.condition) == (600, "amqp:resource-deleted")
         amqp.create_sender_link("s", "out", "q")
         amqp.send_message("out")
+        amqp.close_link("out")
+        with pytest.raises(AMQPError, match="there is no link named 'out'"):
+            amqp.send_message("out")  # this one was closed from here: the old reason is not its
 
 
 def test_a_session_that_the_peer_ends_takes_its_links_along() -> None:
@@ -887,6 +933,36 @@ def test_a_refused_session_raises_the_reason() -> None:
         assert amqp.session_count == 1
         server.hooks.clear()
         amqp.create_session("t")
+
+
+def test_links_and_sessions_that_the_peer_asks_for_are_refused_and_do_no_harm() -> None:
+    with Server() as server, client(server, "out>") as amqp:
+        errors: list[Any] = []
+        amqp.on_error = errors.append
+        ended: list[Event] = []
+
+        def note(peer: Peer, event: Any) -> bool:
+            if isinstance(event, (LinkDetached, SessionEnded)):
+                ended.append(event)
+            return False
+
+        server.hooks.append(note)
+
+        def ask(peer: Peer) -> None:
+            (session,) = peer.engine.sessions.values()
+            session.attach_sender("theirs", source=Source(address="a"), target=Target(address="b"))
+            session.attach_receiver("theirs too", source=Source(address="a"), target=Target(address="b"))
+            peer.engine.begin(incoming_window=10, outgoing_window=10)
+
+        server.do(ask)
+        pump(amqp, lambda: len(ended) == 3)
+        conditions = {event.error.condition for event in ended if event.error is not None}  # type: ignore[union-attr]
+        assert conditions == {"amqp:not-implemented"}
+        assert [amqp.get_link_name(i) for i in range(amqp.link_count)] == ["out"]
+        assert amqp.session_count == 1
+        amqp.send_message("out")
+        server.wait_for(lambda: len(server.messages) == 1)
+        assert not errors
 
 
 def test_names_are_unique_known_and_tell_which_one_it_was() -> None:

@@ -10,7 +10,24 @@ from typing import Any
 import pytest
 
 from amqp10 import AMQP, AMQPError, ValueType
-from amqp10.engine import SaslServer
+from amqp10.component.log_lines import event_line
+from amqp10.engine import (
+    Connection,
+    ConnectionClosed,
+    ConnectionFailed,
+    DeliveryAborted,
+    EndpointRole,
+    Event,
+    IncomingDelivery,
+    LinkDetached,
+    LinkRequested,
+    ReceiverLink,
+    SaslServer,
+    Session,
+    SessionEnded,
+    SessionRequested,
+)
+from amqp10.wire.performatives import Attach, ReceiverSettleMode, SenderSettleMode
 from tests.component.server import Server, client, refusal
 from tests.component.test_events_rules import pump
 
@@ -56,6 +73,57 @@ def test_each_level_adds_to_the_one_before_with_the_documented_types() -> None:
     assert any("connected" in line.message for line in lives[1])
 
 
+def test_level_2_tells_in_words_what_changed() -> None:
+    lines = [line.message for line in a_life(2) if line.log_level == 2]
+    for words in (
+        "the server has opened the connection: open(container-id='test-server'",
+        "session 's' (channel 0) is mapped to the server's channel 0",
+        "sender link 'out' is attached: source(",
+        "sender link 'out' has credit 100 at delivery count 0",
+        "receiver link 'in' is attached: source(address='in'",
+        "the connection is closed from here",
+    ):
+        assert any(line.startswith(words) for line in lines), words
+    assert not any("<" in line for line in lines)
+
+
+def test_every_event_of_the_engine_has_a_line() -> None:
+    engine = Connection(EndpointRole.CLIENT, container_id="c")
+    session = Session(
+        engine,
+        0,
+        incoming_window=1,
+        outgoing_window=1,
+        handle_max=1,
+        initial_outgoing_id=0,
+        initial_delivery_count=0,
+    )
+    link = ReceiverLink(
+        session,
+        "l",
+        0,
+        source=None,
+        target=None,
+        snd_settle_mode=SenderSettleMode.MIXED,
+        rcv_settle_mode=ReceiverSettleMode.FIRST,
+        max_message_size=0,
+    )
+    error = refusal("amqp:not-found", "no such queue")
+    lines: list[tuple[Event, str]] = [
+        (ConnectionClosed(error, True), "the connection is closed by the server: no such queue"),
+        (ConnectionFailed(error), "the connection has failed: no such queue"),
+        (SessionRequested(session), "the server asks for a session on its channel None"),
+        (SessionEnded(session, error, True), "channel 0 is ended by the server: no such queue"),
+        (LinkRequested(link, Attach(name="l", handle=0, role=False)), "the server asks for receiver link 'l'"),
+        (LinkDetached(link, None, False, True), "receiver link 'l' is detached from here"),
+        (
+            DeliveryAborted(IncomingDelivery(link, 0, b"", b"", False)),
+            "receiver link 'l': the sender gave up a message of which parts had arrived",
+        ),
+    ]
+    assert [event_line(event) for event, _ in lines] == [line for _, line in lines]
+
+
 def test_level_3_shows_each_frame_in_one_readable_line() -> None:
     frames = [line.message for line in a_life(3) if line.log_type == "Frame"]
     for performative in ("open", "begin", "attach", "flow", "transfer", "disposition", "detach", "end", "close"):
@@ -93,6 +161,13 @@ def test_a_log_level_or_handler_set_while_connected_works_at_once() -> None:
         amqp.on_log = None
         assert amqp._engine is not None
         assert amqp._engine.trace is None or logging.getLogger("amqp10").isEnabledFor(logging.DEBUG), "costs nothing"
+        amqp.on_log = lines.append
+        amqp.config("LogFrameBytes=True")
+        assert amqp._pump is not None
+        assert amqp._pump.tap is not None
+        amqp.config("LogLevel=2")
+        assert amqp._engine.trace is None
+        assert amqp._pump.tap is None, "no hexadecimal digits for nobody"
 
 
 def test_the_same_lines_go_to_the_standard_logger(caplog: pytest.LogCaptureFixture) -> None:

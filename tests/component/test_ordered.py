@@ -28,6 +28,7 @@ def test_indexes_are_those_of_a_list(few: int, steps: list[int]) -> None:
                 items.remove(plain.pop(step % len(plain)))
             assert len(items) == len(plain)
             assert [items.at(index) for index in range(len(plain))] == plain
+            assert [items.index(item) for item in plain] == list(range(len(plain)))
 
 
 def test_what_is_not_there_cannot_be_removed() -> None:
@@ -35,7 +36,10 @@ def test_what_is_not_there_cannot_be_removed() -> None:
     items.remove("a")
     with pytest.raises(KeyError):
         items.remove("a")
+    with pytest.raises(KeyError):
+        items.index("a")
     assert items.at(0) == "b"
+    assert items.index("b") == 0
 
 
 class Counted:
@@ -67,8 +71,9 @@ def test_removing_and_indexing_take_a_constant_number_of_steps_whatever_goes_fir
     for item in plain:
         items.at(0)
         items.at(len(items) - 1)
+        assert items.at(items.index(item)) is item
         items.remove(item)
     assert len(items) == 0
     # A list that is built anew after each removal would be count * count / 2.
-    assert Counted.looks < 12 * count
+    assert Counted.looks < 14 * count
     assert len(items._items) <= 2 * ordered._FEW + 2, "what is gone takes no memory"

@@ -89,6 +89,11 @@ def test_every_kind_of_body_has_its_type_and_text() -> None:
         amqp.config("SimplifiedJSONFormat=False")
         (fields,) = receive(amqp, server, Message(value=["a"]).encode())
         assert json.loads(fields["value"]) == {"type": "list", "value": [{"type": "string", "value": "a"}]}
+        for form, element in (("True", "a"), ("False", {"type": "string", "value": "a"})):
+            amqp.config(f"SimplifiedJSONFormat={form}")
+            assert json.loads(amqp.received_message_value)["value"] == [element], (
+                "also of a message that is here already"
+            )
 
 
 def test_a_text_in_front_of_a_footer_ends_where_it_ends() -> None:
@@ -501,6 +506,20 @@ def test_credit_is_given_at_first_and_restored_at_the_threshold_with_one_flow() 
         assert len(grants()) <= 2 + 100 // 6 + 1
 
 
+def test_messages_that_wait_for_a_slow_handler_count_as_credit_in_use() -> None:
+    with Server() as server, client(server) as amqp:
+        amqp.config("DefaultCredit=10")
+        amqp.config("DefaultCreditThreshold=4")
+        server.put("in", *["x"] * 10)
+        in_use: list[int] = []
+        amqp.on_message_in = lambda event: in_use.append(amqp.get_link_credit(0) + 10 - len(in_use) - 1)
+        amqp.create_receiver_link("s", "in", "in")
+        server.wait_for(lambda: len(server.feeds["in"].sent) == 10)
+        pump(amqp, lambda: len(in_use) == 10)
+        assert max(in_use) <= 10, "credit and queue together never exceed what the link began with"
+        assert amqp.get_link_credit(0) >= 5
+
+
 def test_the_link_view_is_live() -> None:
     with Server() as server, client(server, "out>", "in<", "get?") as amqp:
         pump(amqp, lambda: amqp.get_link_ready_to_send(0))
@@ -718,6 +737,28 @@ def test_messages_that_no_handler_has_seen_go_back_when_their_link_is_closed(clo
         ]
         assert (1, Released) in states
         assert (2, Released) in states
+
+
+@pytest.mark.parametrize("close", ["close_link", "close_session", "disconnect"])
+def test_settled_messages_that_no_handler_has_seen_still_come_when_their_link_is_closed(close: str) -> None:
+    with Server() as server, client(server) as amqp:
+        server.put("in", "a", "b", "c", settled=True)
+        handled: list[str] = []
+
+        def handler(event: Any) -> None:
+            handled.append(amqp.received_message_value)
+            if len(handled) > 1:
+                assert event.link_index == -1
+            elif close == "disconnect":
+                amqp.disconnect()
+            else:
+                getattr(amqp, close)("in" if close == "close_link" else "s")
+
+        amqp.on_message_in = handler
+        amqp.create_receiver_link("s", "in", "in")
+        server.wait_for(lambda: len(server.feeds["in"].sent) == 3)
+        pump(amqp, lambda: len(handled) == 3)
+        assert handled == ["a", "b", "c"], "nobody has them but this side"
 
 
 def test_the_incoming_view_is_cheap_with_thousands_of_partial_messages() -> None:

@@ -577,6 +577,36 @@ def test_without_credit_sending_waits_until_there_is_some() -> None:
         assert events == ["out", "out"], "credit that grows is no news"
 
 
+def test_credit_that_was_taken_back_is_told_when_it_comes_again_and_more_of_it_is_not() -> None:
+    with Server(credit=5) as server, client(server) as amqp:
+        told: list[int] = []
+        amqp.on_link_ready_to_send = lambda event: told.append(amqp.get_link_credit(event.link_index))
+        amqp.create_sender_link("s", "out", "q")
+        pump(amqp, lambda: told == [5])
+        for credit, expected in ((7, [5]), (0, [5]), (0, [5]), (3, [5, 3]), (1, [5, 3])):
+            server.do(lambda peer, credit=credit: peer.receiver("out").flow(credit))  # type: ignore[misc]
+            pump(amqp, lambda credit=credit: amqp.get_link_credit(0) == credit)  # type: ignore[misc]
+            assert told == expected
+
+
+def test_a_peer_that_drains_a_sender_link_gets_its_credit_back_at_once() -> None:
+    with Server(credit=5) as server, client(server, "out>") as amqp:
+        ready(amqp)
+        told: list[Any] = []
+        amqp.on_link_ready_to_send = told.append
+        amqp.send_message("out")
+        server.wait_for(lambda: len(server.messages) == 1)
+        server.do(lambda peer: peer.receiver("out").flow(4, drain=True))
+        pump(amqp, lambda: amqp.get_link_credit(0) == 0)
+        server.wait_for(lambda: server.peer.receiver("out").credit == 0)
+        assert not server.do(lambda peer: peer.receiver("out").drain), "the drain has been answered"
+        assert amqp.get_link_delivery_count(0) == 5
+        assert not amqp.get_link_ready_to_send(0)
+        assert not told
+        server.do(lambda peer: peer.receiver("out").flow(1))
+        pump(amqp, lambda: len(told) == 1)
+
+
 def test_with_timeout_0_no_credit_is_135_and_nothing_is_queued() -> None:
     with Server(credit=0) as server, client(server, "out>") as amqp:
         amqp.timeout = 0

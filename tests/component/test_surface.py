@@ -12,6 +12,7 @@ import pytest
 import amqp10
 import amqp10.ipworksmq
 from amqp10 import AMQP, AMQPError
+from amqp10.component.events import EVENT_CLASSES
 from amqp10.component.settings import SETTINGS, SettingSpec
 from amqp10.errors import ERROR_CODES
 from tests.component.server import Server, client
@@ -260,5 +261,8 @@ def test_every_code_has_words_and_the_reference_import_gives_the_same_classes() 
     assert all(text and not text.endswith(".") for text in ERROR_CODES.values())
     assert amqp10.ipworksmq.AMQP is AMQP
     assert amqp10.ipworksmq.IPWorksMQError is AMQPError
+    events = {name: getattr(amqp10.ipworksmq, name) for name in amqp10.ipworksmq.__all__ if name.endswith("Params")}
+    assert set(events.values()) == set(EVENT_CLASSES.values()), "programs with type hints name them"
+    assert all(cls.__name__ == name for name, cls in events.items())
     error = AMQPError(600, "text", condition="amqp:not-found")
     assert (error.code, error.message, error.condition, str(error)) == (600, "text", "amqp:not-found", "[600] text")

@@ -30,6 +30,7 @@ from amqp10.component.events import (
     AMQPSSLStatusEventParams,
 )
 from amqp10.component.fields import EventHook, LogHook
+from amqp10.component.log_lines import event_line
 from amqp10.component.registry import LinkRecord, ReceiverRecord, Registry, SenderRecord, SessionRecord
 from amqp10.component.settings import Settings
 from amqp10.engine.delivery import IncomingDelivery
@@ -380,7 +381,7 @@ class Core:
 
     def _log_event(self, event: Event) -> None:
         if self._logs(2):
-            self._log(2, "Session", repr(event))
+            self._log(2, "Session", event_line(event))
 
     def _on_flow(self, event: LinkFlow) -> None:
         record = event.link.context

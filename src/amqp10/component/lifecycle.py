@@ -11,6 +11,7 @@ from amqp10.component.events import (
     AMQPConnectedEventParams,
     AMQPDisconnectedEventParams,
 )
+from amqp10.component.log_lines import frame_line
 from amqp10.component.messages import MessageDraft
 from amqp10.component.network import STATUS_DISCONNECTED, Network
 from amqp10.component.pump import Pump
@@ -453,13 +454,6 @@ def check_address(what: str, address: object) -> None:
     """Raise TypeError for a terminus address that is not a str."""
     if not isinstance(address, str):
         raise TypeError(f"{what} must be a str, not {type(address).__name__}")
-
-
-def frame_line(outgoing: bool, channel: int, performative: object, payload: int) -> str:
-    """One readable line about a frame: direction, channel, performative with its fields, payload size."""
-    what = "heartbeat" if performative is None else repr(performative)
-    size = f" +{payload} octets" if payload else ""
-    return f"{'->' if outgoing else '<-'} [{channel}] {what}{size}"
 
 
 def default_container_id() -> str:

@@ -22,6 +22,7 @@ from amqp10.wire.message import Message
 from amqp10.wire.messaging import Header, Properties
 
 if TYPE_CHECKING:
+    from amqp10.component.settings import Settings
     from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
 
 __all__ = ["MessageDraft", "MessageView", "whole_sections"]
@@ -241,8 +242,8 @@ class MessageView:
         "broken",
         "delivery",
         "link_name",
+        "settings",
         "settled",
-        "simplified_json",
         "text",
     )
 
@@ -251,18 +252,18 @@ class MessageView:
         payload: bytes | memoryview,
         link_name: str,
         settled: bool,
-        delivery: IncomingDelivery | OutgoingDelivery | None = None,
-        simplified_json: bool = True,
+        delivery: IncomingDelivery | OutgoingDelivery,
+        settings: Settings,
     ) -> None:
         self._payload = payload
         self.link_name = link_name
         self.settled = settled
         self.delivery = delivery
-        self.simplified_json = simplified_json
+        self.settings = settings
         self.broken = False
         """Whether a section turned out to be malformed."""
         self._message: Message | None = None
-        self._body: tuple[ValueType, str] | None = None
+        self._body: tuple[ValueType, str, bool] | None = None
         self.text: str | None = None
         """The body, where it is one string that :meth:`check` has decoded or somebody has looked at."""
         # Where a message id that is a short string, and a body that is one long string, start: for the common message
@@ -398,11 +399,13 @@ class MessageView:
         value = properties.user_id if properties is not None else None
         return bytes(value).decode("utf-8", "surrogateescape") if value is not None else ""
 
-    def _decoded_body(self) -> tuple[ValueType, str]:
+    def _decoded_body(self) -> tuple[ValueType, str, bool]:
+        """Type and text of the body, and whether the abbreviated syntax of JSON was used."""
         body = self._body
-        if body is None:
+        simplified = self.settings.simplified_json_format
+        if body is None or (body[2] is not simplified and body[0] is ValueType.mvtJson):
             try:
-                body = self._body = values.body_text(self.message, self.simplified_json)
+                body = self._body = (*values.body_text(self.message, simplified), simplified)
             except DecodeError:
                 self.broken = True
                 raise
@@ -451,7 +454,9 @@ class MessageView:
         except DecodeError:
             self.broken = True
             raise
-        self._decoded_body()
+        if self.text is None and self.message.data_sections is None:
+            # Octets always have a text; whether a value has one is only known when it has been made.
+            self._decoded_body()
 
     def check(self) -> None:
         """Find the sections, so that a message that is no message is found out before it is handed on.

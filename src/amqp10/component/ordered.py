@@ -7,7 +7,7 @@ closing them pays.
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Hashable, Iterable
 from typing import Final, Generic, TypeVar
 
@@ -21,7 +21,7 @@ _FEW: Final = 256
 class Ordered(Generic[T]):
     """Items in the order in which they were appended, each at most once.
 
-    Appending and removing take constant time on average, an index takes the logarithm of the number of holes.
+    Appending and removing take constant time on average, indexes take the logarithm of the number of holes.
     """
 
     __slots__ = ("_base", "_first", "_holes", "_items", "_where")
@@ -69,6 +69,11 @@ class Ordered(Generic[T]):
         if gone > _FEW and gone > len(items) // 2:
             del items[:gone]
             self._base = position
+
+    def index(self, item: T) -> int:
+        """Where an item stands; one that is not there raises ``KeyError``."""
+        position = self._where[item]
+        return position - self._first - bisect_left(self._holes, position)
 
     def at(self, index: int) -> T:
         """The item at an index from 0 up to the length, which the caller has checked."""

@@ -9,6 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from amqp10.component.enums import LinkRole, ReceiveMode
+from amqp10.component.ordered import Ordered
 from amqp10.errors import AMQPError
 
 if TYPE_CHECKING:
@@ -127,13 +128,13 @@ R = TypeVar("R", SessionRecord, LinkRecord)
 class Registry(Generic[R]):
     """Records by name, in the order of their creation, and the errors of names that the peer ended."""
 
-    __slots__ = ("_ended", "_index", "_order", "_records", "_reserved", "kind")
+    __slots__ = ("_ended", "_order", "_records", "_reserved", "kind")
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._records: dict[str, R] = {}
-        self._order: list[R] | None = None
-        self._index: dict[str, int] | None = None
+        self._order: Ordered[R] | None = None
+        """The records with indexes, once somebody has asked for one."""
         self._ended: dict[str, AMQPError] = {}
         self._reserved: set[str] = set()
 
@@ -145,10 +146,7 @@ class Registry(Generic[R]):
 
     def values(self) -> list[R]:
         """All records, in order."""
-        order = self._order
-        if order is None:
-            order = self._order = list(self._records.values())
-        return order
+        return list(self._records.values())
 
     def get(self, name: str) -> R | None:
         """The record of that name, if there is one."""
@@ -156,15 +154,17 @@ class Registry(Generic[R]):
 
     def add(self, record: R) -> None:
         """Add a record under its name."""
+        if self._order is not None and record.name not in self._records:
+            self._order.append(record)
         self._records[record.name] = record
         self._reserved.discard(record.name)
         self._ended.pop(record.name, None)
-        self._order = self._index = None
 
     def remove(self, name: str, error: AMQPError | None = None) -> None:
         """Remove a record; ``error`` is what later uses of the name will be told."""
-        if self._records.pop(name, None) is not None:
-            self._order = self._index = None
+        record = self._records.pop(name, None)
+        if record is not None and self._order is not None:
+            self._order.remove(record)
         if error is not None:
             if len(self._ended) >= _REMEMBERED:
                 del self._ended[next(iter(self._ended))]
@@ -175,7 +175,7 @@ class Registry(Generic[R]):
         self._records.clear()
         self._ended.clear()
         self._reserved.clear()
-        self._order = self._index = None
+        self._order = None
 
     def find(self, name: str) -> R:
         """The record of that name.
@@ -218,10 +218,14 @@ class Registry(Generic[R]):
 
     def index_of(self, name: str) -> int:
         """Where the record stands in order; -1 when it is gone."""
-        index = self._index
-        if index is None:
-            index = self._index = {record.name: i for i, record in enumerate(self.values())}
-        return index.get(name, -1)
+        record = self._records.get(name)
+        return -1 if record is None else self._ordered().index(record)
+
+    def _ordered(self) -> Ordered[R]:
+        order = self._order
+        if order is None:
+            order = self._order = Ordered(self._records.values())
+        return order
 
     def at(self, index: int, what: str) -> R:
         """The record at an index.
@@ -229,9 +233,8 @@ class Registry(Generic[R]):
         Raises:
             AMQPError: 10022; there is no such index.
         """
-        records = self.values()
-        check_index(index, len(records), what)
-        return records[index]
+        check_index(index, len(self._records), what)
+        return self._ordered().at(index)
 
 
 def check_index(index: object, count: int, what: str) -> None:

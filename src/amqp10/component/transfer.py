@@ -320,8 +320,8 @@ class Transfer(Core):
         if number is None:
             if not update.settled:
                 return  # a non-terminal state: more is to come
-            if isinstance(state, TransactionalState):
-                state = state.outcome or state
+            if isinstance(state, TransactionalState) and state.outcome is not None:
+                state = state.outcome
                 number = _STATES.get(type(state))
         if number is None:
             if state is None:
@@ -425,9 +425,7 @@ class Transfer(Core):
         Returns what is wrong with one that cannot be decoded; everybody has been told.
         """
         record: ReceiverRecord = delivery.link.context
-        view = MessageView(
-            delivery.buffer, record.name, delivery.remote_settled, delivery, self._settings.simplified_json_format
-        )
+        view = MessageView(delivery.buffer, record.name, delivery.remote_settled, delivery, self._settings)
         hook = self._on_message_in
         if record.automatic:
             queued = record.queued = record.queued - 1
@@ -620,9 +618,7 @@ class Transfer(Core):
         # Of a message that is still arriving the sections that are here can be read; fields of others are absent.
         payload = whole_sections(message.payload)
         # The view replaces the delivery, so that reading several fields joins and decodes what is there only once.
-        view = messages[index] = MessageView(
-            payload, name, message.settled, message, self._settings.simplified_json_format
-        )
+        view = messages[index] = MessageView(payload, name, message.settled, message, self._settings)
         return view
 
     def _get_outgoing_message(self, index: int) -> MessageView:
@@ -631,9 +627,7 @@ class Transfer(Core):
         if order is None:
             order = self._outgoing_order = Ordered(self._outgoing)
         delivery = order.at(index)
-        return MessageView(
-            delivery.payload, delivery.link.context.name, False, delivery, self._settings.simplified_json_format
-        )
+        return MessageView(delivery.payload, delivery.link.context.name, False, delivery, self._settings)
 
 
 def _undecodable(error: DecodeError) -> Rejected:
