@@ -39,6 +39,7 @@ __all__ = ["TlsContext", "TlsInfo", "TlsOptions", "TlsSession"]
 
 # One record's worth of plaintext: what a single read of OpenSSL's can give.
 _RECORD: Final = 16384
+# More than what is encrypted at a time, so that one call gives all of it.
 _DRAIN: Final = 256 * 1024
 # Buffers below this size are joined before they are encrypted, so that a frame's header and body share a record.
 _SMALL: Final = 8192
