@@ -240,6 +240,11 @@ def idp(**settings: bool) -> x509.IssuingDistributionPoint:
     )
 
 
+def some_reasons() -> x509.IssuingDistributionPoint:
+    reasons = frozenset({x509.ReasonFlags.key_compromise})
+    return x509.IssuingDistributionPoint(None, None, False, False, reasons, False, False)
+
+
 @pytest.mark.parametrize(
     ("crl", "words"),
     [
@@ -247,6 +252,8 @@ def idp(**settings: bool) -> x509.IssuingDistributionPoint:
         (make_crl(root_ca(), last=NOW + DAY, following=NOW + 2 * DAY), "not valid yet"),
         (make_crl(root_ca(), extra=[(idp(only_contains_ca_certs=True), True)]), "does not cover"),
         (make_crl(root_ca(), extra=[(idp(indirect_crl=True), True)]), "does not cover"),
+        (make_crl(root_ca(), extra=[(idp(only_contains_attribute_certs=True), True)]), "does not cover"),
+        (make_crl(root_ca(), extra=[(some_reasons(), True)]), "does not cover"),
         (make_crl(root_ca(), extra=[(x509.DeltaCRLIndicator(1), True)]), "critical extension"),
         (make_crl(root_ca())[:-20], "not a CRL"),
         (b"", "not a CRL"),
