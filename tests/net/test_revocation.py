@@ -315,6 +315,7 @@ def make_ocsp(
     status: ocsp.OCSPCertStatus = ocsp.OCSPCertStatus.GOOD,
     *,
     signer: Identity | None = None,
+    this: datetime.datetime = NOW - DAY,
     following: datetime.datetime | None = NOW + DAY,
     subject: x509.Certificate | None = None,
 ) -> bytes:
@@ -327,7 +328,7 @@ def make_ocsp(
             issuer=root_ca().certificate,
             algorithm=hashes.SHA256(),
             cert_status=status,
-            this_update=NOW - DAY,
+            this_update=this,
             next_update=following,
             revocation_time=NOW - DAY if revoked else None,
             revocation_reason=None,
@@ -370,6 +371,11 @@ def test_other_ocsp_answers_count_for_nothing() -> None:
     assert ocsp_status(make_ocsp(identity, subject=server().certificate), identity) is none
     assert ocsp_status(make_ocsp(identity, signer=responder(issue("Foreign", ca=True))), identity) is none
     assert ocsp_status(make_ocsp(identity, signer=responder(usage=ExtendedKeyUsageOID.SERVER_AUTH)), identity) is none
+    future = make_ocsp(identity, this=NOW + DAY / 2)
+    assert ocsp_status(future, identity) is none
+    usage = (ExtendedKeyUsageOID.OCSP_SIGNING,)
+    late = issue("Responder", root_ca(), hosts=(), usage=usage, start=NOW - 9 * DAY, end=NOW - DAY)
+    assert ocsp_status(make_ocsp(identity, signer=late), identity) is none
     unsuccessful = ocsp.OCSPResponseBuilder.build_unsuccessful(ocsp.OCSPResponseStatus.TRY_LATER)
     assert ocsp_status(unsuccessful.public_bytes(Encoding.DER), identity) is none
 
