@@ -244,3 +244,68 @@ def test_no_more_than_a_portion_is_encrypted_ahead_of_a_full_socket() -> None:
     server.receive(wire.sent)
     assert server.plain == data
     assert wire.largest < 140_000
+
+
+# --- servers that stop in the middle ---
+
+
+class StallPoller(SkippingPoller):
+    """Does not wait any more once the server has sent its last byte and all that came was read."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.stalled = threading.Event()
+
+    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+        if not self.stalled.is_set():
+            return super().poll(timeout)
+        events = super().poll(0)
+        if not events and timeout is not None:
+            self._clock.now += timeout / 1000
+        return events
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("part", "stage"),
+    [
+        (0.0, "waiting for the server's first answer"),
+        (0.05, "waiting for the server's certificate"),
+        (0.95, "waiting for the"),
+    ],
+)
+@pytest.mark.parametrize("how", ["time-out", "interruption", "cut"])
+def test_a_server_that_stops_in_its_handshake_is_given_up_and_gets_nothing(
+    how: str, part: float, stage: str, versions: Versions
+) -> None:
+    clock = FakeClock()
+    poller = StallPoller(clock)
+    wire = b""
+
+    def serve(conn: socket.socket) -> None:
+        nonlocal wire
+        server = MemoryServer(server_context(good_server(), versions=versions))
+        server.receive(conn.recv(65536))
+        flight = server.output()
+        conn.sendall(flight[: int(len(flight) * part)])
+        if how == "cut":
+            return
+        poller.stalled.set()
+        if how == "interruption":
+            waiter.interrupt()
+        with contextlib.suppress(ConnectionError):
+            while data := conn.recv(65536):
+                wire += data
+
+    with Waiter(poller) as waiter, ScriptedServer(serve) as server:
+        tcp = connect_tcp(server.host, server.port, TransportOptions(), Deadline(PATIENCE), waiter)
+        session = TlsSession(TlsContext(options()), HOST)
+        with pytest.raises(AMQPError) as caught:
+            shake_hands(tcp, session, Deadline(5, clock=clock), waiter)
+        tcp.close(graceful=False)
+    assert caught.value.code == {"time-out": 201, "interruption": 10004, "cut": 276}[how]
+    if how == "time-out":
+        assert "within 5 seconds" in caught.value.message
+    if how != "interruption":
+        assert stage in caught.value.message
+    assert wire == b""
