@@ -125,13 +125,13 @@ def test_a_silent_server_ends_in_a_time_out() -> None:
             release.set()
 
 
-def test_a_trickling_server_ends_in_a_time_out() -> None:
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Endless: ", b"HTTP"])
+def test_a_trickling_server_ends_in_a_time_out(head: bytes) -> None:
     release = threading.Event()
 
     def answer(request: BaseHTTPRequestHandler) -> None:
-        request.send_response(200)
-        request.end_headers()
         try:
+            request.wfile.write(head)
             while not release.wait(0.02):
                 request.wfile.write(b"x")
                 request.wfile.flush()
@@ -140,7 +140,7 @@ def test_a_trickling_server_ends_in_a_time_out() -> None:
 
     with http_server(answer) as url:
         try:
-            with pytest.raises(FetchError, match="longer than"):
+            with pytest.raises(FetchError, match=r"longer than|no answer within"):
                 fetch_http(url, 0.3, 1 << 20)
         finally:
             release.set()
