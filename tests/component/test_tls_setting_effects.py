@@ -327,6 +327,42 @@ def test_ssl_cert_encoded_takes_its_key_from_the_store() -> None:
         assert it.refused().code == 272
 
 
+def test_what_is_no_certificate_or_no_store_is_271_at_assignment_and_selects_nothing() -> None:
+    amqp = AMQP()
+    with pytest.raises(AMQPError) as caught:
+        amqp.ssl_cert_encoded = client().pem  # the store is still the default one, which only Windows has
+    assert caught.value.code == 271
+    present(amqp, client())
+    with pytest.raises(AMQPError) as caught:
+        amqp.ssl_cert_encoded = b"garbage"
+    assert caught.value.code == 271
+    assert (amqp.ssl_cert_encoded, amqp.ssl_cert_subject) == (b"", "")
+    amqp.ssl_cert_store_password = "wr0ng"
+    with pytest.raises(AMQPError, match="password is wrong") as caught:
+        amqp.ssl_cert_subject = "*"
+    assert caught.value.code == 271
+    assert "wr0ng" not in str(caught.value)
+    assert amqp.ssl_cert_subject == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("*", True),
+        ('CN=client, O="Example, Inc."', True),
+        ("client", True),
+        ("O=", True),
+        ("CN=clien, ", False),
+        ("nobody", False),
+    ],
+)
+def test_a_subject_selects_exactly_or_in_part_and_reads_as_the_whole(text: str, found: bool) -> None:
+    amqp = AMQP()
+    present(amqp, client())
+    amqp.ssl_cert_subject = text
+    assert amqp.ssl_cert_subject == ('CN=client, O="Example, Inc."' if found else "")
+
+
 def test_the_accepted_certificate_and_the_servers_are_properties() -> None:
     alone = issue("alone", hosts=("elsewhere.test",))
     with listening(alone) as it:

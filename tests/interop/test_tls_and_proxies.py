@@ -16,7 +16,7 @@ from tests.interop.conftest import prepared, run_peer
 from tests.interop.peers import Process, RabbitMQ, TLSFiles, free_port, peer_folder
 from tests.net.pki import Identity, issue
 from tests.net.stores import pem, pfx
-from tests.net.test_proxy_interop import start_dante, start_microsocks, start_tinyproxy
+from tests.net.test_proxy_interop import start_dante, start_microsocks, start_openssh, start_tinyproxy
 
 pytestmark = pytest.mark.interop
 
@@ -107,6 +107,9 @@ def proxy(kind: str, folder: Path) -> Iterator[tuple[FirewallType, int, bool] | 
     elif kind == "socks4":
         with start_dante(folder) as port:
             yield FirewallType.fwSOCKS4, port, False
+    elif kind == "socks4a":
+        with start_openssh(folder) as port:
+            yield FirewallType.fwSOCKS4A, port, False
     elif kind == "socks5":
         with start_microsocks(folder) as port:
             yield FirewallType.fwSOCKS5, port, False
@@ -115,7 +118,7 @@ def proxy(kind: str, folder: Path) -> Iterator[tuple[FirewallType, int, bool] | 
             yield FirewallType.fwSOCKS5, port, True
 
 
-PROXIES = ["none", "tunnel", "tunnel with credentials", "socks4", "socks5", "socks5 with credentials"]
+PROXIES = ["none", "tunnel", "tunnel with credentials", "socks4", "socks4a", "socks5", "socks5 with credentials"]
 WAYS = ["tcp anonymous", "tcp plain", "tls anonymous", "tls plain", "tls external"]
 
 

@@ -347,6 +347,16 @@ def test_the_systems_store_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert not any(entry.has_private_key for entry in store)
 
 
+def test_one_malformed_certificate_does_not_hide_the_rest_of_the_systems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bad = b"-----BEGIN CERTIFICATE-----\nMAAwAA==\n-----END CERTIFICATE-----\n"
+    bundle.write_bytes(root_ca().pem + bad + middle().pem)
+    monkeypatch.setattr("amqp10.net.certstores.DEFAULT_CA_CERT_FILE_PATHS", str(bundle))
+    assert len(open_store("ROOT", 0)) == 2
+
+
 # --- particulars ---
 
 

@@ -1,6 +1,6 @@
 """Tunnels through proxies that others wrote: tinyproxy (HTTP), microsocks (SOCKS5), dante (SOCKS4, SOCKS5).
 
-None of them knows SOCKS4A.
+None of them knows SOCKS4A; OpenSSH does (ssh -D).
 """
 
 from __future__ import annotations
@@ -123,6 +123,57 @@ socks pass {{ from: 127.0.0.0/8 to: 0.0.0.0/0 }}
 """
     )
     return running([path, "-f", str(config), "-N", "1"], port, tmp_path / "danted.log")
+
+
+@contextlib.contextmanager
+def start_openssh(tmp_path: Path) -> Iterator[int]:
+    """OpenSSH's forwarding, which is a SOCKS4, 4A and 5 proxy: a client, and the server that it logs in to."""
+    server, client = program("sshd", "openssh-server"), program("ssh", "openssh-client")
+    if os.geteuid() != 0:
+        pytest.skip("sshd lets only root in without a password database")
+    Path("/run/sshd").mkdir(exist_ok=True)  # where it goes without privileges; made by its service otherwise
+    key = tmp_path / "key"
+    subprocess.run(
+        [program("ssh-keygen", "openssh-client"), "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True
+    )
+    (tmp_path / "authorized").write_text((tmp_path / "key.pub").read_text())
+    ssh_port, port = free_port(), free_port()
+    config = tmp_path / "sshd.conf"
+    config.write_text(
+        f"ListenAddress 127.0.0.1:{ssh_port}\nHostKey {key}\nAuthorizedKeysFile {tmp_path / 'authorized'}\n"
+        "StrictModes no\nUsePAM no\nPidFile none\n"
+    )
+    options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "ExitOnForwardFailure=yes"]
+    forward = [
+        client,
+        "-F",
+        "none",
+        "-N",
+        "-D",
+        f"127.0.0.1:{port}",
+        "-p",
+        str(ssh_port),
+        "-i",
+        str(key),
+        "root@127.0.0.1",
+    ]
+    for option in options:
+        forward[1:1] = ["-o", option]
+    with (
+        running([server, "-D", "-e", "-f", str(config)], ssh_port, tmp_path / "sshd.log"),
+        running(forward, port, tmp_path / "ssh.log"),
+    ):
+        yield port
+
+
+class TestOpenSSH:
+    def test_socks4a(self, tmp_path: Path) -> None:
+        with start_openssh(tmp_path) as port:
+            check(ProxyKind.SOCKS4A, port, "127.0.0.1")
+            check(ProxyKind.SOCKS4A, port, "localhost", "ann")
+            check(ProxyKind.SOCKS4, port, "localhost")
+            check(ProxyKind.SOCKS5, port, "*localhost")
+            assert refused(ProxyKind.SOCKS4A, port).code in (10061, 1120)
 
 
 class TestTinyproxy:

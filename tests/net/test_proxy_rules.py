@@ -41,6 +41,10 @@ class TestExceptions:
             ("mq.example.com:x", "mq.example.com", False),
             ("", "mq.example.com", False),
             (" ; ;", "mq.example.com", False),
+            ("Bücher.test", "xn--bcher-kva.test", True),
+            ("xn--bcher-kva.test", "bücher.test", True),
+            ("*.bücher.test", "a.bücher.test", True),
+            ("ü..test", "a.test", False),
         ],
     )
     def test_list(self, exceptions: str, host: str, excepted: bool) -> None:
@@ -118,6 +122,8 @@ class TestDetection:
             ("example.com", True),
             (".example.com", True),
             ("other.example, mq.example.com:5672", True),
+            ("other.example mq.example.com", True),
+            ("EXAMPLE.com.", True),
             ("mq.example.com:5671", False),
             ("ample.com", False),
             ("", False),

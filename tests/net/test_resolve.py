@@ -11,6 +11,8 @@ import pytest
 
 from amqp10.errors import AMQPError, AMQPTimeoutError, InterruptedCallError
 from amqp10.net.resolve import Endpoint, clean_host, is_ip_address, resolve
+from amqp10.net.tls import TlsSession
+from amqp10.net.tls_options import TlsOptions
 from amqp10.net.waiting import Deadline, Waiter
 from tests.net.tcp_support import PATIENCE, Background, SignallingPoller, no_descriptor_leaks
 
@@ -203,3 +205,17 @@ def join_resolver(host: str) -> None:
 def test_endpoint_text() -> None:
     assert str(Endpoint(socket.AF_INET6, ("::1", 1, 0, 0))) == "[::1]:1"
     assert Endpoint(socket.AF_INET, ("192.0.2.1", 1)).host == "192.0.2.1"
+
+
+def test_an_international_name_is_looked_up_under_the_name_that_tls_verifies() -> None:
+    """IDNA 2003, which Python's own encoding follows, makes another name of this one: fass.test."""
+    asked: list[str] = []
+
+    def lookup(host: str, port: int, family: int) -> list[tuple[Any, ...]]:
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", port))]
+
+    with Waiter() as waiter:
+        resolve("faß.test", 5671, 0, Deadline(PATIENCE), waiter, lookup=lookup)
+    assert asked == ["xn--fa-hia.test"]
+    assert TlsSession(TlsOptions(), "faß.test")._hostname == asked[0]

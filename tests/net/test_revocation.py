@@ -125,13 +125,13 @@ def test_a_silent_server_ends_in_a_time_out() -> None:
             release.set()
 
 
-def test_a_trickling_server_ends_in_a_time_out() -> None:
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Endless: ", b"HTTP"])
+def test_a_trickling_server_ends_in_a_time_out(head: bytes) -> None:
     release = threading.Event()
 
     def answer(request: BaseHTTPRequestHandler) -> None:
-        request.send_response(200)
-        request.end_headers()
         try:
+            request.wfile.write(head)
             while not release.wait(0.02):
                 request.wfile.write(b"x")
                 request.wfile.flush()
@@ -140,7 +140,7 @@ def test_a_trickling_server_ends_in_a_time_out() -> None:
 
     with http_server(answer) as url:
         try:
-            with pytest.raises(FetchError, match="longer than"):
+            with pytest.raises(FetchError, match=r"longer than|no answer within"):
                 fetch_http(url, 0.3, 1 << 20)
         finally:
             release.set()
@@ -240,6 +240,11 @@ def idp(**settings: bool) -> x509.IssuingDistributionPoint:
     )
 
 
+def some_reasons() -> x509.IssuingDistributionPoint:
+    reasons = frozenset({x509.ReasonFlags.key_compromise})
+    return x509.IssuingDistributionPoint(None, None, False, False, reasons, False, False)
+
+
 @pytest.mark.parametrize(
     ("crl", "words"),
     [
@@ -247,6 +252,8 @@ def idp(**settings: bool) -> x509.IssuingDistributionPoint:
         (make_crl(root_ca(), last=NOW + DAY, following=NOW + 2 * DAY), "not valid yet"),
         (make_crl(root_ca(), extra=[(idp(only_contains_ca_certs=True), True)]), "does not cover"),
         (make_crl(root_ca(), extra=[(idp(indirect_crl=True), True)]), "does not cover"),
+        (make_crl(root_ca(), extra=[(idp(only_contains_attribute_certs=True), True)]), "does not cover"),
+        (make_crl(root_ca(), extra=[(some_reasons(), True)]), "does not cover"),
         (make_crl(root_ca(), extra=[(x509.DeltaCRLIndicator(1), True)]), "critical extension"),
         (make_crl(root_ca())[:-20], "not a CRL"),
         (b"", "not a CRL"),
@@ -308,6 +315,7 @@ def make_ocsp(
     status: ocsp.OCSPCertStatus = ocsp.OCSPCertStatus.GOOD,
     *,
     signer: Identity | None = None,
+    this: datetime.datetime = NOW - DAY,
     following: datetime.datetime | None = NOW + DAY,
     subject: x509.Certificate | None = None,
 ) -> bytes:
@@ -320,7 +328,7 @@ def make_ocsp(
             issuer=root_ca().certificate,
             algorithm=hashes.SHA256(),
             cert_status=status,
-            this_update=NOW - DAY,
+            this_update=this,
             next_update=following,
             revocation_time=NOW - DAY if revoked else None,
             revocation_reason=None,
@@ -363,6 +371,11 @@ def test_other_ocsp_answers_count_for_nothing() -> None:
     assert ocsp_status(make_ocsp(identity, subject=server().certificate), identity) is none
     assert ocsp_status(make_ocsp(identity, signer=responder(issue("Foreign", ca=True))), identity) is none
     assert ocsp_status(make_ocsp(identity, signer=responder(usage=ExtendedKeyUsageOID.SERVER_AUTH)), identity) is none
+    future = make_ocsp(identity, this=NOW + DAY / 2)
+    assert ocsp_status(future, identity) is none
+    usage = (ExtendedKeyUsageOID.OCSP_SIGNING,)
+    late = issue("Responder", root_ca(), hosts=(), usage=usage, start=NOW - 9 * DAY, end=NOW - DAY)
+    assert ocsp_status(make_ocsp(identity, signer=late), identity) is none
     unsuccessful = ocsp.OCSPResponseBuilder.build_unsuccessful(ocsp.OCSPResponseStatus.TRY_LATER)
     assert ocsp_status(unsuccessful.public_bytes(Encoding.DER), identity) is none
 

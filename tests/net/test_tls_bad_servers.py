@@ -6,6 +6,7 @@ password, no byte of AMQP.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -350,6 +351,52 @@ def test_who_accepts_another_fault_is_told_of_the_revocation_too() -> None:
         attempt(case, (SSL.TLS1_3_VERSION, SSL.TLS1_3_VERSION), authenticate=judge)
     assert "not for broker.test" in statuses[0]
     assert "was revoked on" in statuses[0]
+
+
+def test_a_chain_whose_signatures_are_weak_is_not_asked_about() -> None:
+    small = issue("Small CA", root_ca(), ca=True, key=rsa_key(1024))
+    case = Bad(lambda: issue("broker", small, crl_urls=(URL,)), "", check_crl=1)
+    with pytest.raises(AMQPError, match="revocation cannot be checked because the chain is not verified"):
+        attempt(case, (SSL.TLS1_3_VERSION, SSL.TLS1_3_VERSION))
+
+
+def test_a_renegotiation_that_the_server_asks_for_is_declined() -> None:
+    """It could put another certificate in the place of the one that was verified."""
+    session = TlsSession(TlsOptions(ca_cert_file_paths="", server_ca_certs=root_ca().pem.decode()), HOST)
+    context = server_context(good_server(), versions=(SSL.TLS1_2_VERSION, SSL.TLS1_2_VERSION))
+    server = MemoryServer(context)
+    handshake(session, server)
+    assert session.handshake_done
+    assert server.connection.renegotiate()
+    server.connection.do_handshake()  # sends the request
+    before = len(server.wire)
+    with contextlib.suppress(AMQPError):
+        exchange(session, server)
+    # An alert, and no second hello.
+    assert [kind for kind, _ in records(server.wire[before:])] == [21]
+
+
+def test_endless_handshake_messages_are_cut_off() -> None:
+    """OpenSSL limits each kind of message; what it does not ask for ends the handshake."""
+    session = TlsSession(TlsOptions(), HOST)
+    session.start()
+    session.data_to_send()
+    # A ServerHello that claims to be 16 MB long, in records of 16 KB each.
+    record = b"\x16\x03\x03\x40\x00"
+    data = record + b"\x02\xff\xff\xff" + bytes(16380) + 50 * (record + bytes(16384))
+    with pytest.raises(AMQPError) as caught:
+        feed_pieces(session, data, 16389)
+    assert caught.value.code == 276
+
+
+@VERSIONS
+def test_a_huge_chain_is_cut_off(versions: tuple[int, int]) -> None:
+    extra = [(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), bytes(60_000)), False)]
+    chain = [issue(f"CA {number}", root_ca(), ca=True, extra=extra).certificate for number in range(3)]
+    session = TlsSession(TlsOptions(ca_cert_file_paths="", server_ca_certs=root_ca().pem.decode()), HOST)
+    with pytest.raises(AMQPError) as caught:
+        handshake(session, MemoryServer(server_context(good_server(), send=chain, versions=versions)))
+    assert caught.value.code == 276
 
 
 def test_messages_stay_short_however_long_the_names_of_a_certificate_are() -> None:

@@ -155,6 +155,26 @@ def test_renegotiation_extension_cannot_be_left_out_of_tls_1_2() -> None:
     assert scsv in hello.suites or extension in hello.extensions
 
 
+# --- server name ---
+
+
+@pytest.mark.parametrize(
+    ("host", "name"), [(HOST, b"broker.test"), ("broker.test.", b"broker.test"), ("Bücher.test", b"xn--bcher-kva.test")]
+)
+def test_the_server_is_told_which_name_is_meant(host: str, name: bytes) -> None:
+    session = TlsSession(options(), host)
+    session.start()
+    sent = Hello(session.data_to_send()).extensions[0]
+    assert sent == (len(name) + 3).to_bytes(2, "big") + b"\0" + len(name).to_bytes(2, "big") + name
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "[::1]", "fe80::1%eth0"])
+def test_addresses_are_not_sent_as_names(host: str) -> None:
+    session = TlsSession(options(), host)
+    session.start()
+    assert 0 not in Hello(session.data_to_send()).extensions
+
+
 # --- cipher suites ---
 
 

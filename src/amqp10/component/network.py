@@ -335,7 +335,7 @@ class Network(Transfer):
 
     def _select_encoded(self, encoded: bytes) -> None:
         """Search the store for the key of a certificate; the subject tells whether there is one."""
-        self._ssl_cert_encoded = encoded
+        self._ssl_cert_encoded = b""
         self._ssl_cert_subject = ""
         if not encoded:
             return
@@ -343,6 +343,7 @@ class Network(Transfer):
 
         store = open_store(self._ssl_cert_store, int(self._ssl_cert_store_type), self._ssl_cert_store_password)
         entry = store.find_encoded(encoded)
+        self._ssl_cert_encoded = encoded
         if entry is not None:
             self._ssl_cert_subject = entry.subject
 

@@ -10,7 +10,9 @@ certificate that is not in it is 272.
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.utils import CryptographyDeprecationWarning
 
 from amqp10.errors import AMQPError
 from amqp10.net import certstore_java as java
@@ -29,6 +32,7 @@ from amqp10.net.certstore_base import (
     decode_base64,
     entries_from,
     parse_certificates,
+    pem_blocks,
     public_bytes,
     sequence_state,
 )
@@ -360,6 +364,14 @@ def _system_store(store: str | bytes) -> CertificateStore:
     )
 
 
+def _readable(bundle: bytes) -> Iterator[x509.Certificate]:
+    """The certificates of a bundle. Some authorities' old ones break a rule or other; that must not hide the rest."""
+    for _, block in pem_blocks(bundle):
+        with warnings.catch_warnings(), contextlib.suppress(ValueError):
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            yield from parse_certificates(block)
+
+
 def _trusted() -> list[x509.Certificate]:
     if sys.platform == "win32":
         from amqp10.net.tls_policy import system_certificates
@@ -368,7 +380,7 @@ def _trusted() -> list[x509.Certificate]:
     for path in (*DEFAULT_CA_CERT_FILE_PATHS.split(";"), "/etc/ssl/cert.pem"):
         if Path(path).is_file():
             try:
-                return parse_certificates(_read(path))
+                return list(_readable(_read(path)))
             except ValueError as error:
                 raise StoreError(f"the system's certificates in {path} cannot be read: {error}") from error
     raise StoreError("the system has no store of trusted certificates in a known place")

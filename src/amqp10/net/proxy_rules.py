@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from amqp10.errors import AMQPError
+from amqp10.net.resolve import to_ascii
 
 if TYPE_CHECKING:
     from amqp10.net.proxy import ProxyOptions
@@ -27,7 +29,7 @@ def host_is_listed(patterns: Iterable[str], host: str, port: int, *, subdomains:
         port: the port on that host.
         subdomains: whether a plain name stands for its subdomains too.
     """
-    name = host.rstrip(".").lower()
+    name = _plain(host)
     address = _address(name)
     return any(_fits(pattern.strip(), name, address, port, subdomains) for pattern in patterns)
 
@@ -43,12 +45,22 @@ def _fits(
             return address in ipaddress.ip_network(pattern, strict=False)
         except ValueError:
             pass  # not an address or network; "10.0.*" is left to be compared as text
-    pattern = pattern.rstrip(".").lower()
+    pattern = _plain(pattern)
     if pattern.startswith("."):
         return name.endswith(pattern) or (subdomains and name == pattern[1:])
     if "*" in pattern:
         return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name) is not None
     return name == pattern or (subdomains and address is None and name.endswith("." + pattern))
+
+
+def _plain(name: str) -> str:
+    """A name for comparing: small letters, without the root's dot, in the form in which it travels."""
+    name = name.rstrip(".").lower()
+    if not name.isascii():
+        with contextlib.suppress(UnicodeError):  # what is no name equals none
+            # Label by label, because one of a pattern may be "*".
+            return ".".join(label if label.isascii() else to_ascii(label) for label in name.split("."))
+    return name
 
 
 def _split_port(pattern: str) -> tuple[str, int | None]:
@@ -85,9 +97,9 @@ def detect_proxy(host: str, port: int, environ: Mapping[str, str] | None = None)
     tunnel), ``socks4``, ``socks4a``, ``socks5`` (names are resolved here) or ``socks5h`` (by the proxy), ``socks``
     meaning ``socks5``.
 
-    ``no_proxy`` (or ``NO_PROXY``) lists hosts to reach without it, separated by commas: ``*`` for all, names, which
-    include their subdomains, addresses, networks, each with an optional ``:port``. This machine (``localhost`` and the
-    loopback addresses) is always reached without it.
+    ``no_proxy`` (or ``NO_PROXY``) lists hosts to reach without it, separated by commas or blanks: ``*`` for all, names,
+    which include their subdomains, addresses, networks, each with an optional ``:port``. This machine (``localhost``
+    and the loopback addresses) is always reached without it.
 
     Args:
         host: name or address of the server; a leading ``*`` does not matter.
@@ -105,7 +117,7 @@ def detect_proxy(host: str, port: int, environ: Mapping[str, str] | None = None)
     if host.rstrip(".").lower() == "localhost" or (address is not None and address.is_loopback):
         return None
     excepted = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
-    if host_is_listed(excepted.split(","), host, port, subdomains=True):
+    if host_is_listed(re.split(r"[,\s]+", excepted), host, port, subdomains=True):
         return None
     for variable in _VARIABLES:
         if variable == "HTTP_PROXY" and "REQUEST_METHOD" in environ:

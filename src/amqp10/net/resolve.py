@@ -27,6 +27,7 @@ __all__ = [
     "is_ip_address",
     "resolve",
     "system_lookup",
+    "to_ascii",
 ]
 
 Lookup = Callable[[str, int, int], list[tuple[Any, ...]]]
@@ -93,14 +94,28 @@ def clean_host(host: str, setting: str) -> str:
     return host
 
 
+def to_ascii(host: str) -> str:
+    """A host name with other letters than ASCII in their "xn--" form (IDNA 2008, with the mapping of UTS 46, as
+    browsers do it). Resolving it and verifying the server must agree on what it is.
+
+    Raises:
+        UnicodeError: no host name looks like this.
+    """
+    if host.isascii():
+        return host.encode("idna").decode("ascii")  # changes nothing; finds labels that are empty or too long
+    import idna
+
+    return idna.encode(host, uts46=True).decode("ascii")
+
+
 def ascii_name(host: str, setting: str) -> str:
-    """A host name as it travels: other letters than ASCII in their "xn--" form (IDNA 2003, as getaddrinfo does it).
+    """A host name as it travels, see :func:`to_ascii`.
 
     Raises:
         AMQPError: 11001; no host name looks like this.
     """
     try:
-        name = host.encode("idna").decode("ascii")
+        name = to_ascii(host)
     except UnicodeError as error:
         raise AMQPError(11001, f"{setting} is {host!r}, which cannot be a host name: {error}") from None
     if len(name.rstrip(".")) > 253:
@@ -155,9 +170,9 @@ def resolve(
         if family not in (socket.AF_UNSPEC, found[0][0]):
             raise AMQPError(10047, f"{setting} is {host}, but UseIPv6 is {use_ipv6}, which means {kind} only")
         return [Endpoint(found[0][0], found[0][4])]
-    ascii_name(host, setting)  # getaddrinfo would raise UnicodeError instead
+    name = ascii_name(host, setting)
     try:
-        answer = call_in_thread(lambda: lookup(host, port, family), waiter, deadline.remaining, f"resolving {host}")
+        answer = call_in_thread(lambda: lookup(name, port, family), waiter, deadline.remaining, f"resolving {host}")
     except TimeIsUpError:
         raise AMQPTimeoutError(f"{setting} {host!r} could not be resolved in {deadline.in_words()}") from None
     if isinstance(answer, socket.gaierror):

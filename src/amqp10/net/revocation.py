@@ -7,6 +7,8 @@ make this program send requests.
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
 from collections import OrderedDict
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -25,6 +27,9 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import CRLEntryExtensionOID, ExtendedKeyUsageOID
 
 from amqp10.net.x509names import MALFORMED, short_name
+
+if TYPE_CHECKING:
+    import http.client
 
 __all__ = [
     "CrlSource",
@@ -82,11 +87,21 @@ def fetch_http(url: str, timeout: float, max_size: int) -> bytes:
 
     if not url.lower().startswith(("http://", "https://")):
         raise FetchError("only http and https addresses are read")
+    connections: list[http.client.HTTPConnection] = []
+
+    class Handler(urllib.request.HTTPHandler):
+        def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(self._connection, req)
+
+        def _connection(self, host: str, **options: Any) -> http.client.HTTPConnection:
+            connections.append(http.client.HTTPConnection(host, **options))
+            return connections[-1]
+
     # Only these handlers: the default ones would follow a redirect to ftp, and open files.
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
+        Handler(),
         urllib.request.HTTPSHandler(),
         urllib.request.HTTPRedirectHandler(),
         urllib.request.HTTPDefaultErrorHandler(),
@@ -94,18 +109,23 @@ def fetch_http(url: str, timeout: float, max_size: int) -> bytes:
     ):
         opener.add_handler(handler)
     deadline = time.monotonic() + timeout
+    # A server that trickles bytes, of its header too, resets the socket's own time-out with each of them.
+    timer = threading.Timer(timeout, _cut, (connections,))
+    timer.daemon = True
+    timer.start()
     chunks: list[bytes] = []
     size = 0
     try:
         with opener.open(url, timeout=timeout) as response:
-            # A server that trickles bytes resets the socket's own time-out with each of them.
             while chunk := response.read1(_READ_SIZE):
                 size += len(chunk)
                 if size > max_size:
                     raise FetchError(f"the answer is larger than {max_size} bytes")
                 chunks.append(chunk)
                 if time.monotonic() > deadline:
-                    raise FetchError(f"the answer took longer than {timeout:g} s")
+                    break
+            if time.monotonic() > deadline:
+                raise FetchError(f"the answer took longer than {timeout:g} s")
             length = response.headers.get("Content-Length", "")
             if length.isdecimal() and int(length) != size:
                 raise FetchError("the answer was cut short")
@@ -115,10 +135,20 @@ def fetch_http(url: str, timeout: float, max_size: int) -> bytes:
     except TimeoutError as error:
         raise FetchError(f"no answer within {timeout:g} s") from error
     except urllib.error.URLError as error:
-        raise FetchError(str(error.reason)) from error
+        late = f"no answer within {timeout:g} s" if time.monotonic() > deadline else ""
+        raise FetchError(late or str(error.reason)) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise FetchError(str(error) or type(error).__name__) from error
+        late = f"no answer within {timeout:g} s" if time.monotonic() > deadline else ""
+        raise FetchError(late or str(error) or type(error).__name__) from error
+    finally:
+        timer.cancel()
     return b"".join(chunks)
+
+
+def _cut(connections: list[http.client.HTTPConnection]) -> None:
+    for connection in connections:
+        with contextlib.suppress(OSError, AttributeError):  # it was never opened, or is closed already
+            connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 class CrlSource:

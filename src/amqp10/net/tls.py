@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from amqp10.errors import AMQPError
+from amqp10.net.resolve import to_ascii
 from amqp10.net.revocation import Runner
 from amqp10.net.tls_names import group_from_openssl
 from amqp10.net.tls_options import PeerCertificate, TlsInfo, TlsOptions
@@ -39,6 +40,7 @@ __all__ = ["TlsContext", "TlsInfo", "TlsOptions", "TlsSession"]
 
 # One record's worth of plaintext: what a single read of OpenSSL's can give.
 _RECORD: Final = 16384
+# More than what is encrypted at a time, so that one call gives all of it.
 _DRAIN: Final = 256 * 1024
 # Buffers below this size are joined before they are encrypted, so that a frame's header and body share a record.
 _SMALL: Final = 8192
@@ -596,14 +598,8 @@ def _host_name(name: str) -> str:
         return text
     text = text.removesuffix(".")
     try:
-        if not text.isascii():
-            try:
-                import idna
-            except ImportError as error:
-                raise AMQPError(102, f"{name!r} needs the package idna, or its ASCII form (xn--...)") from error
-            text = idna.encode(text, uts46=True).decode("ascii")
-        text.encode("ascii")
-    except (UnicodeError, ValueError) as error:
+        text = to_ascii(text)
+    except UnicodeError as error:
         raise AMQPError(102, f"{name!r} is not a host name: {error}") from error
     if not text or len(text) > _MAX_HOST or any(char.isspace() or not char.isprintable() for char in text):
         raise AMQPError(102, f"{name!r} is not a host name")

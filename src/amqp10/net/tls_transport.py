@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TlsTransport", "shake_hands"]
 
-_PORTION: Final = 262144
-"""How much is encrypted before the socket has taken what was encrypted earlier: it bounds what is held here."""
+_PORTION: Final = 131072
+"""How much is encrypted at a time, after the socket has taken what was encrypted earlier: it bounds what is held here.
+What OpenSSL makes of it is read back in one piece; a larger portion would outgrow the processor's cache."""
 
 
 class TlsTransport:
@@ -113,19 +114,25 @@ class TlsTransport:
         allows."""
         if not self._push():
             return 0
-        taken = 0
+        taken = size = 0
         portion: list[bytes | memoryview] = []
         for buffer in buffers:
-            room = _PORTION - taken
-            if room <= 0:
-                break
-            part = buffer if len(buffer) <= room else memoryview(buffer)[:room]
-            portion.append(part)
-            taken += len(part)
-        if portion:
+            rest = buffer
+            while size + len(rest) >= _PORTION:
+                view = memoryview(rest)
+                portion.append(view[: _PORTION - size])
+                rest = view[_PORTION - size :]
+                self.session.write(portion)
+                taken += _PORTION
+                portion, size = [], 0
+                if not self._push():
+                    return taken
+            portion.append(rest)
+            size += len(rest)
+        if size:
             self.session.write(portion)
             self._push()
-        return taken
+        return taken + size
 
     def _push(self) -> bool:
         """Send what is encrypted. Returns whether all of it has gone."""

@@ -69,9 +69,13 @@ def check_readable(certificate: x509.Certificate) -> x509.Certificate:
         ValueError: if one is not.
     """
     try:
-        for name in (certificate.subject, certificate.issuer):
-            name_text(name)
-        fields = (certificate.not_valid_before_utc, certificate.not_valid_after_utc, certificate.version)
+        fields = (
+            certificate.subject,
+            certificate.issuer,
+            certificate.not_valid_before_utc,
+            certificate.not_valid_after_utc,
+            certificate.version,
+        )
     except MALFORMED as error:
         raise ValueError(f"the certificate is malformed: {error}") from error
     del fields
