@@ -10,7 +10,7 @@ import contextlib
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from amqp10.codec import Symbol
@@ -113,7 +113,11 @@ STEPS = st.lists(
 
 @pytest.mark.parametrize("role", list(EndpointRole))
 @given(steps=STEPS, last=maybe(RARE), size=st.sampled_from([512, 4096]), step=st.integers(1, 4000))
-@settings(max_examples=250, deadline=None)
+@settings(
+    max_examples=250,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
 def test_frames_that_make_no_sense_are_answered_with_frames(
     role: EndpointRole, steps: list[Any], last: Any, size: int, step: int
 ) -> None:
