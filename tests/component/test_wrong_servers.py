@@ -80,6 +80,15 @@ def test_a_server_that_says_nothing_is_201_with_a_hint_that_fits_the_settings() 
         assert "insist on SASL" in failure(amqp, "127.0.0.1", port).message
 
 
+def test_a_server_that_hangs_up_on_tls_without_a_word_may_not_use_it() -> None:
+    with answering(b"") as port:
+        amqp = AMQP()
+        amqp.ssl_enabled = True
+        error = failure(amqp, "127.0.0.1", port)
+    assert error.code == 276
+    assert "it may not use TLS on this port" in error.message
+
+
 def test_a_forgotten_user_is_told_as_such_and_a_wrong_one_is_not() -> None:
     with Broker(users={"u": "p"}) as broker:
         amqp = AMQP()

@@ -270,6 +270,7 @@ class TlsSession:
         if not self.handshake_done:
             why = describe_stranger(self._received, complete=True) or (
                 f"the server closed the connection while this side was {self.stage}"
+                f"{'' if self._received else ' (it may not use TLS on this port)'}"
             )
             raise self._failed(AMQPError(276, f"TLS handshake with {self._hostname} failed: {why}"))
         self._save_session()
