@@ -712,6 +712,39 @@ def test_parts_of_a_message_are_seen_in_the_incoming_view_until_it_is_whole() ->
         assert amqp.received_message_value == "x" * 3000
 
 
+@pytest.mark.parametrize(
+    "how", ["aborted", "link closed", "session closed", "too large", "close_link", "close_session"]
+)
+def test_nothing_is_left_in_the_incoming_view_of_a_message_that_never_becomes_whole(how: str) -> None:
+    with Server() as server, client(server) as amqp:
+        amqp.config("MaxMessageSize=1000")
+        amqp.create_receiver_link("s", "in", "in")
+        server.wait_for(lambda: server.peer.sender("in").credit > 0)
+
+        def frame(peer: Peer, payload: bytes, **fields: Any) -> None:
+            link = peer.sender("in")
+            transfer = Transfer(handle=link.handle, delivery_id=0, delivery_tag=b"t", **fields)
+            peer.raw(encode_frame(link.session.channel, transfer, payload))
+            link.session.next_outgoing_id += 1
+
+        server.do(lambda peer: frame(peer, b"\x00\x53", more=True))
+        pump(amqp, lambda: amqp.incoming_message_count == 1)
+        if how == "aborted":
+            server.do(lambda peer: frame(peer, b"", aborted=True))
+        elif how == "link ended":
+            server.do(lambda peer: peer.link("in").detach())
+        elif how == "session ended":
+            server.do(lambda peer: peer.link("in").session.end())
+        elif how == "too large":
+            server.do(lambda peer: frame(peer, bytes(2000), more=True))
+        else:
+            getattr(amqp, how)("in" if how == "close_link" else "s")
+        pump(amqp, lambda: amqp.incoming_message_count == 0)
+        assert amqp._engine is not None
+        assert not amqp._engine.partials
+        assert amqp.received_message_link_name == ""
+
+
 @pytest.mark.parametrize("close", ["close_link", "close_session", "disconnect"])
 def test_messages_that_no_handler_has_seen_go_back_when_their_link_is_closed(close: str) -> None:
     with Server() as server, client(server) as amqp:
