@@ -712,9 +712,7 @@ def test_parts_of_a_message_are_seen_in_the_incoming_view_until_it_is_whole() ->
         assert amqp.received_message_value == "x" * 3000
 
 
-@pytest.mark.parametrize(
-    "how", ["aborted", "link closed", "session closed", "too large", "close_link", "close_session"]
-)
+@pytest.mark.parametrize("how", ["aborted", "link ended", "session ended", "too large", "close_link", "close_session"])
 def test_nothing_is_left_in_the_incoming_view_of_a_message_that_never_becomes_whole(how: str) -> None:
     with Server() as server, client(server) as amqp:
         amqp.config("MaxMessageSize=1000")
