@@ -339,6 +339,7 @@ BROKEN = {
     "two headers": bytes.fromhex("005370c00100 005370c00100 005377a10178"),
     "bad text in the id": bytes.fromhex("005373c00501 a102c328 005377a10178"),
     "id that is longer than the properties": bytes.fromhex("005373c00401 a1ff78 005377a10178"),
+    "id that runs into the next section": bytes.fromhex("005373c00401 a10278 005377a10178"),
     "subject of a wrong type": bytes.fromhex("005373c00504404040 5401 005377a10178"),
     "nested too deep": bytes.fromhex("005377") + b"\xd0\xff\xff\xff\xff\x00\x00\x00\x01" * 3,
 }
