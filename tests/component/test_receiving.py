@@ -405,11 +405,12 @@ def test_without_a_handler_nothing_is_accepted_that_has_a_malformed_part() -> No
     with Server() as server, client(server, "in<") as amqp:
         errors: list[Any] = []
         amqp.on_error = errors.append
-        server.put("in", BROKEN["subject of a wrong type"], BROKEN["header with too many fields"], "good")
+        unwritable = Message(value=Described(Described(1, 2), 3)).encode()
+        server.put("in", BROKEN["subject of a wrong type"], BROKEN["header with too many fields"], unwritable, "good")
         pump(amqp, lambda: amqp.received_message_value == "good")
-        server.wait_for(lambda: len(server.outcomes) == 3)
-        assert [type(state) for _, state, _ in server.outcomes] == [Rejected, Rejected, Accepted]
-        assert [event.error_code for event in errors] == [604, 604]
+        server.wait_for(lambda: len(server.outcomes) == 4)
+        assert [type(state) for _, state, _ in server.outcomes] == [Rejected, Rejected, Rejected, Accepted]
+        assert [event.error_code for event in errors] == [604, 604, 604]
 
 
 def test_a_handler_may_give_back_what_it_cannot_read() -> None:
