@@ -1,7 +1,7 @@
 """Frames that are well formed and make no sense together: whatever a peer sends, the engine answers with frames.
 
-No call raises anything but the errors it documents, what is written stays legal for frame sizes and order of closing, and
-after a fault of the connection nothing is looked at any more.
+No call raises anything but the errors it documents, what is written stays legal for frame sizes and order of closing,
+and after a fault of the connection nothing is looked at any more.
 """
 
 from __future__ import annotations
