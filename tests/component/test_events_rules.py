@@ -213,6 +213,26 @@ def test_fetch_in_a_handler_fires_its_message_before_it_returns() -> None:
             assert amqp.incoming_message_count == 0
 
 
+def test_events_that_arise_while_a_fetched_message_is_handled_fire_when_its_handler_has_returned() -> None:
+    with Server() as server:
+        server.put("get", "fetched")
+        with client(server, "get?", "out>") as amqp:
+            pump(amqp, lambda: amqp.get_link_ready_to_send(1))
+            order: list[str] = []
+
+            def on_message_in(event: Any) -> None:
+                order.append("in begins")
+                amqp.send_message("out")
+                amqp.do_events()
+                order.append("in ends")
+
+            amqp.on_message_in = on_message_in
+            amqp.on_message_out = lambda event: order.append("out")
+            amqp.on_message_outcome = lambda event: order.append("outcome")
+            amqp.fetch_message("get")
+            assert order == ["in begins", "in ends", "outcome", "out"]
+
+
 # -- handlers that call methods --------------------------------------------------------------------------------------
 
 

@@ -339,6 +339,7 @@ BROKEN = {
     "two headers": bytes.fromhex("005370c00100 005370c00100 005377a10178"),
     "bad text in the id": bytes.fromhex("005373c00501 a102c328 005377a10178"),
     "id that is longer than the properties": bytes.fromhex("005373c00401 a1ff78 005377a10178"),
+    "id that runs into the next section": bytes.fromhex("005373c00401 a10278 005377a10178"),
     "subject of a wrong type": bytes.fromhex("005373c00504404040 5401 005377a10178"),
     "nested too deep": bytes.fromhex("005377") + b"\xd0\xff\xff\xff\xff\x00\x00\x00\x01" * 3,
 }
@@ -404,11 +405,12 @@ def test_without_a_handler_nothing_is_accepted_that_has_a_malformed_part() -> No
     with Server() as server, client(server, "in<") as amqp:
         errors: list[Any] = []
         amqp.on_error = errors.append
-        server.put("in", BROKEN["subject of a wrong type"], BROKEN["header with too many fields"], "good")
+        unwritable = Message(value=Described(Described(1, 2), 3)).encode()
+        server.put("in", BROKEN["subject of a wrong type"], BROKEN["header with too many fields"], unwritable, "good")
         pump(amqp, lambda: amqp.received_message_value == "good")
-        server.wait_for(lambda: len(server.outcomes) == 3)
-        assert [type(state) for _, state, _ in server.outcomes] == [Rejected, Rejected, Accepted]
-        assert [event.error_code for event in errors] == [604, 604]
+        server.wait_for(lambda: len(server.outcomes) == 4)
+        assert [type(state) for _, state, _ in server.outcomes] == [Rejected, Rejected, Rejected, Accepted]
+        assert [event.error_code for event in errors] == [604, 604, 604]
 
 
 def test_a_handler_may_give_back_what_it_cannot_read() -> None:
@@ -710,6 +712,37 @@ def test_parts_of_a_message_are_seen_in_the_incoming_view_until_it_is_whole() ->
         pump(amqp, lambda: amqp.received_message_id == "big")
         assert amqp.incoming_message_count == 0
         assert amqp.received_message_value == "x" * 3000
+
+
+@pytest.mark.parametrize("how", ["aborted", "link ended", "session ended", "too large", "close_link", "close_session"])
+def test_nothing_is_left_in_the_incoming_view_of_a_message_that_never_becomes_whole(how: str) -> None:
+    with Server() as server, client(server) as amqp:
+        amqp.config("MaxMessageSize=1000")
+        amqp.create_receiver_link("s", "in", "in")
+        server.wait_for(lambda: server.peer.sender("in").credit > 0)
+
+        def frame(peer: Peer, payload: bytes, **fields: Any) -> None:
+            link = peer.sender("in")
+            transfer = Transfer(handle=link.handle, delivery_id=0, delivery_tag=b"t", **fields)
+            peer.raw(encode_frame(link.session.channel, transfer, payload))
+            link.session.next_outgoing_id += 1
+
+        server.do(lambda peer: frame(peer, b"\x00\x53", more=True))
+        pump(amqp, lambda: amqp.incoming_message_count == 1)
+        if how == "aborted":
+            server.do(lambda peer: frame(peer, b"", aborted=True))
+        elif how == "link ended":
+            server.do(lambda peer: peer.link("in").detach())
+        elif how == "session ended":
+            server.do(lambda peer: peer.link("in").session.end())
+        elif how == "too large":
+            server.do(lambda peer: frame(peer, bytes(2000), more=True))
+        else:
+            getattr(amqp, how)("in" if how == "close_link" else "s")
+        pump(amqp, lambda: amqp.incoming_message_count == 0)
+        assert amqp._engine is not None
+        assert not amqp._engine.partials
+        assert amqp.received_message_link_name == ""
 
 
 @pytest.mark.parametrize("close", ["close_link", "close_session", "disconnect"])
