@@ -32,7 +32,7 @@ class Trickle:
         self.pieces = pieces
         self.sent = 0
         self.ended = False
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run_to_the_end)
 
     def __enter__(self) -> Trickle:
         self._thread.start()
@@ -42,6 +42,16 @@ class Trickle:
         self.ended = True
         self.clock.advance(0)
         self._thread.join(LIMIT)
+
+    def _run_to_the_end(self) -> None:
+        try:
+            self._run()
+        finally:
+            # Whatever became of the script, the call must not wait for a clock that stands still.
+            for _ in range(10):
+                if self.clock.wait_until(lambda: self.ended):
+                    break
+                self.clock.advance(60)
 
     def _run(self) -> None:
         clock = self.clock
