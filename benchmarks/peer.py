@@ -209,6 +209,8 @@ def serve(sock: socket.socket) -> None:
     conn.start(time.monotonic())
     sink: Sink | None = None
     scratch = bytearray(1 << 18)
+    # A large buffer is fetched from the system and given back for each read: not for those who send a little at a time.
+    wanted = 1 << 16
     while not conn.finished:
         if not data and sink is not None and sink.missing:
             # In the middle of a large frame: nothing to look at, and so nothing to allocate.
@@ -217,7 +219,9 @@ def serve(sock: socket.socket) -> None:
                 return
             sink.missing -= taken
             continue
-        data = data or sock.recv(1 << 20)
+        if not data:
+            data = sock.recv(wanted)
+            wanted = 1 << 20 if len(data) >= 1 << 16 else 1 << 16
         if not data:
             return
         if sink is not None:

@@ -20,6 +20,8 @@ __all__ = ["Pump"]
 
 _COPY_LIMIT: Final = 8192
 _LARGE: Final = 65536
+"""Up to here the buffer for a read costs next to nothing; a larger one is fetched from the system, and given back, each
+time, which costs more than reading a few octets does."""
 _LARGEST: Final = 1 << 20
 
 
@@ -36,6 +38,7 @@ class Pump:
 
     __slots__ = (
         "_progress",
+        "_read_size",
         "_unsent",
         "_written",
         "clock",
@@ -65,6 +68,7 @@ class Pump:
         self.tap: Callable[[bool, list[bytes | memoryview]], None] | None = None
         """Called with all bytes that are about to be sent (True) or were received (False), while set."""
         self._unsent: list[bytes | memoryview] = []
+        self._read_size = _LARGE
         self._progress = transport.progress
         self._written = False
         self.more = False
@@ -120,7 +124,7 @@ class Pump:
         """Read what has arrived. Returns whether there was any data; the end of the stream is none."""
         # The rest of a large frame is read as such: what came behind it in the same piece would have to be copied.
         missing = self.engine.missing
-        wanted = RECEIVE_SIZE if missing < _LARGE else min(missing, _LARGEST)
+        wanted = self._read_size if missing < _LARGE else min(missing, _LARGEST)
         data = self.transport.recv(wanted)
         if data is None:
             if self.transport.progress != self._progress:
@@ -129,13 +133,15 @@ class Pump:
         now = self.clock()
         self._progress = self.transport.progress
         self.moved += 1
-        self.more = len(data) >= wanted
+        size = len(data)
+        self.more = size >= wanted
+        self._read_size = RECEIVE_SIZE if size >= _LARGE else _LARGE
         if self.tap is not None:
             self.tap(False, [data])
         engine = self.engine
         empty = engine.empty_octets
         events = engine.receive_data(data, now) if data else engine.receive_eof(now)
-        if engine.empty_octets - empty != len(data):
+        if engine.empty_octets - empty != size:
             self.moved_at = now
         self.sink(events)
         # The end of the stream stays readable for ever: it must not look like more and more data.
