@@ -106,15 +106,6 @@ class FieldSpec(NamedTuple):
         return self.name.replace("-", "_")
 
 
-class _Declaration(NamedTuple):
-    type: str
-    mandatory: bool
-    default: Any
-    multiple: bool
-    requires: str | None
-    secret: bool
-
-
 def field(
     type: str,
     *,
@@ -134,29 +125,18 @@ def field(
         requires: the archetype that a value of type ``*`` must provide.
         secret: whether ``repr`` must not show it.
     """
-    return _Declaration(type, mandatory, default, multiple, requires, secret)
+    return FieldSpec("", type, mandatory, None if multiple else default, multiple, requires, secret)
 
 
 class _CompositeType(type):
     """Makes slots and field specifications of what a class declares with :func:`field`."""
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> _CompositeType:
-        declared = [(key, value) for key, value in namespace.items() if type(value) is _Declaration]
+        declared = [(key, value) for key, value in namespace.items() if type(value) is FieldSpec]
         for key, _ in declared:
             del namespace[key]
         namespace["__slots__"] = tuple(key for key, _ in declared)
-        namespace["FIELDS"] = tuple(
-            FieldSpec(
-                key.replace("_", "-"),
-                value.type,
-                value.mandatory,
-                None if value.multiple else value.default,
-                value.multiple,
-                value.requires,
-                value.secret,
-            )
-            for key, value in declared
-        )
+        namespace["FIELDS"] = tuple(value._replace(name=key.replace("_", "-")) for key, value in declared)
         return super().__new__(mcs, name, bases, namespace)
 
 

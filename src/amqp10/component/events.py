@@ -7,10 +7,27 @@ only then. The two things a handler can decide, ``state`` and ``accept``, can be
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from amqp10.component.enums import MessageState
 from amqp10.errors import AMQPError
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class IndexOwner(Protocol):
+        """Knows the current position of a session or link in the component's lists; -1 for one that is gone."""
+
+        def _session_index(self, name: str, /) -> int: ...
+
+        def _link_index(self, name: str, /) -> int: ...
+
+    class MessageWithId(Protocol):
+        """A message whose id may still have to be decoded."""
+
+        @property
+        def id(self) -> str: ...
+
 
 __all__ = [
     "AMQPConnectedEventParams",
@@ -27,26 +44,9 @@ __all__ = [
     "AMQPSSLStatusEventParams",
     "EVENT_CLASSES",
     "EventParams",
-    "IndexOwner",
-    "MessageWithId",
 ]
 
 _REPR_LIMIT: Final = 100
-
-
-class IndexOwner(Protocol):
-    """Knows the current position of a session or link in the component's lists; -1 for one that is gone."""
-
-    def _session_index(self, name: str, /) -> int: ...
-
-    def _link_index(self, name: str, /) -> int: ...
-
-
-class MessageWithId(Protocol):
-    """A message whose id may still have to be decoded."""
-
-    @property
-    def id(self) -> str: ...
 
 
 class EventParams:

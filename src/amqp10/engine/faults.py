@@ -6,7 +6,6 @@ condition and reports the event. They are raised only when a peer misbehaves, ne
 
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING, TypeVar
 
 from amqp10.codec import Symbol
@@ -15,13 +14,14 @@ from amqp10.wire.messaging import Rejected
 from amqp10.wire.performatives import Error
 
 if TYPE_CHECKING:
+    from amqp10.codec.composite import Composite
     from amqp10.engine.link import LinkEndpoint
     from amqp10.engine.session import Session
     from amqp10.errors import AMQPError
 
 __all__ = ["ConnectionFault", "LinkFault", "SessionFault", "remote_error", "shortened", "wire_error"]
 
-P = TypeVar("P")
+P = TypeVar("P", bound="Composite")
 
 
 class ConnectionFault(Exception):  # noqa: N818 - never leaves the engine
@@ -96,9 +96,5 @@ def shortened(performative: P, excess: int) -> P:
     # Some octets more, because the text that is left may need another form of its size.
     text = text[: max(0, len(text) - excess - 16)] if error.info is None else text[:128]
     cut = Error(condition=error.condition, description=text.decode("utf-8", "ignore") or None)
-    shorter = copy(performative)
-    if state is not None:
-        shorter.state = Rejected(error=cut)  # type: ignore[attr-defined]
-    else:
-        shorter.error = cut  # type: ignore[attr-defined]
-    return shorter
+    fields = {spec.attribute: getattr(performative, spec.attribute) for spec in performative.FIELDS}
+    return type(performative)(**{**fields, **({"error": cut} if state is None else {"state": Rejected(error=cut)})})
