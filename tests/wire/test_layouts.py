@@ -203,7 +203,7 @@ def test_layouts_are_learned_from_a_stream_of_messages(monkeypatch: pytest.Monke
     def scan(_: bytes) -> None:
         raise AssertionError("the general way was taken")
 
-    monkeypatch.setattr(message_module, "_scan", scan)
+    monkeypatch.setattr(message_module, "find_sections", scan)
     assert Message.decode(data).application_properties == TYPICAL.application_properties
 
 

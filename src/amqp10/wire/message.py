@@ -5,20 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from itertools import cycle
-from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
-from amqp10.codec.composite import lookup
-from amqp10.codec.decode import (
-    DECODE_FAULTS,
-    decode_map,
-    decode_value,
-    skip_value,
-    translate,
-)
-from amqp10.codec.encode import STRING8, encode, encode_dict, no_encoding
-from amqp10.codec.types import Map, Symbol
-from amqp10.errors import DecodeError, EncodeError
+from amqp10.codec.decode import DECODE_FAULTS, decode_map, translate
+from amqp10.codec.encode import encode
+from amqp10.errors import EncodeError
 from amqp10.wire.messaging import (
     SECTION_AMQP_SEQUENCE,
     SECTION_AMQP_VALUE,
@@ -28,10 +19,22 @@ from amqp10.wire.messaging import (
     SECTION_FOOTER,
     SECTION_HEADER,
     SECTION_MESSAGE_ANNOTATIONS,
-    SECTION_NAMES,
     SECTION_PROPERTIES,
     Header,
     Properties,
+)
+from amqp10.wire.sections import (
+    MAP_SECTIONS,
+    SHORT_NAMES,
+    VALUE_HEAD,
+    Span,
+    data_sections,
+    encode_application_properties,
+    encode_section,
+    encode_text_section,
+    find_sections,
+    section_value,
+    sequence_sections,
 )
 
 if TYPE_CHECKING:
@@ -68,16 +71,8 @@ _KINDS: Final = {
     SECTION_AMQP_SEQUENCE: BodyKind.SEQUENCE,
     SECTION_AMQP_VALUE: BodyKind.VALUE,
 }
-_NAMES: Final = {code: name.split(":")[1] for name, code in SECTION_NAMES.items()}
-_VALUE_HEAD: Final = bytes((0x00, 0x53, SECTION_AMQP_VALUE))
-_TEXT_HEADS: Final = [_VALUE_HEAD + head for head in STRING8]
-_APPLICATION_PROPERTIES_HEAD: Final = bytes((0x00, 0x53, SECTION_APPLICATION_PROPERTIES))
-_HEADS: Final = {code: bytes((0x00, 0x53, code)) for code in _NAMES}
 
 Pairs = Mapping[Any, Any]
-Span = tuple[int, int, int]
-"""Where a section starts, where its value starts, and where it ends; of a repeated section, its first and its last."""
-
 
 _new: Final = object.__new__
 _COMPOSED: Final[dict[int, Span]] = {}
@@ -169,9 +164,9 @@ class Message:
             if value is not ABSENT or (data is not None and sequence is not None):
                 raise EncodeError("a message has one kind of body: data, sequence or value")
             if data is not None:
-                self._data = _data_sections(data)
+                self._data = data_sections(data)
             elif sequence is not None:
-                self._sequence = _sequence_sections(sequence)
+                self._sequence = sequence_sections(sequence)
 
     # -- decoding --------------------------------------------------------------------------------------------------
 
@@ -198,7 +193,7 @@ class Message:
         spans = self._spans
         if spans is None:
             try:
-                spans = self._spans = _scan(self._payload)
+                spans = self._spans = find_sections(self._payload)
             except DECODE_FAULTS as error:
                 raise translate(error) from None
         return spans
@@ -213,7 +208,7 @@ class Message:
                 for read in LAYOUTS.get(key, ()):
                     if read(self, buf):
                         return getattr(self, _SLOTS[code])
-                spans = self._spans = _scan(buf)
+                spans = self._spans = find_sections(buf)
                 if next(_SAMPLES):
                     from amqp10.wire.layouts import learn  # not before there is a stream of messages to learn from
 
@@ -226,7 +221,7 @@ class Message:
             # size.
             form = buf[start]
             if form == 0xC1:
-                if code in _MAPS:
+                if code in MAP_SECTIONS:
                     return decode_map(buf, start + 3, buf[start + 2], end, 1)
             elif form == 0xA1:
                 if code == SECTION_AMQP_VALUE:
@@ -236,7 +231,7 @@ class Message:
                     return Properties.from_buffer(buf, start + 3, buf[start + 2], end)
                 if code == SECTION_HEADER:
                     return Header.from_buffer(buf, start + 3, buf[start + 2], end)
-            return _section_value(buf, code, start, end)
+            return section_value(buf, code, start, end)
         except DECODE_FAULTS as error:
             raise translate(error) from None
 
@@ -379,7 +374,7 @@ class Message:
 
     @data.setter
     def data(self, value: bytes | bytearray | memoryview | Sequence[bytes]) -> None:
-        parts = _data_sections(value)
+        parts = data_sections(value)
         self._drop_body()
         self._data = parts
 
@@ -398,7 +393,7 @@ class Message:
 
     @sequence.setter
     def sequence(self, value: Sequence[Any]) -> None:
-        parts = _sequence_sections(value)
+        parts = sequence_sections(value)
         self._drop_body()
         self._sequence = parts
 
@@ -446,37 +441,37 @@ class Message:
             elif value is _UNREAD or value is ABSENT or (value is None and code != SECTION_AMQP_VALUE):
                 continue
             else:
-                parts.append(_encode_section(code, value))
+                parts.append(encode_section(code, value))
         return b"".join(parts)
 
     def _compose(self) -> bytes:
         """The encoding of a message that was not decoded: every section as it is now."""
         parts = []
         if self._header is not None:
-            parts.append(_encode_section(SECTION_HEADER, self._header))
+            parts.append(encode_section(SECTION_HEADER, self._header))
         if self._delivery_annotations is not None:
-            parts.append(_encode_section(SECTION_DELIVERY_ANNOTATIONS, self._delivery_annotations))
+            parts.append(encode_section(SECTION_DELIVERY_ANNOTATIONS, self._delivery_annotations))
         if self._message_annotations is not None:
-            parts.append(_encode_section(SECTION_MESSAGE_ANNOTATIONS, self._message_annotations))
+            parts.append(encode_section(SECTION_MESSAGE_ANNOTATIONS, self._message_annotations))
         properties = self._properties
         if type(properties) is Properties:
             parts.append(properties.encode())
         elif properties is not None:
-            parts.append(_encode_section(SECTION_PROPERTIES, properties))
+            parts.append(encode_section(SECTION_PROPERTIES, properties))
         pairs = self._application_properties
         if pairs is not None:
-            parts.append(_encode_application_properties(pairs))
+            parts.append(encode_application_properties(pairs))
         value = self._value
         if type(value) is str:
-            parts.append(_encode_text_section(value))
+            parts.append(encode_text_section(value))
         elif value is not ABSENT:
-            parts.append(_VALUE_HEAD + encode(value))
+            parts.append(VALUE_HEAD + encode(value))
         elif self._data is not None:
-            parts.append(_encode_section(SECTION_DATA, self._data))
+            parts.append(encode_section(SECTION_DATA, self._data))
         elif self._sequence is not None:
-            parts.append(_encode_section(SECTION_AMQP_SEQUENCE, self._sequence))
+            parts.append(encode_section(SECTION_AMQP_SEQUENCE, self._sequence))
         if self._footer is not None:
-            parts.append(_encode_section(SECTION_FOOTER, self._footer))
+            parts.append(encode_section(SECTION_FOOTER, self._footer))
         return b"".join(parts)
 
     def _is_unchanged(self, code: int, span: Span, value: Any) -> bool:
@@ -485,12 +480,12 @@ class Message:
         if value is ABSENT or (value is None and code != SECTION_AMQP_VALUE):
             return False
         try:
-            before = _section_value(self._payload, code, span[1], span[2])
+            before = section_value(self._payload, code, span[1], span[2])
         except DECODE_FAULTS as error:
             raise translate(error) from None
         if type(before) is not type(value):
             return False
-        return _encode_section(code, before) == _encode_section(code, value)
+        return encode_section(code, before) == encode_section(code, value)
 
     def __repr__(self) -> str:
         if self._spans is None:
@@ -499,7 +494,7 @@ class Message:
         for code, slot in _SLOTS.items():
             value = getattr(self, slot)
             if code in self._spans if value is _UNREAD else value is not None and value is not ABSENT:
-                shown.append(_NAMES[code])
+                shown.append(SHORT_NAMES[code])
         return f"<Message: {', '.join(shown)}>"
 
 
@@ -515,196 +510,3 @@ _SLOTS: Final = {
     SECTION_FOOTER: "_footer",
 }
 """Every section and the slot that it is kept in, in the order in which they stand in a message."""
-
-
-# -- the body as it is given -----------------------------------------------------------------------------------------
-
-
-def _data_sections(data: Any) -> list[bytes]:
-    if isinstance(data, bytes):
-        return [data]
-    if isinstance(data, (bytearray, memoryview)):
-        return [bytes(data)]
-    if isinstance(data, Sequence) and data and all(isinstance(part, (bytes, bytearray, memoryview)) for part in data):
-        return [bytes(part) for part in data]
-    raise EncodeError("a data body is bytes, or a sequence of at least one of them")
-
-
-def _sequence_sections(sequence: Any) -> list[list[Any]]:
-    if not isinstance(sequence, Sequence) or isinstance(sequence, (str, bytes, bytearray, memoryview)):
-        raise EncodeError("a sequence body is a list, or a sequence of at least one of them")
-    parts = list(sequence)
-    return parts if parts and all(isinstance(part, list) for part in parts) else [parts]
-
-
-# -- sections to bytes -----------------------------------------------------------------------------------------------
-
-
-def _encode_section(code: int, value: Any) -> bytes:
-    head = _HEADS[code]
-    if code == SECTION_AMQP_VALUE:
-        return head + encode(value)
-    if code in (SECTION_PROPERTIES, SECTION_HEADER):
-        if not isinstance(value, Properties if code == SECTION_PROPERTIES else Header):
-            raise EncodeError(f"the section {_NAMES[code]} is a {_NAMES[code].title()}, not a {type(value).__name__}")
-        return value.encode()
-    if code in (SECTION_DATA, SECTION_AMQP_SEQUENCE):
-        return b"".join([head + encode(part) for part in value])
-    if code == SECTION_APPLICATION_PROPERTIES:
-        return _encode_application_properties(value)
-    _check_map(code, value)
-    if any(type(key) is str for key in value):
-        value = Map([(Symbol(key) if type(key) is str else key, item) for key, item in value.items()])
-    return head + encode(value)
-
-
-def _encode_application_properties(pairs: Any) -> bytes:
-    if type(pairs) is not dict:
-        _check_map(SECTION_APPLICATION_PROPERTIES, pairs)
-    for key in pairs:
-        if not isinstance(key, str):
-            raise EncodeError(f"the keys of application-properties are strings, not {type(key).__name__}")
-    try:
-        return _APPLICATION_PROPERTIES_HEAD + (encode_dict(pairs) if type(pairs) is dict else encode(pairs))
-    except UnicodeEncodeError as error:
-        raise no_encoding(error) from None
-
-
-def _encode_text_section(text: str) -> bytes:
-    """An amqp-value section with a text, which most bodies are."""
-    try:
-        data = text.encode()
-    except UnicodeEncodeError as error:
-        raise no_encoding(error) from None
-    return _TEXT_HEADS[len(data)] + data if len(data) < 256 else _VALUE_HEAD + encode(text)
-
-
-def _check_map(code: int, value: Any) -> None:
-    if not isinstance(value, Mapping):
-        raise EncodeError(f"the section {_NAMES[code]} is a map, not a {type(value).__name__}")
-
-
-# -- bytes to sections -----------------------------------------------------------------------------------------------
-
-
-_SHORT_FORMS: Final = frozenset((0xA0, 0xA1, 0xC0, 0xC1))
-"""Format codes of values whose size is the octet behind them, as far as sections usually have them."""
-_HEAD_AND_SIZE: Final = Struct(">IB").unpack_from
-_USUAL_HEADS: Final = {0x5300C0 + (code << 8): code for code in (SECTION_HEADER, SECTION_PROPERTIES)} | {
-    0x5300C1 + (code << 8): code
-    for code in (SECTION_DELIVERY_ANNOTATIONS, SECTION_MESSAGE_ANNOTATIONS, SECTION_APPLICATION_PROPERTIES)
-}
-"""The first four octets of a section in its usual form, up to the format code of its value, and its code."""
-_USUAL_BODIES: Final = {
-    0x5300A0 + (SECTION_DATA << 8): SECTION_DATA,
-    0x5300A1 + (SECTION_AMQP_VALUE << 8): SECTION_AMQP_VALUE,
-}
-_MAPS: Final = frozenset(
-    (
-        SECTION_DELIVERY_ANNOTATIONS,
-        SECTION_MESSAGE_ANNOTATIONS,
-        SECTION_APPLICATION_PROPERTIES,
-        SECTION_FOOTER,
-    )
-)
-
-
-def _scan(buf: bytes) -> dict[int, Span]:
-    """Where the sections stand. Each is stepped over by its size; what is in it is not looked at."""
-    spans: dict[int, Span] = {}
-    pos = last = 0
-    end = len(buf)
-    # Sections in their usual forms and in order, the body last: most messages are like that. The walk begins anew for
-    # all others, because only it knows what is wrong with them.
-    while pos + 5 <= end:
-        head, size = _HEAD_AND_SIZE(buf, pos)
-        stop = pos + 5 + size
-        code = _USUAL_HEADS.get(head, 0)
-        if code <= last:
-            if stop == end and (code := _USUAL_BODIES.get(head, 0)):
-                spans[code] = pos, pos + 3, end
-                return spans
-            break
-        spans[code] = pos, pos + 3, stop
-        pos = stop
-        last = code
-    return _scan_any(buf)
-
-
-def _scan_any(buf: bytes) -> dict[int, Span]:
-    """Where the sections stand, in whatever form, or what is wrong with them."""
-    spans: dict[int, Span] = {}
-    pos = 0
-    last = 0
-    end = len(buf)
-    while pos < end:
-        start = pos
-        if buf[pos] != 0x00:
-            raise DecodeError(f"a message section was expected at offset {pos}")
-        if buf[pos + 1] == 0x53:
-            code = buf[pos + 2]
-            pos += 3
-        else:
-            code, pos = _other_descriptor(buf, pos + 1)
-        if not SECTION_HEADER <= code <= SECTION_FOOTER:
-            raise DecodeError(f"no message section has the descriptor at offset {start}")
-        value = pos
-        pos = value + 2 + buf[value + 1] if buf[value] in _SHORT_FORMS else skip_value(buf, value)
-        if pos > end:
-            skip_value(buf, value)  # it has the words for what is wrong
-        if code > last:
-            if last >= SECTION_DATA and code <= SECTION_AMQP_VALUE:
-                raise DecodeError(f"the message has two kinds of body, {_NAMES[last]} and {_NAMES[code]}")
-            spans[code] = start, value, pos
-            last = code
-        elif code == last and (code in (SECTION_DATA, SECTION_AMQP_SEQUENCE)):
-            start, value, _ = spans[code]
-            spans[code] = start, value, pos
-        elif code == last:
-            raise DecodeError(f"the section {_NAMES[code]} stands a second time at offset {start}")
-        else:
-            raise DecodeError(f"the section {_NAMES[code]} at offset {start} stands behind {_NAMES[last]}")
-    return spans
-
-
-def _other_descriptor(buf: bytes, pos: int) -> tuple[int, int]:
-    """The code that a descriptor in one of its rarer forms stands for, -1 for none, and the position behind it."""
-    descriptor, pos = decode_value(buf, pos)
-    # Any value can be a descriptor, those that cannot be hashed included.
-    if isinstance(descriptor, str):
-        return SECTION_NAMES.get(descriptor, -1), pos
-    return (int(descriptor) if isinstance(descriptor, int) else -1), pos
-
-
-def _section_value(buf: bytes, code: int, start: int, end: int) -> Any:
-    """The value of a section in any form."""
-    if code in (SECTION_DATA, SECTION_AMQP_SEQUENCE):
-        expected: type = bytes if code == SECTION_DATA else list
-        parts = []
-        while True:
-            part, pos = decode_value(buf, start)
-            if not isinstance(part, expected):
-                raise _wrong_value(code, part)
-            parts.append(part)
-            if pos == end:
-                return parts
-            # The descriptor of the next one was checked when the sections were found.
-            start = skip_value(buf, pos + 1)
-    value, pos = decode_value(buf, start)
-    if pos != end:
-        raise DecodeError(f"the section {_NAMES[code]} at offset {start} does not end where its size says")
-    if code == SECTION_AMQP_VALUE:
-        return value
-    if code in (SECTION_HEADER, SECTION_PROPERTIES):
-        if not isinstance(value, list):
-            raise _wrong_value(code, value)
-        cls = lookup(code)
-        assert cls is not None
-        return cls.from_list(value)
-    if not isinstance(value, (dict, Map)):
-        raise _wrong_value(code, value)
-    return value
-
-
-def _wrong_value(code: int, value: Any) -> DecodeError:
-    return DecodeError(f"the section {_NAMES[code]} cannot hold a value of type {type(value).__name__}")
