@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 _MASK = 0xFFFFFFFF
-_SIGN = 0x80000000
 _ATTACH_SIZE = 64
 """Octets of an attach frame that refuses a link, without the name, at most."""
 _DISPOSITION_SIZE = 64
