@@ -1,8 +1,9 @@
-"""Frames and protocol headers: whole, byte by byte, with trailing data, and malformed."""
+"""Frames and protocol headers, written and read. How frames are found in what arrives: tests/engine/test_stream.py."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+import struct
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -12,12 +13,9 @@ from amqp10.codec import DecodeError, EncodeError
 from amqp10.errors import AMQPError, MalformedFrameError
 from amqp10.wire.frames import (
     AMQP_HEADER,
-    EMPTY_FRAME,
     FRAME_AMQP,
     FRAME_SASL,
     SASL_HEADER,
-    Frame,
-    FrameBuffer,
     decode_frame_body,
     describe_header,
     encode_frame,
@@ -25,7 +23,6 @@ from amqp10.wire.frames import (
 )
 from amqp10.wire.messaging import ACCEPTED, Header
 from amqp10.wire.performatives import (
-    MIN_MAX_FRAME_SIZE,
     Begin,
     Close,
     Disposition,
@@ -38,9 +35,8 @@ from amqp10.wire.performatives import (
 )
 
 TRANSFER = Transfer(handle=3, delivery_id=7, delivery_tag=b"tag", message_format=0)
-STREAM = [
+FRAMES: list[tuple[int, Any, bytes]] = [
     (0, Open(container_id="c", max_frame_size=4096), b""),
-    (0, None, b""),
     (5, Begin(next_outgoing_id=0, incoming_window=1, outgoing_window=1), b""),
     (5, TRANSFER, b"payload of the message" * 10),
     (5, TRANSFER, b""),
@@ -49,155 +45,9 @@ STREAM = [
     (5, End(), b""),
     (0, Close(), b""),
 ]
-ENCODED = [EMPTY_FRAME if body is None else encode_frame(channel, body, payload) for channel, body, payload in STREAM]
-WIRE = b"".join(ENCODED)
 
 
-def frames(buffer: FrameBuffer) -> list[Frame]:
-    return list(buffer)
-
-
-def contents(found: list[Frame]) -> list[tuple[int, int, bytes]]:
-    return [(kind, channel, buf[start:stop]) for kind, channel, buf, start, stop in found]
-
-
-EXPECTED = [(FRAME_AMQP, channel, frame[8:]) for (channel, _, _), frame in zip(STREAM, ENCODED, strict=True)]
-
-
-def test_frames_of_one_piece_are_found_without_being_copied() -> None:
-    buffer = FrameBuffer(4096)
-    buffer.feed(WIRE)
-    found = frames(buffer)
-    assert contents(found) == EXPECTED
-    assert all(buf is WIRE for _, _, buf, _, _ in found)
-    assert len(buffer) == 0
-
-
-def test_frames_that_arrive_byte_by_byte_are_the_same() -> None:
-    buffer = FrameBuffer(4096)
-    found = []
-    for i in range(len(WIRE)):
-        buffer.feed(WIRE[i : i + 1])
-        found += frames(buffer)
-    assert contents(found) == EXPECTED
-    assert len(buffer) == 0
-
-
-@given(st.lists(st.integers(0, len(WIRE)), max_size=20))
-def test_frames_that_arrive_in_any_pieces_are_the_same(cuts: list[int]) -> None:
-    edges = [0, *sorted(cuts), len(WIRE)]
-    buffer = FrameBuffer(4096)
-    found = []
-    for start, stop in pairwise(edges):
-        buffer.feed(WIRE[start:stop])
-        found += frames(buffer)
-    assert contents(found) == EXPECTED
-
-
-@given(st.lists(st.integers(0, len(WIRE)), max_size=5))
-def test_pieces_that_pile_up_before_anyone_looks_are_not_lost(cuts: list[int]) -> None:
-    edges = [0, *sorted(cuts), len(WIRE)]
-    buffer = FrameBuffer(4096)
-    for start, stop in pairwise(edges):
-        buffer.feed(WIRE[start:stop])
-    assert contents(frames(buffer)) == EXPECTED
-
-
-@pytest.mark.parametrize("kept", range(1, len(ENCODED[0])))
-def test_trailing_data_wait_for_the_rest_of_their_frame(kept: int) -> None:
-    buffer = FrameBuffer(4096)
-    buffer.feed(WIRE + ENCODED[0][:kept])
-    assert contents(frames(buffer)) == EXPECTED
-    assert len(buffer) == kept
-    buffer.feed(ENCODED[0][kept:])
-    assert contents(frames(buffer)) == EXPECTED[:1]
-
-
-@pytest.mark.parametrize(
-    ("head", "about"),
-    [
-        ("0000000702000000", "data offset"),
-        ("0000000002000000", "data offset"),
-        ("0000000801000000", "data offset"),
-        ("0000000800000000", "data offset"),
-        ("0000000803000000", "data offset"),
-        ("0000000bff000000", "data offset"),
-        ("0000020102000000", "maximum"),
-        ("ffffffff02000000", "maximum"),
-        ("4854545002000000", "maximum"),
-    ],
-)
-def test_a_malformed_frame_header_is_refused_at_once(head: str, about: str) -> None:
-    buffer = FrameBuffer(MIN_MAX_FRAME_SIZE)
-    buffer.feed(ENCODED[1] + bytes.fromhex(head))
-    assert len([next(buffer)]) == 1
-    with pytest.raises(MalformedFrameError, match=about):
-        next(buffer)
-    # A second look does not get past it.
-    with pytest.raises(MalformedFrameError, match=about) as caught:
-        next(buffer)
-    assert caught.value.code == 601
-    assert caught.value.condition == "amqp:connection:framing-error"
-
-
-def test_a_frame_of_exactly_the_limit_is_accepted_and_one_octet_more_is_not() -> None:
-    frame = encode_frame(0, TRANSFER, bytes(MIN_MAX_FRAME_SIZE - len(encode_frame(0, TRANSFER))))
-    assert len(frame) == MIN_MAX_FRAME_SIZE
-    buffer = FrameBuffer(MIN_MAX_FRAME_SIZE)
-    buffer.feed(frame)
-    assert len(frames(buffer)) == 1
-    buffer.feed(encode_frame(0, TRANSFER, bytes(MIN_MAX_FRAME_SIZE + 1 - len(encode_frame(0, TRANSFER)))))
-    with pytest.raises(MalformedFrameError):
-        frames(buffer)
-
-
-def test_the_limit_can_grow_with_what_was_agreed() -> None:
-    frame = encode_frame(0, TRANSFER, bytes(2000))
-    buffer = FrameBuffer(MIN_MAX_FRAME_SIZE)
-    buffer.feed(ENCODED[0])
-    assert len(frames(buffer)) == 1
-    buffer.limit = 4096
-    buffer.feed(frame)
-    assert len(frames(buffer)) == 1
-
-
-def test_what_is_kept_is_bounded_by_the_limit() -> None:
-    buffer = FrameBuffer(1000)
-    buffer.feed(bytes.fromhex("000003e802000000"))
-    kept = 0
-    for _ in range(991):
-        assert frames(buffer) == []
-        buffer.feed(b"x")
-        kept = max(kept, len(buffer))
-    assert kept <= 1000
-
-
-@given(st.binary(max_size=300), st.integers(1, 300))
-@example(b"\x00\x00\x00\x08\x02\x00\x00\x00" * 3, 5)
-def test_random_bytes_give_frames_or_a_malformed_frame_error(data: bytes, size: int) -> None:
-    buffer = FrameBuffer(MIN_MAX_FRAME_SIZE)
-    try:
-        for i in range(0, len(data), size):
-            buffer.feed(data[i : i + size])
-            for kind, channel, buf, start, stop in buffer:
-                assert 0 <= kind <= 255
-                assert 0 <= channel <= 65535
-                assert 8 <= start <= stop <= len(buf)
-                assert len(buffer) < MIN_MAX_FRAME_SIZE + size
-    except MalformedFrameError:
-        return
-
-
-def test_an_extended_header_is_stepped_over() -> None:
-    body = Close().encode()
-    frame = (12 + len(body)).to_bytes(4, "big") + b"\x03\x00\x00\x00" + b"\xde\xad\xbe\xef" + body
-    buffer = FrameBuffer(MIN_MAX_FRAME_SIZE)
-    buffer.feed(frame)
-    ((_, _, buf, start, stop),) = frames(buffer)
-    assert decode_frame_body(buf, start, stop) == (Close(), stop)
-
-
-@pytest.mark.parametrize(("channel", "body", "payload"), [entry for entry in STREAM if entry[1] is not None])
+@pytest.mark.parametrize(("channel", "body", "payload"), FRAMES)
 def test_performative_and_payload_come_back(channel: int, body: Transfer, payload: bytes) -> None:
     frame = encode_frame(channel, body, payload)
     # What follows in the buffer belongs to the next frame.
@@ -207,16 +57,19 @@ def test_performative_and_payload_come_back(channel: int, body: Transfer, payloa
     assert encode_frame(channel, body, memoryview(payload)) == frame
 
 
+def test_a_frame_header_has_size_offset_type_and_channel() -> None:
+    frame = encode_frame(0x1234, TRANSFER, bytes(300))
+    assert frame[:8] == struct.pack(">IBBH", len(frame), 2, FRAME_AMQP, 0x1234)
+    assert len(frame) == 8 + len(TRANSFER.encode()) + 300
+
+
 def test_a_sasl_frame_has_its_type() -> None:
     frame = encode_sasl_frame(SaslInit(mechanism="ANONYMOUS"))
-    buffer = FrameBuffer(MIN_MAX_FRAME_SIZE)
-    buffer.feed(frame)
-    ((kind, _, buf, start, stop),) = frames(buffer)
-    assert kind == FRAME_SASL
-    assert decode_frame_body(buf, start, stop)[0] == SaslInit(mechanism="ANONYMOUS")
+    assert frame[:8] == bytes((0, 0, 0, len(frame), 2, FRAME_SASL, 0, 0))
+    assert decode_frame_body(frame, 8, len(frame)) == (SaslInit(mechanism="ANONYMOUS"), len(frame))
 
 
-@pytest.mark.parametrize("body", [body for _, body, _ in STREAM if body is not None], ids=lambda body: body.NAME)
+@pytest.mark.parametrize("body", [body for _, body, _ in FRAMES], ids=lambda body: body.NAME)
 def test_a_frame_body_that_is_cut_short_is_refused(body: Transfer) -> None:
     frame = encode_frame(0, body)
     for stop in range(8, len(frame)):
@@ -249,7 +102,7 @@ def test_a_random_frame_body_gives_a_performative_or_an_error_of_ours(data: byte
         assert repr(performative)
 
 
-@given(st.sampled_from(ENCODED).filter(lambda frame: len(frame) > 8), st.data())
+@given(st.sampled_from([encode_frame(*frame) for frame in FRAMES]), st.data())
 def test_a_damaged_frame_body_gives_a_performative_or_an_error_of_ours(frame: bytes, data: st.DataObject) -> None:
     raw = bytearray(frame)
     for _ in range(data.draw(st.integers(1, 3))):

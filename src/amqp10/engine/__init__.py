@@ -1,8 +1,10 @@
 """The AMQP 1.0 protocol without I/O: bytes and the time go in, events and bytes come out.
 
-Open ``connection.py`` for the byte stream, the opening handshake and heartbeats, ``session.py`` for channels and
-windows, ``link.py`` for credit and message transfer, ``delivery.py`` for what is in flight, ``sasl.py`` for
-authentication, ``states.py`` for every legal state change and ``events.py`` for what the engine reports.
+Open ``connection.py`` for the byte stream, ``connection_base.py`` for open, close, sending and heartbeats and
+``connection_opening.py`` for protocol headers and the SASL exchange (its mechanisms: ``sasl.py``); ``session.py`` for
+channels, windows and handles; ``link.py`` for attach and detach, ``sender.py`` for messages out, ``receiver.py`` for
+the credit of messages in and ``incoming.py`` for what arrives of them; ``delivery.py`` for what is in flight,
+``states.py`` for every legal state change and ``events.py`` for what the engine reports.
 """
 
 from amqp10.engine.connection import Connection
@@ -22,7 +24,8 @@ from amqp10.engine.events import (
     SessionEnded,
     SessionRequested,
 )
-from amqp10.engine.link import LinkEndpoint, ReceiverLink, SenderLink
+from amqp10.engine.link import LinkEndpoint
+from amqp10.engine.receiver import ReceiverLink
 from amqp10.engine.sasl import (
     AnonymousMechanism,
     ClientMechanism,
@@ -31,6 +34,7 @@ from amqp10.engine.sasl import (
     SaslClient,
     SaslServer,
 )
+from amqp10.engine.sender import SenderLink
 from amqp10.engine.session import Session
 from amqp10.engine.states import ConnectionState, EndpointRole, LinkState, SessionState
 

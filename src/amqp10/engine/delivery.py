@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from amqp10.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from amqp10.engine.link import ReceiverLink, SenderLink
+    from amqp10.engine.receiver import ReceiverLink
+    from amqp10.engine.sender import SenderLink
     from amqp10.wire.messaging import DeliveryState
 
 __all__ = ["IncomingDelivery", "OutgoingDelivery"]

@@ -1,7 +1,6 @@
 """Sessions: channels, windows, handles, and the way of every frame between a connection and its links.
 
-Transport, "sessions". The hot path is :meth:`Session.receive_transfer`, which reads the common shapes of a transfer
-in place; every other shape goes through the general decoder, with the same result.
+Transport, "sessions". What arrives about deliveries (flow, transfers, dispositions) is taken in ``incoming.py``.
 """
 
 from __future__ import annotations
@@ -9,26 +8,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from heapq import heappop, heappush
-from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.codec import Symbol
-from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
 from amqp10.engine.events import (
-    DeliveriesUpdated,
-    DeliveryAborted,
     Event,
     LinkAttached,
     LinkDetached,
-    LinkFlow,
     LinkRequested,
     SessionBegun,
     SessionEnded,
     SessionRequested,
 )
 from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault, remote_error, wire_error
-from amqp10.engine.link import LinkEndpoint, ReceiverLink, SenderLink
-from amqp10.engine.shapes import NOTHING, read_fields, shape_of
+from amqp10.engine.receiver import ReceiverLink
+from amqp10.engine.sender import SenderLink
 from amqp10.engine.states import SESSION_TRANSITIONS, LinkState, SessionState, Trigger
 from amqp10.errors import AMQPError, LimitError, ProtocolError
 from amqp10.wire.messaging import Modified
@@ -41,29 +35,24 @@ from amqp10.wire.performatives import (
     Flow,
     ReceiverSettleMode,
     SenderSettleMode,
-    Transfer,
 )
 
 if TYPE_CHECKING:
     from amqp10.engine.connection import Connection
+    from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
+    from amqp10.engine.link import LinkEndpoint
     from amqp10.wire.messaging import Coordinator, DeliveryState, Source, Target
+    from amqp10.wire.performatives import Transfer
 
 __all__ = ["Session"]
 
 _MASK = 0xFFFFFFFF
-_SIGN = 0x80000000
-_UINT = Struct(">I").unpack_from
-_TWO_UINTS = Struct(">II").unpack_from
 _ATTACH_SIZE = 64
 """Octets of an attach frame that refuses a link, without the name, at most."""
 _DISPOSITION_SIZE = 64
 """Octets of a disposition frame without its state, at most."""
-_LARGE = 65536
-"""Octets of a payload from which on it is worth not to be copied out of what arrived."""
-
 
 # Looking up a member of an enumeration costs five times as much as looking up a name: these are looked at per frame.
-_ATTACHED: Final = LinkState.ATTACHED
 _SENDING: Final = (SessionState.MAPPED, SessionState.BEGIN_SENT, SessionState.END_RCVD)
 
 
@@ -76,6 +65,8 @@ class Session:
         remote_channel: the channel number the peer sends on; None while its begin has not arrived.
         state: transport, "session states".
         links: every link of the session by (name, is_receiver).
+        remote_handles: the links that the peer has attached, by the handle that it uses.
+        incoming_left: how many transfer frames the peer may still send before it hears from this side again.
         incoming_unsettled: deliveries received here and not settled, by delivery id.
         outgoing_unsettled: deliveries sent here and not settled, by delivery id, in the order sent.
         remote_incoming_window: how many transfer frames the peer can take now.
@@ -86,15 +77,14 @@ class Session:
     __slots__ = (
         "_disposition",
         "_free_handles",
-        "_incoming_left",
         "_next_handle",
-        "_remote_handles",
         "backlog",
         "channel",
         "connection",
         "context",
         "error",
         "handle_max",
+        "incoming_left",
         "incoming_unsettled",
         "incoming_window",
         "initial_delivery_count",
@@ -109,6 +99,7 @@ class Session:
         "remote_begin",
         "remote_channel",
         "remote_handle_max",
+        "remote_handles",
         "remote_incoming_window",
         "remote_outgoing_window",
         "state",
@@ -149,8 +140,8 @@ class Session:
         """Sender links with deliveries that wait for the window; served in turn, a frame each."""
         self.error: AMQPError | None = None
         self.context: Any = None
-        self._incoming_left = incoming_window
-        self._remote_handles: dict[int, LinkEndpoint] = {}
+        self.incoming_left = incoming_window
+        self.remote_handles: dict[int, LinkEndpoint] = {}
         self._next_handle = 0
         self._free_handles: list[int] = []
         self._disposition: tuple[bool, int, int, DeliveryState | None, bool] | None = None
@@ -203,7 +194,7 @@ class Session:
                 default 2048.
         """
         if incoming_window is not None and self.state is SessionState.BEGIN_RCVD:
-            self.incoming_window = self._incoming_left = incoming_window
+            self.incoming_window = self.incoming_left = incoming_window
         self.answer_begin()
 
     def answer_begin(self) -> None:
@@ -263,13 +254,13 @@ class Session:
     def _forget_links(self) -> None:
         for link in self.links.values():
             if isinstance(link, ReceiverLink):
-                self._end_partial(link)
+                link.end_partial()
             link.state = LinkState.DETACHED
             link.credit = 0
             if link.error is None:
                 link.error = self.error
         self.links.clear()
-        self._remote_handles.clear()
+        self.remote_handles.clear()
         self.backlog.clear()
 
     # -- links -----------------------------------------------------------------------------------------------------
@@ -378,8 +369,8 @@ class Session:
         """Forget a link whose detaches have both been exchanged; its handles are free again."""
         if self.links.get((link.name, link.is_receiver)) is link:
             del self.links[link.name, link.is_receiver]
-        if link.remote_handle is not None and self._remote_handles.get(link.remote_handle) is link:
-            del self._remote_handles[link.remote_handle]
+        if link.remote_handle is not None and self.remote_handles.get(link.remote_handle) is link:
+            del self.remote_handles[link.remote_handle]
         heappush(self._free_handles, link.handle)
         if link.closing:
             self._forget_deliveries(link)
@@ -399,7 +390,7 @@ class Session:
                 "amqp:connection:framing-error",
                 f"the peer attached a link with handle {handle}, beyond the agreed maximum of {self.handle_max}",
             )
-        if handle in self._remote_handles:
+        if handle in self.remote_handles:
             raise SessionFault(
                 self, "amqp:session:handle-in-use", f"the peer attached a link with handle {handle}, which is in use"
             )
@@ -410,7 +401,7 @@ class Session:
         receiver = not attach.role  # the peer's role is the opposite of ours
         link = self.links.get((attach.name, receiver))
         if link is not None and link.remote_attach is None:
-            self._remote_handles[handle] = link
+            self.remote_handles[handle] = link
             if link.on_attach(attach) and link.attached:
                 self._check_resumption(link, attach)
                 events.append(LinkAttached(link))
@@ -445,7 +436,7 @@ class Session:
         if not receiver:
             link.delivery_count = self.initial_delivery_count
         self.links[link.name, receiver] = link
-        self._remote_handles[handle] = link
+        self.remote_handles[handle] = link
         link.on_attach(attach)
         self._check_resumption(link, attach)
         events.append(LinkRequested(link, attach))
@@ -460,8 +451,8 @@ class Session:
                 f"the peer wants to resume link {link.name!r} with more unsettled deliveries than it named",
             )
 
-    def _link_of(self, handle: int, what: str) -> LinkEndpoint:
-        link = self._remote_handles.get(handle)
+    def link_of(self, handle: int, what: str) -> LinkEndpoint:
+        link = self.remote_handles.get(handle)
         if link is None:
             raise SessionFault(
                 self,
@@ -472,10 +463,10 @@ class Session:
 
     def on_detach(self, detach: Detach, events: list[Event]) -> None:
         """Take a detach."""
-        link = self._link_of(int(detach.handle), "detach")
+        link = self.link_of(int(detach.handle), "detach")
         if isinstance(link, ReceiverLink):
-            self._end_partial(link)
-        del self._remote_handles[int(detach.handle)]
+            link.end_partial()
+        del self.remote_handles[int(detach.handle)]
         events.append(link.on_detach(detach))
 
     def fail_link(self, fault: LinkFault, events: list[Event]) -> None:
@@ -483,7 +474,7 @@ class Session:
         link = fault.link
         link.error = fault.error
         if isinstance(link, ReceiverLink):
-            self._end_partial(link)
+            link.end_partial()
         link.detach(error=fault.error)
         events.append(LinkDetached(link, fault.error, by_peer=False, closed=True))
 
@@ -516,7 +507,7 @@ class Session:
 
     def send_flow(self, link: LinkEndpoint | None = None, *, echo: bool = False) -> None:
         """Tell the peer the session's flow state, and a link's with it (transport, "session flow control")."""
-        self._incoming_left = self.incoming_window
+        self.incoming_left = self.incoming_window
         flow = Flow(
             next_incoming_id=self.next_incoming_id,
             incoming_window=self.incoming_window,
@@ -585,290 +576,8 @@ class Session:
     def flush(self) -> None:
         """Called before bytes are handed out: dispositions, and the incoming window when half of it is used."""
         self.flush_dispositions()
-        if self._incoming_left <= self.incoming_window >> 1 and self.mapped and self.can_send:
+        if self.incoming_left <= self.incoming_window >> 1 and self.mapped and self.can_send:
             self.send_flow()
-
-    # -- receiving -------------------------------------------------------------------------------------------------
-
-    def on_flow(self, flow: Flow, events: list[Event]) -> None:
-        """Take flow state (transport, "session flow control" and "flow control")."""
-        next_incoming = flow.next_incoming_id
-        base = self.initial_outgoing_id if next_incoming is None else int(next_incoming)
-        ahead = ((self.next_outgoing_id - base + _SIGN) & _MASK) - _SIGN
-        if ahead < 0:
-            raise SessionFault(
-                self,
-                "amqp:session:window-violation",
-                f"the peer expects transfer {base}, but only {self.next_outgoing_id} has been reached",
-            )
-        self.remote_incoming_window = max(0, int(flow.incoming_window) - ahead)
-        self.next_incoming_id = int(flow.next_outgoing_id)
-        self.remote_outgoing_window = int(flow.outgoing_window)
-        handle = flow.handle
-        if handle is not None:
-            link = self._link_of(int(handle), "flow")
-            if link.state in (LinkState.ATTACHED, LinkState.ATTACH_RCVD):
-                link.on_flow(flow)
-                events.append(LinkFlow(link))
-                if flow.echo and link.attached:
-                    link.send_flow()
-        elif flow.echo:
-            self.answer_begin()
-            self.send_flow()
-        if self.backlog:
-            self.pump_backlog()
-
-    def receive_transfer(self, buf: bytes, pos: int, stop: int, events: list[Event]) -> None:
-        """Take a transfer frame; ``pos`` is just behind the descriptor, ``stop`` at the frame's end.
-
-        Shapes that common peers send are read here, field by field in place, and once a link has a shape its next
-        frames are compared with it as a whole. Whatever else is legal goes through :meth:`_receive_general`, with the
-        same result.
-        """
-        code = buf[pos]
-        if code == 0xC0:
-            count = buf[pos + 2]
-            body = pos + 2 + buf[pos + 1]
-            p = pos + 3
-        elif code == 0xD0:
-            size, count = _TWO_UINTS(buf, pos + 1)
-            body = pos + 5 + size
-            p = pos + 9
-        else:
-            self._receive_general(buf, pos, stop, events)
-            return
-        if not 4 <= count <= 6 or body > stop:
-            self._receive_general(buf, pos, stop, events)
-            return
-        # handle
-        code = buf[p]
-        if code == 0x43:
-            handle = 0
-            p += 1
-        elif code == 0x52:
-            handle = buf[p + 1]
-            p += 2
-        elif code == 0x70:
-            (handle,) = _UINT(buf, p + 1)
-            p += 5
-        else:
-            self._receive_general(buf, pos, stop, events)
-            return
-        link = self._remote_handles.get(handle)
-        if not isinstance(link, ReceiverLink) or link.partial is not None or link.state is not _ATTACHED:
-            self._receive_general(buf, pos, stop, events)
-            return
-        unpack, fields_of_shape, size, tag_head, rest, settled = link.shape
-        # All that differs between the frames of one shape is the delivery id and the tag.
-        same = p + size == body and count == fields_of_shape
-        code, delivery_id, head, tag, tail = unpack(buf, p) if same else NOTHING
-        if code != 0x70 or head != tag_head or tail != rest:
-            fields = read_fields(buf, p, body, count)
-            if fields is None:
-                self._receive_general(buf, pos, stop, events)
-                return
-            delivery_id, tag, settled = fields
-            if buf[p] == 0x70:
-                link.shape = shape_of(buf, p, body, count, len(tag), settled)
-        self._take_transfer()
-        if delivery_id in self.incoming_unsettled:
-            raise self._delivery_id_in_use(delivery_id)
-        link.take_delivery()
-        size = stop - body
-        if size > link.max_message_size > 0:
-            raise self._too_large(link)
-        # A view keeps all of what arrived, which must not be much more than the message.
-        payload = buf[body:stop] if size < _LARGE or size < len(buf) >> 1 else memoryview(buf)[body:stop]
-        delivery = IncomingDelivery(link, delivery_id, tag, payload, settled)
-        if not settled:
-            self.incoming_unsettled[delivery_id] = delivery
-        events.append(delivery)
-
-    def _take_transfer(self) -> None:
-        """Count one transfer frame against the incoming window (transport, "session flow control")."""
-        left = self._incoming_left - 1
-        if left < 0:
-            raise SessionFault(
-                self,
-                "amqp:session:window-violation",
-                f"the peer sent more than the {self.incoming_window} transfers that the session window allows",
-            )
-        self._incoming_left = left
-        if left <= self.incoming_window >> 1:
-            self.connection.mark_dirty(self)
-        self.next_incoming_id = ((self.next_incoming_id or 0) + 1) & _MASK
-
-    def _too_large(self, link: LinkEndpoint) -> LinkFault:
-        return LinkFault(
-            link,
-            "amqp:link:message-size-exceeded",
-            f"a message on link {link.name!r} is larger than the {link.max_message_size} octets accepted",
-        )
-
-    def _delivery_id_in_use(self, delivery_id: int) -> SessionFault:
-        return SessionFault(
-            self, "amqp:invalid-field", f"the peer started delivery {delivery_id}, which is still unsettled"
-        )
-
-    def _receive_general(self, buf: bytes, pos: int, stop: int, events: list[Event]) -> None:
-        transfer, body = self.connection.decode_body(buf, pos - 3, stop)
-        if not isinstance(transfer, Transfer):
-            raise ConnectionFault.malformed(f"a transfer was expected, not {type(transfer).__name__}")
-        self.on_transfer(transfer, buf[body:stop], events)
-
-    def on_transfer(self, transfer: Transfer, payload: bytes, events: list[Event]) -> None:
-        """Take a transfer of any shape (transport, "transferring a message")."""
-        self._take_transfer()
-        link = self._link_of(int(transfer.handle), "transfer")
-        if not isinstance(link, ReceiverLink):
-            raise SessionFault(
-                self, "amqp:not-allowed", f"the peer sent a message on link {link.name!r}, on which it is the receiver"
-            )
-        if link.state is not _ATTACHED:
-            if link.requested:
-                link.take_delivery()  # which has no credit yet
-            return  # sent before the peer saw our detach
-        delivery = link.partial
-        if delivery is None:
-            delivery = self._start_delivery(link, transfer, payload)
-            if transfer.resume:
-                link.skipped = delivery
-            if transfer.more and not transfer.aborted:
-                delivery.start_parts()
-                link.partial = delivery
-                self.connection.partials[delivery] = None
-        else:
-            self._continue_delivery(link, delivery, transfer, payload)
-        if transfer.state is not None:
-            delivery.remote_state = transfer.state
-        if delivery is link.skipped:
-            # Nothing is left unsettled from an earlier attachment, so there is nothing to resume: the receiver must
-            # ignore it (transport, "transfer", resume).
-            self.incoming_unsettled.pop(delivery.delivery_id, None)
-            if transfer.aborted or not transfer.more:
-                self._end_partial(link)
-            return
-        if transfer.aborted:
-            self._end_partial(link)
-            delivery.settled = delivery.remote_settled = True
-            self.incoming_unsettled.pop(delivery.delivery_id, None)
-            events.append(DeliveryAborted(delivery))
-        elif not transfer.more:
-            if delivery.partial:
-                self._end_partial(link)
-            if not delivery.settled:
-                self.incoming_unsettled[delivery.delivery_id] = delivery
-            events.append(delivery)
-
-    def _start_delivery(self, link: ReceiverLink, transfer: Transfer, payload: bytes) -> IncomingDelivery:
-        delivery_id, tag = transfer.delivery_id, transfer.delivery_tag
-        if delivery_id is None or tag is None:
-            missing = "delivery-id" if delivery_id is None else "delivery-tag"
-            raise SessionFault(self, "amqp:invalid-field", f"the first transfer of a delivery lacks its {missing}")
-        if len(tag) > 32:
-            raise SessionFault(self, "amqp:invalid-field", f"a delivery tag has {len(tag)} octets; 32 are the limit")
-        if int(delivery_id) in self.incoming_unsettled:
-            raise self._delivery_id_in_use(int(delivery_id))
-        link.take_delivery()
-        if len(payload) > link.max_message_size > 0:
-            raise self._too_large(link)
-        delivery = IncomingDelivery(link, int(delivery_id), bytes(tag), payload, bool(transfer.settled))
-        delivery.message_format = int(transfer.message_format or 0)
-        if not delivery.settled:
-            self.incoming_unsettled[delivery.delivery_id] = delivery
-        return delivery
-
-    def _continue_delivery(
-        self, link: ReceiverLink, delivery: IncomingDelivery, transfer: Transfer, payload: bytes
-    ) -> None:
-        if transfer.delivery_id is not None and int(transfer.delivery_id) != delivery.delivery_id:
-            raise SessionFault(
-                self,
-                "amqp:not-allowed",
-                f"delivery {int(transfer.delivery_id)} starts on link {link.name!r} before delivery"
-                f" {delivery.delivery_id} is complete",
-            )
-        if transfer.delivery_tag is not None and bytes(transfer.delivery_tag) != delivery.tag:
-            raise SessionFault(
-                self, "amqp:not-allowed", f"the delivery tag of delivery {delivery.delivery_id} changes on its way"
-            )
-        if transfer.aborted:
-            return
-        if transfer.settled and not delivery.settled:
-            delivery.settled = delivery.remote_settled = True
-            self.incoming_unsettled.pop(delivery.delivery_id, None)
-        link.check_size(delivery, len(payload))
-        delivery.add_part(payload)
-
-    def on_disposition(self, disposition: Disposition, events: list[Event]) -> None:
-        """Take a disposition: states of deliveries sent from here, or of ones received here."""
-        first = int(disposition.first)
-        last = first if disposition.last is None else int(disposition.last)
-        self.take_disposition(bool(disposition.role), first, last, bool(disposition.settled), disposition.state, events)
-
-    def take_disposition(
-        self, receiver: bool, first: int, last: int, settled: bool, state: DeliveryState | None, events: list[Event]
-    ) -> None:
-        """Apply a range of delivery ids. Ids that are not known (any more) are passed over: they are settled."""
-        count = ((last - first) & _MASK) + 1
-        if count > _SIGN:
-            raise SessionFault(
-                self, "amqp:invalid-field", f"a disposition names the deliveries {first} to {last}, which is no range"
-            )
-        if receiver:
-            deliveries = self._sent_range(first, count, settled)
-            if deliveries:
-                for delivery in deliveries:
-                    if state is not None:
-                        delivery.remote_state = state
-                    if settled:
-                        delivery.remote_settled = True
-                events.append(DeliveriesUpdated(self, deliveries, state, settled))
-        else:
-            self._update_received(first, count, settled, state)
-
-    def _sent_range(self, first: int, count: int, settled: bool) -> list[OutgoingDelivery]:
-        unsettled = self.outgoing_unsettled
-        if count == 1:
-            one = unsettled.pop(first, None) if settled else unsettled.get(first)
-            return [one] if one is not None else []
-        # A range costs no more than what it names or what is in flight, whichever is less.
-        if count <= len(unsettled):
-            ids = [i & _MASK for i in range(first, first + count)]
-        else:
-            ids = [i for i in unsettled if (i - first) & _MASK < count]
-        if settled:
-            pop = unsettled.pop
-            return [d for i in ids if (d := pop(i, None)) is not None]
-        return [unsettled[i] for i in ids if i in unsettled]
-
-    def _update_received(self, first: int, count: int, settled: bool, state: DeliveryState | None) -> None:
-        unsettled = self.incoming_unsettled
-        if count <= len(unsettled):
-            ids = [i & _MASK for i in range(first, first + count)]
-        else:
-            ids = [i for i in unsettled if (i - first) & _MASK < count]
-        for i in ids:
-            delivery = unsettled.get(i)
-            if delivery is None:
-                continue
-            if state is not None:
-                delivery.remote_state = state
-            if settled:
-                # The sender forgot it: nothing that is said about it from here on reaches anybody.
-                delivery.remote_settled = True
-                if delivery.state is not None:
-                    delivery.settled = True
-                    del unsettled[i]
-
-    def _end_partial(self, link: ReceiverLink) -> None:
-        """No more is to come of the delivery that was arriving on a link, if there was one."""
-        delivery = link.partial
-        link.skipped = None
-        if delivery is not None:
-            link.partial = None
-            delivery.partial = False
-            self.connection.partials.pop(delivery, None)
 
     def __repr__(self) -> str:
         return f"<Session channel={self.channel} {self.state.name} links={len(self.links)}>"

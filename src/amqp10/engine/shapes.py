@@ -1,6 +1,6 @@
 """The shapes of transfer frames: what the frames that one peer sends on one link have in common.
 
-``Session.receive_transfer`` reads the fields of a usual transfer in place (:func:`read_fields`), and keeps its shape
+``incoming.receive_transfer`` reads the fields of a usual transfer in place (:func:`read_fields`), and keeps its shape
 with the link; a next frame of the same shape, in which only delivery id and tag differ, is unpacked in one call.
 What is unusual goes to the general decoder. Transport, "transfer".
 """

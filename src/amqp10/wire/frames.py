@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from struct import Struct
 from struct import error as struct_error
-from typing import Final, TypeAlias, get_args
+from typing import Final, get_args
 
 from amqp10.codec.composite import Composite, decode_composite
 from amqp10.errors import EncodeError, MalformedFrameError
@@ -19,8 +18,6 @@ __all__ = [
     "FRAME_SASL",
     "SASL_HEADER",
     "TLS_HEADER",
-    "Frame",
-    "FrameBuffer",
     "decode_frame_body",
     "describe_header",
     "encode_frame",
@@ -38,7 +35,6 @@ EMPTY_FRAME: Final = b"\x00\x00\x00\x08\x02\x00\x00\x00"
 """A frame without a body: a heartbeat (transport, "idle time-out of a connection")."""
 
 _PACK = Struct(">IBBH").pack
-_UNPACK = Struct(">IBBH").unpack_from
 
 
 def encode_frame(channel: int, performative: Performative, payload: bytes | memoryview = b"") -> bytes:
@@ -90,80 +86,6 @@ def decode_frame_body(buf: bytes, start: int, stop: int) -> tuple[Composite, int
             f"the peer sent a frame whose body is of type {performative.NAME}", condition="amqp:decode-error"
         )
     return performative, pos
-
-
-Frame: TypeAlias = tuple[int, int, bytes, int, int]
-"""Frame type, channel, a buffer, and where in it the frame body starts and ends."""
-
-
-class FrameBuffer:
-    """Incoming bytes, in pieces of any size, to frames (transport, "frame layout").
-
-    Feed it what arrives, and iterate over it until it has no further frame::
-
-        buffer.feed(data)
-        for kind, channel, buf, start, stop in buffer:
-            ...
-
-    Frames that arrive whole are not copied. A frame that arrives in many pieces is joined once, when it is whole. What
-    is kept never exceeds the largest permitted frame and one piece.
-
-    Args:
-        limit: the largest frame that is accepted, in octets; may be changed at any time.
-    """
-
-    __slots__ = ("_data", "_have", "_need", "_pieces", "_pos", "limit")
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._data = b""
-        self._pos = 0
-        self._pieces: list[bytes] = []
-        self._have = 0  # octets in the pieces
-        self._need = 8  # octets of the frame, as far as that is known
-
-    def __len__(self) -> int:
-        """How many octets are kept that no frame has been made of."""
-        return len(self._data) - self._pos + self._have
-
-    def feed(self, data: bytes) -> None:
-        """Take bytes that arrived. Iterate before the next are fed, or they pile up."""
-        if data:
-            self._pieces.append(data)
-            self._have += len(data)
-
-    def __iter__(self) -> Iterator[Frame]:
-        return self
-
-    def __next__(self) -> Frame:
-        """The next whole frame.
-
-        Raises:
-            StopIteration: more bytes have to arrive first.
-            MalformedFrameError: the size is below 8 or beyond the limit, or the data offset points outside the frame.
-                Nothing of the announced size has been waited for then. Every further call raises it again.
-        """
-        rest = len(self._data) - self._pos
-        if rest + self._have < self._need:
-            raise StopIteration
-        if rest < self._need:
-            pieces = self._pieces if rest == 0 else [self._data[self._pos :], *self._pieces]
-            self._data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            self._pos = self._have = 0
-            self._pieces = []
-            rest = len(self._data)
-        pos = self._pos
-        size, doff, kind, channel = _UNPACK(self._data, pos)
-        if size > self.limit:
-            raise MalformedFrameError(f"the peer sent a frame of {size} octets; {self.limit} is the agreed maximum")
-        if doff < 2 or doff * 4 > size:
-            raise MalformedFrameError(f"the peer sent a frame of {size} octets with data offset {doff}")
-        if size > rest:
-            self._need = size
-            return self.__next__()
-        self._need = 8
-        self._pos = pos + size
-        return kind, channel, self._data, pos + doff * 4, pos + size
 
 
 _PRINTABLE: Final = frozenset(range(0x20, 0x7F))

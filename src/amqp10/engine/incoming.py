@@ -1,0 +1,374 @@
+"""What arrives on a session about deliveries: transfers, dispositions, flow (transport, "links").
+
+The hot paths are :func:`receive_transfer` and :func:`receive_disposition`, which read the common shapes of these frames
+in place; every other shape goes through the general decoder, to :func:`on_transfer` and :func:`on_disposition`, with
+the same result.
+
+These are functions, not methods of a class that ``Session`` adds to: what they report names the whole session.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+from amqp10.engine.delivery import IncomingDelivery
+from amqp10.engine.events import DeliveriesUpdated, DeliveryAborted, LinkFlow
+from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault
+from amqp10.engine.receiver import ReceiverLink
+from amqp10.engine.shapes import NOTHING, read_fields, shape_of
+from amqp10.engine.states import LinkState
+from amqp10.wire.frames import decode_frame_body
+from amqp10.wire.messaging import ACCEPTED
+from amqp10.wire.performatives import Transfer
+
+if TYPE_CHECKING:
+    from amqp10.engine.delivery import OutgoingDelivery
+    from amqp10.engine.events import Event
+    from amqp10.engine.link import LinkEndpoint
+    from amqp10.engine.session import Session
+    from amqp10.wire.messaging import DeliveryState
+    from amqp10.wire.performatives import Disposition, Flow
+
+__all__ = ["on_disposition", "on_flow", "on_transfer", "receive_disposition", "receive_transfer"]
+
+_MASK = 0xFFFFFFFF
+_SIGN = 0x80000000
+_UINT = Struct(">I").unpack_from
+_TWO_UINTS = Struct(">II").unpack_from
+_ACCEPTED_FORMS: Final = (b"\x00\x53\x24\x45", b"\x00\x53\x24\xc0\x01\x00")
+_LARGE = 65536
+"""Octets of a payload from which on it is worth not to be copied out of what arrived."""
+# Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per frame.
+_ATTACHED: Final = LinkState.ATTACHED
+
+
+def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: list[Event]) -> None:
+    """Take a transfer frame; ``pos`` is just behind the descriptor, ``stop`` at the frame's end.
+
+    Shapes that common peers send are read here, field by field in place, and once a link has a shape its next
+    frames are compared with it as a whole. Whatever else is legal goes through :func:`_receive_general`, with the
+    same result.
+    """
+    code = buf[pos]
+    if code == 0xC0:
+        count = buf[pos + 2]
+        body = pos + 2 + buf[pos + 1]
+        p = pos + 3
+    elif code == 0xD0:
+        size, count = _TWO_UINTS(buf, pos + 1)
+        body = pos + 5 + size
+        p = pos + 9
+    else:
+        _receive_general(session, buf, pos, stop, events)
+        return
+    if not 4 <= count <= 6 or body > stop:
+        _receive_general(session, buf, pos, stop, events)
+        return
+    # handle
+    code = buf[p]
+    if code == 0x43:
+        handle = 0
+        p += 1
+    elif code == 0x52:
+        handle = buf[p + 1]
+        p += 2
+    elif code == 0x70:
+        (handle,) = _UINT(buf, p + 1)
+        p += 5
+    else:
+        _receive_general(session, buf, pos, stop, events)
+        return
+    link = session.remote_handles.get(handle)
+    if not isinstance(link, ReceiverLink) or link.partial is not None or link.state is not _ATTACHED:
+        _receive_general(session, buf, pos, stop, events)
+        return
+    unpack, fields_of_shape, size, tag_head, rest, settled = link.shape
+    # All that differs between the frames of one shape is the delivery id and the tag.
+    same = p + size == body and count == fields_of_shape
+    code, delivery_id, head, tag, tail = unpack(buf, p) if same else NOTHING
+    if code != 0x70 or head != tag_head or tail != rest:
+        fields = read_fields(buf, p, body, count)
+        if fields is None:
+            _receive_general(session, buf, pos, stop, events)
+            return
+        delivery_id, tag, settled = fields
+        if buf[p] == 0x70:
+            link.shape = shape_of(buf, p, body, count, len(tag), settled)
+    _take_transfer(session)
+    if delivery_id in session.incoming_unsettled:
+        raise _delivery_id_in_use(session, delivery_id)
+    link.take_delivery()
+    size = stop - body
+    if size > link.max_message_size > 0:
+        raise _too_large(link)
+    # A view keeps all of what arrived, which must not be much more than the message.
+    payload = buf[body:stop] if size < _LARGE or size < len(buf) >> 1 else memoryview(buf)[body:stop]
+    delivery = IncomingDelivery(link, delivery_id, tag, payload, settled)
+    if not settled:
+        session.incoming_unsettled[delivery_id] = delivery
+    events.append(delivery)
+
+
+def _take_transfer(session: Session) -> None:
+    """Count one transfer frame against the incoming window (transport, "session flow control")."""
+    left = session.incoming_left - 1
+    if left < 0:
+        raise SessionFault(
+            session,
+            "amqp:session:window-violation",
+            f"the peer sent more than the {session.incoming_window} transfers that the session window allows",
+        )
+    session.incoming_left = left
+    if left <= session.incoming_window >> 1:
+        session.connection.mark_dirty(session)
+    session.next_incoming_id = ((session.next_incoming_id or 0) + 1) & _MASK
+
+
+def _too_large(link: LinkEndpoint) -> LinkFault:
+    return LinkFault(
+        link,
+        "amqp:link:message-size-exceeded",
+        f"a message on link {link.name!r} is larger than the {link.max_message_size} octets accepted",
+    )
+
+
+def _delivery_id_in_use(session: Session, delivery_id: int) -> SessionFault:
+    return SessionFault(
+        session, "amqp:invalid-field", f"the peer started delivery {delivery_id}, which is still unsettled"
+    )
+
+
+def _receive_general(session: Session, buf: bytes, pos: int, stop: int, events: list[Event]) -> None:
+    transfer, body = decode_frame_body(buf, pos - 3, stop)
+    if not isinstance(transfer, Transfer):
+        raise ConnectionFault.malformed(f"a transfer was expected, not {type(transfer).__name__}")
+    on_transfer(session, transfer, buf[body:stop], events)
+
+
+def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: list[Event]) -> None:
+    """Take a transfer of any shape (transport, "transferring a message")."""
+    _take_transfer(session)
+    link = session.link_of(int(transfer.handle), "transfer")
+    if not isinstance(link, ReceiverLink):
+        raise SessionFault(
+            session, "amqp:not-allowed", f"the peer sent a message on link {link.name!r}, on which it is the receiver"
+        )
+    if link.state is not _ATTACHED:
+        if link.requested:
+            link.take_delivery()  # which has no credit yet
+        return  # sent before the peer saw our detach
+    delivery = link.partial
+    if delivery is None:
+        delivery = _start_delivery(session, link, transfer, payload)
+        if transfer.resume:
+            link.skipped = delivery
+        if transfer.more and not transfer.aborted:
+            delivery.start_parts()
+            link.partial = delivery
+            session.connection.partials[delivery] = None
+    else:
+        _continue_delivery(session, link, delivery, transfer, payload)
+    if transfer.state is not None:
+        delivery.remote_state = transfer.state
+    if delivery is link.skipped:
+        # Nothing is left unsettled from an earlier attachment, so there is nothing to resume: the receiver must
+        # ignore it (transport, "transfer", resume).
+        session.incoming_unsettled.pop(delivery.delivery_id, None)
+        if transfer.aborted or not transfer.more:
+            link.end_partial()
+        return
+    if transfer.aborted:
+        link.end_partial()
+        delivery.settled = delivery.remote_settled = True
+        session.incoming_unsettled.pop(delivery.delivery_id, None)
+        events.append(DeliveryAborted(delivery))
+    elif not transfer.more:
+        if delivery.partial:
+            link.end_partial()
+        if not delivery.settled:
+            session.incoming_unsettled[delivery.delivery_id] = delivery
+        events.append(delivery)
+
+
+def _start_delivery(session: Session, link: ReceiverLink, transfer: Transfer, payload: bytes) -> IncomingDelivery:
+    delivery_id, tag = transfer.delivery_id, transfer.delivery_tag
+    if delivery_id is None or tag is None:
+        missing = "delivery-id" if delivery_id is None else "delivery-tag"
+        raise SessionFault(session, "amqp:invalid-field", f"the first transfer of a delivery lacks its {missing}")
+    if len(tag) > 32:
+        raise SessionFault(session, "amqp:invalid-field", f"a delivery tag has {len(tag)} octets; 32 are the limit")
+    if int(delivery_id) in session.incoming_unsettled:
+        raise _delivery_id_in_use(session, int(delivery_id))
+    link.take_delivery()
+    if len(payload) > link.max_message_size > 0:
+        raise _too_large(link)
+    delivery = IncomingDelivery(link, int(delivery_id), bytes(tag), payload, bool(transfer.settled))
+    delivery.message_format = int(transfer.message_format or 0)
+    if not delivery.settled:
+        session.incoming_unsettled[delivery.delivery_id] = delivery
+    return delivery
+
+
+def _continue_delivery(
+    session: Session, link: ReceiverLink, delivery: IncomingDelivery, transfer: Transfer, payload: bytes
+) -> None:
+    if transfer.delivery_id is not None and int(transfer.delivery_id) != delivery.delivery_id:
+        raise SessionFault(
+            session,
+            "amqp:not-allowed",
+            f"delivery {int(transfer.delivery_id)} starts on link {link.name!r} before delivery"
+            f" {delivery.delivery_id} is complete",
+        )
+    if transfer.delivery_tag is not None and bytes(transfer.delivery_tag) != delivery.tag:
+        raise SessionFault(
+            session, "amqp:not-allowed", f"the delivery tag of delivery {delivery.delivery_id} changes on its way"
+        )
+    if transfer.aborted:
+        return
+    if transfer.settled and not delivery.settled:
+        delivery.settled = delivery.remote_settled = True
+        session.incoming_unsettled.pop(delivery.delivery_id, None)
+    link.check_size(delivery, len(payload))
+    delivery.add_part(payload)
+
+
+def receive_disposition(session: Session, buf: bytes, pos: int, stop: int, events: list[Event]) -> bool:
+    """Take a disposition frame that says "accepted and settled" in a usual shape; ``pos`` is behind the descriptor.
+
+    Returns whether it was one. What was not is left to the general decoder.
+    """
+    if buf[pos] != 0xC0 or buf[pos + 3] != 0x41 or not 5 <= buf[pos + 2] <= 6:
+        return False
+    count = buf[pos + 2]
+    body = pos + 2 + buf[pos + 1]
+    p = pos + 4
+    ids = [0, 0]
+    for i in (0, 1):
+        code = buf[p]
+        if code == 0x70:
+            (ids[i],) = _UINT(buf, p + 1)
+            p += 5
+        elif code == 0x52:
+            ids[i] = buf[p + 1]
+            p += 2
+        elif code == 0x43:
+            p += 1
+        elif code == 0x40 and i == 1:
+            ids[1] = ids[0]
+            p += 1
+        else:
+            return False
+    if buf[p] != 0x41 or body != stop:
+        return False
+    state = buf[p + 1 : body]
+    if count == 6:
+        if state[-1:] not in (b"\x40", b"\x42"):
+            return False
+        state = state[:-1]
+    if state not in _ACCEPTED_FORMS:
+        return False
+    _take_disposition(session, True, ids[0], ids[1], True, ACCEPTED, events)
+    return True
+
+
+def on_disposition(session: Session, disposition: Disposition, events: list[Event]) -> None:
+    """Take a disposition: states of deliveries sent from here, or of ones received here."""
+    first = int(disposition.first)
+    last = first if disposition.last is None else int(disposition.last)
+    _take_disposition(
+        session, bool(disposition.role), first, last, bool(disposition.settled), disposition.state, events
+    )
+
+
+def _take_disposition(
+    session: Session,
+    receiver: bool,
+    first: int,
+    last: int,
+    settled: bool,
+    state: DeliveryState | None,
+    events: list[Event],
+) -> None:
+    """Apply a range of delivery ids. Ids that are not known (any more) are passed over: they are settled."""
+    count = ((last - first) & _MASK) + 1
+    if count > _SIGN:
+        raise SessionFault(
+            session, "amqp:invalid-field", f"a disposition names the deliveries {first} to {last}, which is no range"
+        )
+    if receiver:
+        deliveries = _sent_range(session, first, count, settled)
+        if deliveries:
+            for delivery in deliveries:
+                if state is not None:
+                    delivery.remote_state = state
+                if settled:
+                    delivery.remote_settled = True
+            events.append(DeliveriesUpdated(session, deliveries, state, settled))
+    else:
+        _update_received(session, first, count, settled, state)
+
+
+def _sent_range(session: Session, first: int, count: int, settled: bool) -> list[OutgoingDelivery]:
+    unsettled = session.outgoing_unsettled
+    if count == 1:
+        one = unsettled.pop(first, None) if settled else unsettled.get(first)
+        return [one] if one is not None else []
+    # A range costs no more than what it names or what is in flight, whichever is less.
+    if count <= len(unsettled):
+        ids = [i & _MASK for i in range(first, first + count)]
+    else:
+        ids = [i for i in unsettled if (i - first) & _MASK < count]
+    if settled:
+        pop = unsettled.pop
+        return [d for i in ids if (d := pop(i, None)) is not None]
+    return [unsettled[i] for i in ids if i in unsettled]
+
+
+def _update_received(session: Session, first: int, count: int, settled: bool, state: DeliveryState | None) -> None:
+    unsettled = session.incoming_unsettled
+    if count <= len(unsettled):
+        ids = [i & _MASK for i in range(first, first + count)]
+    else:
+        ids = [i for i in unsettled if (i - first) & _MASK < count]
+    for i in ids:
+        delivery = unsettled.get(i)
+        if delivery is None:
+            continue
+        if state is not None:
+            delivery.remote_state = state
+        if settled:
+            # The sender forgot it: nothing that is said about it from here on reaches anybody.
+            delivery.remote_settled = True
+            if delivery.state is not None:
+                delivery.settled = True
+                del unsettled[i]
+
+
+def on_flow(session: Session, flow: Flow, events: list[Event]) -> None:
+    """Take flow state (transport, "session flow control" and "flow control")."""
+    next_incoming = flow.next_incoming_id
+    base = session.initial_outgoing_id if next_incoming is None else int(next_incoming)
+    ahead = ((session.next_outgoing_id - base + _SIGN) & _MASK) - _SIGN
+    if ahead < 0:
+        raise SessionFault(
+            session,
+            "amqp:session:window-violation",
+            f"the peer expects transfer {base}, but only {session.next_outgoing_id} has been reached",
+        )
+    session.remote_incoming_window = max(0, int(flow.incoming_window) - ahead)
+    session.next_incoming_id = int(flow.next_outgoing_id)
+    session.remote_outgoing_window = int(flow.outgoing_window)
+    handle = flow.handle
+    if handle is not None:
+        link = session.link_of(int(handle), "flow")
+        if link.state in (_ATTACHED, LinkState.ATTACH_RCVD):
+            link.on_flow(flow)
+            events.append(LinkFlow(link))
+            if flow.echo and link.attached:
+                link.send_flow()
+    elif flow.echo:
+        session.answer_begin()
+        session.send_flow()
+    if session.backlog:
+        session.pump_backlog()

@@ -1,0 +1,111 @@
+"""The receiving end of a link: credit, drain, and how much may arrive (transport, "links").
+
+The messages themselves are taken from their frames in ``incoming.py``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from amqp10.engine.faults import LinkFault
+from amqp10.engine.link import LinkEndpoint
+from amqp10.engine.shapes import NO_SHAPE
+from amqp10.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from amqp10.engine.delivery import IncomingDelivery
+    from amqp10.engine.session import Session
+    from amqp10.wire.performatives import Flow
+
+__all__ = ["ReceiverLink"]
+
+_MASK = 0xFFFFFFFF
+_SIGN = 0x80000000
+
+
+class ReceiverLink(LinkEndpoint):
+    """The receiving end of a link."""
+
+    __slots__ = ("_excess", "partial", "shape", "skipped")
+
+    is_receiver = True
+
+    def __init__(self, session: Session, name: str, handle: int, **kwargs: Any) -> None:
+        super().__init__(session, name, handle, **kwargs)
+        self.partial: IncomingDelivery | None = None
+        """The delivery of which more is to come."""
+        self.shape = NO_SHAPE
+        """The shape of the last transfer that had one; ``incoming.receive_transfer`` compares the next one with it."""
+        self.skipped: IncomingDelivery | None = None
+        """A resumed delivery that is passed over (transport, "resuming deliveries")."""
+        self._excess = 0
+        """How many deliveries beyond the credit may arrive: the sender may not know yet that the credit was reduced."""
+
+    def flow(self, credit: int, *, drain: bool = False, echo: bool = False) -> None:
+        """Set the link's credit and tell the sender (transport, "flow control").
+
+        Args:
+            credit: how many more deliveries the sender may start, from 0 to 2**32 - 1.
+            drain: ask the sender to send what it has and give the rest back.
+            echo: ask for the sender's state in return.
+        """
+        if not 0 <= credit <= _MASK:
+            raise ProtocolError(f"link credit must be between 0 and {_MASK}, not {credit}")
+        # Messages sent before the sender learns of a reduced credit are still legal.
+        self._excess = max(0, self._excess + self.credit - credit)
+        self.credit = credit
+        self.drain = drain
+        self.send_flow(echo=echo)
+
+    def take_delivery(self) -> None:
+        """Count one more delivery that the sender started.
+
+        Raises:
+            LinkFault: it had no credit left for it.
+        """
+        if self.credit > 0:
+            self.credit -= 1
+        elif self._excess > 0:
+            self._excess -= 1
+        else:
+            raise LinkFault(
+                self,
+                "amqp:link:transfer-limit-exceeded",
+                f"the peer sent a message on link {self.name!r} without credit",
+            )
+        self.delivery_count = (self.delivery_count + 1) & _MASK
+        if self.available > 0:
+            self.available -= 1
+
+    def on_flow(self, flow: Flow) -> None:
+        """Take the sender's view: it alone decides about delivery-count and available."""
+        if flow.delivery_count is not None:
+            advanced = (int(flow.delivery_count) - self.delivery_count) & _MASK
+            # A count that went back would be credit that nobody gave: it is not believed. (With credit of 2**31 or more
+            # a drain may move the count further than serial numbers can be compared.)
+            if advanced < _SIGN or advanced <= self.credit:
+                self.delivery_count = int(flow.delivery_count)
+                self._excess = max(0, self._excess - max(0, advanced - self.credit))
+                self.credit = max(0, self.credit - advanced)
+        if flow.available is not None:
+            self.available = int(flow.available)
+        if self.drain and self.credit == 0:
+            self.drain = False
+
+    def check_size(self, delivery: IncomingDelivery, extra: int) -> None:
+        """Refuse a message that grows beyond what this side said it accepts."""
+        if 0 < self.max_message_size < delivery.size + extra:
+            raise LinkFault(
+                self,
+                "amqp:link:message-size-exceeded",
+                f"a message on link {self.name!r} is larger than the {self.max_message_size} octets accepted",
+            )
+
+    def end_partial(self) -> None:
+        """No more is to come of the delivery that was arriving, if there was one."""
+        delivery = self.partial
+        self.skipped = None
+        if delivery is not None:
+            self.partial = None
+            delivery.partial = False
+            self.session.connection.partials.pop(delivery, None)

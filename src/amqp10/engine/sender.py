@@ -1,0 +1,340 @@
+"""The sending end of a link: credit as the receiver gives it, drain, and messages out (transport, "links").
+
+The hot path is :meth:`SenderLink.send`: a message that fits one frame is written from a template in which only the size
+and the delivery id change.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from amqp10.engine.delivery import OutgoingDelivery
+from amqp10.engine.link import LinkEndpoint
+from amqp10.engine.states import LinkState
+from amqp10.errors import ProtocolError
+from amqp10.wire.performatives import Transfer
+
+if TYPE_CHECKING:
+    from amqp10.engine.session import Session
+    from amqp10.wire.performatives import Flow
+
+__all__ = ["SenderLink"]
+
+_MASK = 0xFFFFFFFF
+_SIGN = 0x80000000
+_SMALL = 8192
+"""Octets up to which a copy of a payload costs less than a buffer of its own."""
+# Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per message.
+_ATTACHED: Final = LinkState.ATTACHED
+
+
+def serial_difference(a: int, b: int) -> int:
+    """``a - b`` of two 32-bit serial numbers (RFC 1982): negative when a comes before b."""
+    return ((a - b + _SIGN) & _MASK) - _SIGN
+
+
+class SenderLink(LinkEndpoint):
+    """The sending end of a link."""
+
+    __slots__ = ("_drain_pending", "_head", "_head_size", "_pack", "_pack_settled", "_settled_head", "held", "pending")
+
+    is_receiver = False
+
+    def __init__(self, session: Session, name: str, handle: int, **kwargs: Any) -> None:
+        super().__init__(session, name, handle, **kwargs)
+        self.pending: deque[OutgoingDelivery] = deque()
+        """Deliveries that took credit but wait for the session window, in order."""
+        self.held = 0
+        """How many of them, from the end, lost their credit again: the receiver reduced it while they waited."""
+        self._drain_pending = False
+        self._make_template()
+
+    def _make_template(self) -> None:
+        """Precompute the frame of a one-frame transfer: all but size and delivery id is the same for every message.
+
+        The performative is a list8 of handle, delivery-id (uint), delivery-tag (the four octets of the delivery id),
+        message-format 0 and, for settled ones, settled=true (transport, "transfer").
+        """
+        handle = self.handle
+        if handle == 0:
+            handle_code = b"\x43"
+        elif handle < 256:
+            handle_code = bytes((0x52, handle))
+        else:
+            handle_code = b"\x70" + struct.pack(">I", handle)
+        fixed = struct.pack(">BBH", 2, 0, self.session.channel) + b"\x00\x53\x14\xc0"
+        fields = len(handle_code) + 5 + 6 + 1
+        head = fixed + bytes((fields + 1, 4)) + handle_code + b"\x70"
+        settled_head = fixed + bytes((fields + 2, 5)) + handle_code + b"\x70"
+        self._head = head
+        self._settled_head = settled_head
+        self._pack = struct.Struct(f">I{len(head)}sI2sI1s").pack
+        self._pack_settled = struct.Struct(f">I{len(head)}sI2sI2s").pack
+        self._head_size = 4 + len(head) + 4 + 2 + 4 + 1
+
+    def send(
+        self, payload: bytes, body: bytes = b"", *, settled: bool = False, message_format: int = 0, context: Any = None
+    ) -> OutgoingDelivery:
+        """Send one message (transport, "transferring a message").
+
+        What the session window does not let out now is kept and goes out as soon as it does.
+
+        Args:
+            payload: the encoded message, or its first part.
+            body: the rest of it: the two parts of a large message need not be joined.
+            settled: True to forget it at once (at most once delivery).
+            message_format: the message format code; 0 is the format of part 3, messaging.
+            context: kept on the delivery.
+
+        Raises:
+            ProtocolError: the link is not attached, has no credit, or the settle mode forbids ``settled``; or the
+                message is larger than either side's max-message-size. Nothing is sent in these cases.
+        """
+        session = self.session
+        if self.credit <= 0 or self.state is not _ATTACHED:
+            self._refuse_send()
+        size = len(payload) + len(body)
+        if size > self.send_limit > 0:
+            self._refuse_size(size)
+        self.credit -= 1
+        self.delivery_count = (self.delivery_count + 1) & _MASK
+        connection = session.connection
+        frame_size = self._head_size + size
+        if (
+            session.remote_incoming_window > 0
+            and frame_size < connection.remote_max_frame_size
+            and not session.backlog
+            and message_format == 0
+            and connection.trace is None
+        ):
+            delivery_id = session.next_delivery_id
+            session.next_delivery_id = (delivery_id + 1) & _MASK
+            session.remote_incoming_window -= 1
+            session.next_outgoing_id = (session.next_outgoing_id + 1) & _MASK
+            delivery = OutgoingDelivery(self, delivery_id, payload, body, size, size, settled, context)
+            if settled:
+                head = self._pack_settled(
+                    frame_size + 1, self._settled_head, delivery_id, b"\xa0\x04", delivery_id, b"\x43\x41"
+                )
+            else:
+                session.outgoing_unsettled[delivery_id] = delivery
+                head = self._pack(frame_size, self._head, delivery_id, b"\xa0\x04", delivery_id, b"\x43")
+            output = connection.output
+            if size < _SMALL:
+                # One buffer is less work for everybody further down than two.
+                output.append(head + payload + body if body else head + payload)
+                return delivery
+            output.append(head)
+            output.append(payload)
+            if body:
+                output.append(body)
+            return delivery
+        # The delivery id is given when the first frame goes out: ids must appear on the wire in sequence.
+        delivery = OutgoingDelivery(self, -1, payload, body, size, 0, settled, context)
+        delivery.message_format = message_format
+        if not self.pending:
+            session.backlog.append(self)
+        self.pending.append(delivery)
+        session.pump_backlog()
+        return delivery
+
+    def send_many(
+        self, payloads: Sequence[bytes], contexts: Sequence[Any], *, settled: bool = False
+    ) -> list[OutgoingDelivery]:
+        """Send messages from the front of a list, as long as each goes out at once and in one frame.
+
+        The same as :meth:`send` for each of them, in fewer steps.
+
+        Args:
+            payloads: the encoded messages.
+            contexts: one for each, kept on its delivery.
+            settled: True to forget them at once (at most once delivery).
+
+        Returns:
+            The deliveries of those that were sent. When they are fewer than the payloads, the first of the others
+            needs :meth:`send`, which also has the words for what is wrong.
+        """
+        session = self.session
+        connection = session.connection
+        if self.state is not _ATTACHED or session.backlog or connection.trace is not None:
+            return []
+        room = min(self.credit, session.remote_incoming_window)
+        head_size = self._head_size
+        largest = min(connection.remote_max_frame_size - head_size - 1, _SMALL)
+        if self.send_limit > 0:
+            largest = min(largest, self.send_limit)
+        delivery_id = session.next_delivery_id
+        unsettled = session.outgoing_unsettled
+        append = connection.output.append
+        pack, head = self._pack, self._head
+        deliveries: list[OutgoingDelivery] = []
+        for payload, context in zip(payloads, contexts, strict=True):
+            size = len(payload)
+            if room <= 0 or size > largest:
+                break
+            room -= 1
+            delivery = OutgoingDelivery(self, delivery_id, payload, b"", size, size, settled, context)
+            deliveries.append(delivery)
+            if settled:
+                frame_head = self._pack_settled(
+                    head_size + size + 1, self._settled_head, delivery_id, b"\xa0\x04", delivery_id, b"\x43\x41"
+                )
+                append(frame_head + payload)
+            else:
+                unsettled[delivery_id] = delivery
+                append(pack(head_size + size, head, delivery_id, b"\xa0\x04", delivery_id, b"\x43") + payload)
+            delivery_id = (delivery_id + 1) & _MASK
+        sent = len(deliveries)
+        self.credit -= sent
+        self.delivery_count = (self.delivery_count + sent) & _MASK
+        session.next_delivery_id = delivery_id
+        session.remote_incoming_window -= sent
+        session.next_outgoing_id = (session.next_outgoing_id + sent) & _MASK
+        return deliveries
+
+    def _refuse_send(self) -> None:
+        if self.state is not LinkState.ATTACHED:
+            raise ProtocolError(f"link {self.name!r} is not attached", condition="amqp:illegal-state")
+        raise ProtocolError(
+            f"link {self.name!r} has no credit: the receiver has not asked for more messages",
+            condition="amqp:link:transfer-limit-exceeded",
+        )
+
+    @property
+    def waiting(self) -> int:
+        """How many deliveries took credit of which nothing is on its way yet."""
+        pending = self.pending
+        return len(pending) - (1 if pending and pending[0].delivery_id >= 0 else 0)
+
+    @property
+    def held_back(self) -> bool:
+        """Whether the next delivery that waits has no credit any more."""
+        return self.held > 0 and self.held >= len(self.pending) and self.pending[0].delivery_id < 0
+
+    def _stop(self) -> None:
+        # What still waits for the session window stays unsent: on a handle that is gone it would be a fault.
+        if self in self.session.backlog:
+            self.session.backlog.remove(self)
+        self.pending.clear()
+        self.held = 0
+        self._drain_pending = False
+
+    def _refuse_size(self, size: int) -> NoReturn:
+        limit = self.send_limit
+        whose = "the peer accepts" if limit == self.remote_max_message_size else "this side has set"
+        raise ProtocolError(
+            f"the message has {size} octets; {whose} at most {limit} on this link",
+            condition="amqp:link:message-size-exceeded",
+        )
+
+    def send_frames(self, limit: int) -> bool:
+        """Frame up to ``limit`` transfers of the first pending delivery. Returns whether it is wholly framed now."""
+        delivery = self.pending[0]
+        session = self.session
+        if delivery.aborted:
+            transfer = Transfer(handle=self.handle, aborted=True)
+            session.send_transfer(transfer, transfer.encode(), b"")
+            self.pending.popleft()
+            return True
+        if delivery.delivery_id < 0:
+            delivery.delivery_id = session.next_delivery_id
+            session.next_delivery_id = (delivery.delivery_id + 1) & _MASK
+            if not delivery.settled:
+                session.outgoing_unsettled[delivery.delivery_id] = delivery
+        view = memoryview(delivery.payload)
+        total = len(view)
+        budget = session.connection.remote_max_frame_size - 8
+        while limit > 0:
+            start = delivery.sent
+            first = start == 0
+            transfer = Transfer(
+                handle=self.handle,
+                delivery_id=delivery.delivery_id if first else None,
+                delivery_tag=delivery.tag if first else None,
+                message_format=delivery.message_format if first else None,
+                settled=True if delivery.settled and not delivery.remote_settled else None,
+                more=True,
+            )
+            head = transfer.encode()
+            room = budget - len(head)
+            more = total - start > room
+            if not more:
+                transfer.more = False
+                head = transfer.encode()
+                room = total - start
+            part = view[start : start + room]
+            session.send_transfer(transfer, head, part)
+            delivery.sent = start + len(part)
+            limit -= 1
+            if not more:
+                self.pending.popleft()
+                return True
+        return False
+
+    def abort(self, delivery: OutgoingDelivery) -> None:
+        """Give up a pending delivery (transport, "transferring large messages"). See ``OutgoingDelivery.abort``."""
+        delivery.aborted = True
+        delivery.settled = True
+        session = self.session
+        if delivery not in self.pending:
+            return  # the link went, and the delivery with it
+        if delivery.delivery_id >= 0:
+            # An abort is a transfer too: it waits for the session window like any other.
+            session.outgoing_unsettled.pop(delivery.delivery_id, None)
+            session.pump_backlog()
+            return
+        # Not one octet went out: as far as the receiver can tell the credit was never used.
+        self.pending.remove(delivery)
+        if self.held:
+            self.held -= 1
+        else:
+            self.credit += 1
+        self.delivery_count = (self.delivery_count - 1) & _MASK
+        if not self.pending:
+            if self in session.backlog:
+                session.backlog.remove(self)
+            self.pending_done()
+
+    def on_flow(self, flow: Flow) -> None:
+        """Recompute the credit from the receiver's view (transport, "flow control")."""
+        count = flow.delivery_count
+        base = int(count) if count is not None else self._initial_delivery_count()
+        # Not by way of the delivery limit: a credit of 2**31 or more would count as a limit that lies behind.
+        credit = int(flow.link_credit or 0) - serial_difference(self.delivery_count, base)
+        self.credit = max(0, credit)
+        self.drain = bool(flow.drain)
+        if self.pending:
+            # What waits for the window has counted as sent. With the credit taken back it may not be sent any more.
+            self.held = min(self.waiting, max(0, -credit))
+            backlog = self.session.backlog
+            if self.held_back:
+                if self in backlog:
+                    backlog.remove(self)
+            elif self not in backlog:
+                backlog.append(self)
+
+    def _initial_delivery_count(self) -> int:
+        return self.session.initial_delivery_count
+
+    def drained(self) -> None:
+        """Nothing more to send for a draining receiver: give the rest of the credit back (transport, "flow control").
+
+        With deliveries still waiting for the session window, the answer follows the last of them.
+        """
+        if not self.drain or not self.attached or not self.session.can_send:
+            return
+        if self.pending and not self.held_back:
+            self._drain_pending = True
+            return
+        self._drain_pending = False
+        self.delivery_count = (self.delivery_count + self.credit) & _MASK
+        self.credit = 0
+        self.send_flow()
+
+    def pending_done(self) -> None:
+        """The session calls this when the last pending delivery has been framed."""
+        if self._drain_pending:
+            self.drained()
