@@ -115,7 +115,6 @@ class ConnectionBase:
         self._need = 8
         self._last_received = 0.0
         self._last_sent = 0.0
-        self._closing_error: AMQPError | None = None
 
     # -- life cycle ------------------------------------------------------------------------------------------------
 
@@ -182,7 +181,6 @@ class ConnectionBase:
         self._flush()
         self.send(0, Close(error=wire_error(error)))
         self._advance(Trigger.S_CLOSE if error is None else Trigger.S_CLOSE_ERROR)
-        self._closing_error = error
         self._drop_sessions(error)
 
     def _drop_sessions(self, error: AMQPError | None) -> None:
