@@ -12,6 +12,7 @@ import pytest
 
 from amqp10 import AMQP, AMQPError, ReceiveMode, ValueType
 from amqp10.codec import Array, Described, Symbol, Timestamp, UByte, UInt, ULong
+from amqp10.engine.events import LinkFlow
 from amqp10.wire.frames import encode_frame
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import Accepted, Header, Modified, Properties, Rejected, Released
@@ -848,3 +849,33 @@ class _Listed(dict[Any, None]):
     def __iter__(self) -> Iterator[Any]:
         self.times += 1
         return super().__iter__()
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_a_fetched_message_is_not_lost_when_a_handler_fails_in_the_same_moment(settled: bool) -> None:
+    with Server() as server, client(server, "in<", "get?", fetch_timeout=5) as amqp:
+
+        def both(peer: Peer, event: Any) -> bool:
+            if not isinstance(event, LinkFlow) or event.link.name != "get":
+                return False
+            server.hooks.clear()
+            # The two arrive together.
+            peer.sender("get").send(Message(value="fetched").encode(), settled=settled)
+            peer.sender("in").send(Message(value="automatic").encode(), settled=True)
+            return True
+
+        def on_in(event: Any) -> None:
+            if event.link_name == "in":
+                raise ValueError("the handler failed")
+
+        amqp.on_message_in = on_in
+        server.hooks.append(both)
+        with pytest.raises(ValueError, match="the handler failed"):
+            amqp.fetch_message("get")
+        if settled:
+            # Nobody would send it again.
+            amqp.fetch_message("get")
+            assert amqp.received_message_value == "fetched"
+        else:
+            amqp.do_events()
+            server.wait_for(lambda: [type(state) for _, state, _ in server.outcomes] == [Released])

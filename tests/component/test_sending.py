@@ -1030,3 +1030,47 @@ def test_handlers_send_many_too() -> None:
         pump(amqp, lambda: amqp.outgoing_message_count == 0)
         texts = server.texts()
         assert (len(texts), texts.count("nested"), texts.count("outer")) == (900, 600, 300)
+
+
+def test_a_handler_that_sends_while_a_message_waits_for_credit_does_not_change_its_id() -> None:
+    with Server(credit=0) as server, client(server, "out>") as amqp:
+        out: list[str] = []
+        amqp.on_message_out = lambda event: out.append(event.message_id)
+
+        def on_ready(event: Any) -> None:
+            amqp.message_id = amqp.message_value = "second"
+            amqp.send_message("out")
+
+        amqp.on_link_ready_to_send = on_ready
+        amqp.message_settled = True
+        amqp.message_value_type = ValueType.mvtString
+        amqp.message_id = amqp.message_value = "first"
+        # On its way already when the call begins to wait.
+        server.do(lambda peer: peer.receiver("out").flow(5))
+        amqp.send_message("out")
+        pump(amqp, lambda: len(out) == 2)
+        assert sorted(out) == ["first", "second"]
+
+
+@pytest.mark.parametrize("what", ["reset", "connect"])
+def test_a_handler_of_an_outcome_may_connect_anew_or_reset(what: str) -> None:
+    with Server() as server, client(server, "out>") as amqp:
+        seen: list[str] = []
+
+        def on_outcome(event: Any) -> None:
+            seen.append(event.message_id)
+            if what == "reset":
+                amqp.reset()
+            else:
+                amqp.disconnect()
+                amqp.connect()
+
+        amqp.on_message_outcome = on_outcome
+        amqp.message_settled = False
+        amqp.message_id = "one"
+        amqp.send_message("out")
+        assert amqp.get_outgoing_message_id(0) == "one"
+        pump(amqp, lambda: bool(seen))
+        assert seen == ["one"]
+        assert amqp.outgoing_message_count == 0
+        assert amqp.connected is (what == "connect")

@@ -122,6 +122,8 @@ class Transfer(Core):
         if self._settings.generate_message_id:
             draft.id = _new_id()
         payload, body = draft.encode()
+        # Handlers may run while this waits for credit, and change the properties.
+        context = draft.id
         link = record.engine
         mode = link.snd_settle_mode
         settled = draft.settled if mode == _MIXED else mode == _SETTLED
@@ -129,7 +131,7 @@ class Transfer(Core):
         if link.credit <= 0 or pump.blocked or (self._timeout == 0 and link.session.backlog):
             since = self.clock()
             self._await_credit(record)
-        delivery = link.send(payload, body, settled=settled, context=draft.id)
+        delivery = link.send(payload, body, settled=settled, context=context)
         draft.link_name = link_name
         if link.credit == 0:
             record.announced = False
@@ -367,8 +369,8 @@ class Transfer(Core):
                         missed = AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context)
                     raise
                 finally:
-                    del outgoing[delivery]
-                    if self._outgoing_order is not None:
+                    # A handler that connected anew or called reset() has emptied the list.
+                    if outgoing.pop(delivery, False) is None and self._outgoing_order is not None:
                         self._outgoing_order.remove(delivery)
                 if on_out is not None:
                     on_out(AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context))
@@ -517,6 +519,7 @@ class Transfer(Core):
             return
         link = record.engine
         waiting = record.fetching = []
+        taken = 0
         pump.waiter.begin()
         try:
             try:
@@ -528,10 +531,12 @@ class Transfer(Core):
                     link.flow(link.credit, drain=True)
                     self._flushed()
                 raise
+            taken = 1
         finally:
             pump.waiter.end()
             record.fetching = None
-            for extra in waiting[1:]:
+            # When the wait ended with an exception, a handler's for example, nobody gets the first one either.
+            for extra in waiting[taken:]:
                 self._take_fetched(record, extra)
         if not waiting:
             self._links.find(link_name)
