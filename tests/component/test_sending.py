@@ -29,6 +29,8 @@ from amqp10.codec import (
     ULong,
     UShort,
 )
+from amqp10.engine import SessionRequested
+from amqp10.errors import ProtocolError
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import (
     ACCEPTED,
@@ -1074,3 +1076,45 @@ def test_a_handler_of_an_outcome_may_connect_anew_or_reset(what: str) -> None:
         assert seen == ["one"]
         assert amqp.outgoing_message_count == 0
         assert amqp.connected is (what == "connect")
+
+
+@pytest.mark.parametrize("settled", [True, False])
+@pytest.mark.parametrize("many", [True, False])
+@pytest.mark.parametrize("what", ["link", "session"])
+def test_a_link_that_the_peer_ends_while_a_message_is_being_written_is_an_error(
+    settled: bool, many: bool, what: str
+) -> None:
+    def narrow(peer: Peer, event: Any) -> bool:
+        if isinstance(event, SessionRequested):
+            event.session.accept(incoming_window=1)
+            return True
+        return False
+
+    with Server(max_frame_size=512) as server:
+        server.hooks.append(narrow)
+        with client(server, "out>") as amqp:
+            ready(amqp)
+            out: list[str] = []
+            amqp.on_message_out = lambda event: out.append(event.message_id)
+
+            def end(peer: Peer) -> None:
+                error = ProtocolError("gone", condition="amqp:resource-deleted")
+                link = peer.receiver("out")
+                if what == "link":
+                    link.detach(error=error)
+                else:
+                    link.session.end(error)
+
+            amqp.message_settled = settled
+            amqp.message_value_type = ValueType.mvtString
+            amqp.message_value = "v" * 5000
+            # Waits in the client's socket until the call under test looks there.
+            server.do(end)
+            with pytest.raises(AMQPError, match="amqp:resource-deleted") as caught:
+                if many:
+                    amqp.send_messages("out", ["v" * 5000, "w" * 5000])
+                else:
+                    amqp.send_message("out")
+            assert caught.value.code == 600
+            assert many or not out, "it has not been sent"
+            assert amqp.connected

@@ -529,3 +529,45 @@ def test_links_and_sessions_that_end_with_the_connection_know_the_reason_of_the_
     for error in (session.error, link.error):
         assert error is not None
         assert error.condition == "amqp:connection:forced"
+
+
+LONG_WINDED = (
+    Modified(message_annotations={Symbol("x-opt-a"): "v" * 1000}),
+    Rejected(error=Error(condition=Symbol("c" * 1000), description="no")),
+)
+
+
+@pytest.mark.parametrize("state", LONG_WINDED)
+def test_outcome_that_does_not_fit_the_receivers_own_frames_is_not_repeated_when_its_delivery_is_settled(
+    state: Modified | Rejected,
+) -> None:
+    pair = Pair(server={"max_frame_size": 512})
+    session, _ = pair.session()
+    link, _ = pair.sender(session)
+    link.send(PAYLOAD)
+    pair.step()
+    (incoming,) = [e for e in pair.take(server=True) if isinstance(e, IncomingDelivery)]
+    incoming.update(state)
+    pair.step()
+    (update,) = [e for e in pair.take() if isinstance(e, DeliveriesUpdated)]
+    assert not update.settled
+    update.deliveries[0].settle()
+    pair.step()
+    assert incoming.remote_settled
+    assert pair.client.can_send
+
+
+@pytest.mark.parametrize("state", LONG_WINDED)
+def test_outcome_that_does_not_fit_the_senders_frames_is_refused_where_it_is_given(state: Modified | Rejected) -> None:
+    pair = Pair(client={"max_frame_size": 512})
+    session, _ = pair.session()
+    link, _ = pair.sender(session)
+    link.send(PAYLOAD)
+    pair.step()
+    (incoming,) = [e for e in pair.take(server=True) if isinstance(e, IncomingDelivery)]
+    with pytest.raises(ProtocolError):
+        incoming.settle(state)
+    assert not incoming.settled
+    incoming.settle(ACCEPTED)
+    pair.step()
+    assert [e.state for e in pair.take() if isinstance(e, DeliveriesUpdated)] == [ACCEPTED]

@@ -307,6 +307,10 @@ class Transfer(Core):
             f"writing a message of link {delivery.link.name!r}",
             since=since,
         )
+        if not delivery.complete:
+            name = delivery.link.context.name
+            self._links.find(name)
+            raise AMQPError(600, f"link {name!r} was closed while a message was being written to it")
 
     def _post_out(self, delivery: OutgoingDelivery) -> None:
         record: SenderRecord = delivery.link.context
