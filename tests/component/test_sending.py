@@ -1110,11 +1110,15 @@ def test_a_link_that_the_peer_ends_while_a_message_is_being_written_is_an_error(
             amqp.message_value = "v" * 5000
             # Waits in the client's socket until the call under test looks there.
             server.do(end)
-            with pytest.raises(AMQPError, match="amqp:resource-deleted") as caught:
+
+            def send() -> None:
                 if many:
                     amqp.send_messages("out", ["v" * 5000, "w" * 5000])
                 else:
                     amqp.send_message("out")
+
+            with pytest.raises(AMQPError, match="amqp:resource-deleted") as caught:
+                send()
             assert caught.value.code == 600
             assert many or not out, "it has not been sent"
             assert amqp.connected

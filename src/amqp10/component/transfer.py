@@ -160,9 +160,11 @@ class Transfer(Core):
         mode = record.engine.snd_settle_mode
         settled = self._draft.settled if mode == _MIXED else mode == _SETTLED
         sent = 0
+        # A time-out that bounds the whole call counts from here; others from where it waits.
+        since = self.clock() if self._settings.absolute_timeout else None
         for batch in self._encoded(values, ids):
             try:
-                delivery = self._send_batch(record, batch, settled)
+                delivery = self._send_batch(record, batch, settled, since)
             except BaseException:
                 # What was sent of the batch goes out.
                 if not self._dispatching and self._pump is pump:
@@ -173,7 +175,7 @@ class Transfer(Core):
                 continue
             if not (self._flushed() and delivery.complete):
                 # More would only pile up here.
-                self._await_written(delivery)
+                self._await_written(delivery, since)
             self._unpolled += batch.weight
             if self._unpolled >= _BATCH and self._pump is pump:
                 self._unpolled = 0
@@ -223,8 +225,11 @@ class Transfer(Core):
             if batch.payloads:
                 yield batch
 
-    def _send_batch(self, record: SenderRecord, batch: _Batch, settled: bool) -> OutgoingDelivery:
-        """Send the messages of a batch, waiting for credit where that is needed. Returns the last delivery."""
+    def _send_batch(self, record: SenderRecord, batch: _Batch, settled: bool, since: float | None) -> OutgoingDelivery:
+        """Send the messages of a batch, waiting for credit where that is needed. Returns the last delivery.
+
+        ``since`` is when the call began, where the time-out counts from there.
+        """
         link = record.engine
         payloads, ids = batch.payloads, batch.ids
         delivery: OutgoingDelivery | None = None
@@ -238,7 +243,7 @@ class Transfer(Core):
                     deliveries = link.send_many(payloads[at:], ids[at:], settled=settled)
                 if not deliveries:
                     if link.credit <= 0 or blocked:
-                        self._await_credit(record)
+                        self._await_credit(record, since)
                     deliveries = [link.send(payloads[at], batch.body, settled=settled, context=ids[at])]
                 at += len(deliveries)
                 delivery = deliveries[-1]
@@ -265,8 +270,11 @@ class Transfer(Core):
             for delivery in deliveries:
                 self._post_out(delivery)
 
-    def _await_credit(self, record: SenderRecord) -> None:
-        """Wait until a message may be sent on a link; with ``timeout`` 0, refuse at once what would have to wait."""
+    def _await_credit(self, record: SenderRecord, since: float | None = None) -> None:
+        """Wait until a message may be sent on a link; with ``timeout`` 0, refuse at once what would have to wait.
+
+        ``since`` is when the call began, where this is not the first that it waits for.
+        """
         link = record.engine
         pump = self._pump
         assert pump is not None
@@ -288,6 +296,7 @@ class Transfer(Core):
             lambda: link.credit > 0 or not link.attached,
             self._timeout,
             f"waiting for credit to send on link {record.name!r}",
+            since=since,
         )
         if not link.attached:
             self._links.find(record.name)
