@@ -879,3 +879,55 @@ def test_a_fetched_message_is_not_lost_when_a_handler_fails_in_the_same_moment(s
         else:
             amqp.do_events()
             server.wait_for(lambda: [type(state) for _, state, _ in server.outcomes] == [Released])
+
+
+def give_up(peer: Peer, name: str, count: int) -> None:
+    """Begin messages and give them up."""
+    link = peer.sender(name)
+    session = link.session
+    for _ in range(count):
+        number = session.next_delivery_id
+        begun = Transfer(handle=link.handle, delivery_id=number, delivery_tag=b"%d" % number, more=True)
+        peer.raw(encode_frame(session.channel, begun, b"x"))
+        peer.raw(encode_frame(session.channel, Transfer(handle=link.handle, aborted=True)))
+        session.next_delivery_id += 1
+        session.next_outgoing_id += 2
+        link.delivery_count += 1
+        link.credit -= 1
+
+
+def test_messages_that_the_sender_gives_up_do_not_use_up_the_credit_of_an_automatic_link() -> None:
+    with Server() as server, client(server) as amqp:
+        amqp.config("DefaultCredit=10")
+        amqp.config("DefaultCreditThreshold=5")
+        amqp.create_receiver_link("s", "in", "in")
+        received: list[str] = []
+        amqp.on_message_in = lambda event: received.append(amqp.received_message_value)
+        server.wait_for(lambda: peer_credit(server, "in") == 10)
+        server.do(lambda peer: give_up(peer, "in", 10))
+        pump(amqp, lambda: amqp.get_link_delivery_count(0) == 10)
+        assert amqp.get_link_credit(0) > 5
+        assert amqp.incoming_message_count == 0
+        server.put("in", "whole")
+        pump(amqp, lambda: received == ["whole"])
+
+
+def peer_credit(server: Server, name: str) -> int:
+    return server.peer.sender(name).credit
+
+
+def test_a_fetch_goes_on_when_the_sender_gives_up_its_message() -> None:
+    with Server() as server, client(server, "get?", fetch_timeout=5) as amqp:
+
+        def hook(peer: Peer, event: Any) -> bool:
+            if not isinstance(event, LinkFlow):
+                return False
+            server.hooks.clear()
+            give_up(peer, "get", 1)
+            return True
+
+        server.hooks.append(hook)
+        server.put("get", "whole")
+        amqp.fetch_message("get")
+        assert amqp.received_message_value == "whole"
+        assert amqp.get_link_credit(0) == 0

@@ -39,6 +39,7 @@ from amqp10.engine.events import (
     ConnectionFailed,
     ConnectionOpened,
     DeliveriesUpdated,
+    DeliveryAborted,
     Event,
     LinkAttached,
     LinkDetached,
@@ -346,6 +347,9 @@ class Core:
     def _take_fetched(self, record: ReceiverRecord, delivery: IncomingDelivery) -> None:
         raise NotImplementedError
 
+    def _replace_aborted(self, delivery: IncomingDelivery) -> None:
+        raise NotImplementedError
+
     def _apply(self, event: Event) -> None:
         if isinstance(event, LinkFlow):
             self._on_flow(event)
@@ -357,6 +361,8 @@ class Core:
                 link.session.links[link.name] = link
         elif isinstance(event, LinkDetached):
             self._on_detached(event)
+        elif isinstance(event, DeliveryAborted):
+            self._replace_aborted(event.delivery)
         elif isinstance(event, LinkRequested):
             # A client only has the links that it asks for.
             event.link.refuse(ProtocolError("this client accepts no links", condition="amqp:not-implemented"))

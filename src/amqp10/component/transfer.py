@@ -518,6 +518,18 @@ class Transfer(Core):
         else:
             delivery.settle(RELEASED)
 
+    def _replace_aborted(self, delivery: IncomingDelivery) -> None:
+        """The sender gave up a message of which parts had arrived: it took credit, and nothing comes of that."""
+        record: ReceiverRecord | None = delivery.link.context
+        if record is None or not record.engine.attached:
+            return
+        link = record.engine
+        if record.automatic:
+            if link.credit + record.queued <= record.threshold:
+                link.flow(record.initial_credit - record.queued)
+        elif record.fetching is not None and not record.fetching and link.credit == 0 and not link.drain:
+            link.flow(1)
+
     def _fetch(self, link_name: str) -> None:
         pump = self._connected_pump()
         record = self._links.find(link_name)
