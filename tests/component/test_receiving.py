@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from amqp10 import AMQP, AMQPError, ReceiveMode, ValueType
+from amqp10 import AMQP, AMQPError, AMQPTimeoutError, ReceiveMode, ValueType
 from amqp10.codec import Array, Described, Symbol, Timestamp, UByte, UInt, ULong
 from amqp10.engine.events import LinkFlow
 from amqp10.wire.frames import encode_frame
@@ -931,3 +931,26 @@ def test_a_fetch_goes_on_when_the_sender_gives_up_its_message() -> None:
         amqp.fetch_message("get")
         assert amqp.received_message_value == "whole"
         assert amqp.get_link_credit(0) == 0
+
+
+def test_a_time_out_that_a_handler_meets_during_a_fetch_is_not_the_time_out_of_the_fetch() -> None:
+    with Server() as server, client(server, "in<", "get?", fetch_timeout=5) as amqp:
+
+        def on_in(event: Any) -> None:
+            if event.link_name == "in":
+                raise AMQPTimeoutError("the handler's own")
+
+        amqp.on_message_in = on_in
+
+        def hook(peer: Peer, event: Any) -> bool:
+            if isinstance(event, LinkFlow) and event.link.name == "get":
+                server.hooks.clear()
+                peer.sender("in").send(Message(value="x").encode())
+            return False
+
+        server.hooks.append(hook)
+        with pytest.raises(AMQPTimeoutError, match="the handler's own"):
+            amqp.fetch_message("get")
+        server.put("get", "whole")
+        amqp.fetch_message("get")
+        assert amqp.received_message_value == "whole"

@@ -548,9 +548,8 @@ class Transfer(Core):
         pump.waiter.begin()
         try:
             try:
-                self._await_fetched(record, waiting)
-            except AMQPTimeoutError:
-                self._drain(record, waiting)
+                if not self._await_fetched(record, waiting):
+                    self._drain(record, waiting)
             except InterruptedCallError:
                 if link.attached:
                     link.flow(link.credit, drain=True)
@@ -568,8 +567,8 @@ class Transfer(Core):
             raise AMQPTimeoutError(f"no message arrived on link {link_name!r} within {self._fetch_timeout} seconds")
         self._deliver_fetched(waiting[0])
 
-    def _await_fetched(self, record: ReceiverRecord, waiting: list[IncomingDelivery]) -> None:
-        """Give one credit and wait for what comes of it, at most for ``fetch_timeout``."""
+    def _await_fetched(self, record: ReceiverRecord, waiting: list[IncomingDelivery]) -> bool:
+        """Give one credit and wait for what comes of it, at most for ``fetch_timeout``; False when the time is up."""
         link = record.engine
 
         def draining() -> bool:
@@ -578,16 +577,18 @@ class Transfer(Core):
         start = self.clock()
         limit = float(self._fetch_timeout)
         what = f"fetching a message over link {record.name!r}"
-        if draining():
-            # An earlier fetch gave up, and the peer has not said yet whether its credit is used. New credit given now
-            # would be taken back with the old; and should a message come after all, it is as good as any.
-            self._work(lambda: bool(waiting) or not draining() or not link.attached, limit, what, absolute=True)
+        # An earlier fetch may have given up, and the peer not said yet whether its credit is used. New credit given now
+        # would be taken back with the old; and should a message come after all, it is as good as any.
+        if draining() and not self._work(
+            lambda: bool(waiting) or not draining() or not link.attached, limit, what, absolute=True, patient=True
+        ):
+            return False
         if waiting or not link.attached:
-            return
+            return True
         link.flow(1)
         if limit > 0:
             limit = max(limit - (self.clock() - start), 0.001)
-        self._work(lambda: bool(waiting) or not link.attached, limit, what, absolute=True)
+        return self._work(lambda: bool(waiting) or not link.attached, limit, what, absolute=True, patient=True)
 
     def _deliver_fetched(self, delivery: IncomingDelivery) -> None:
         """Hand over the result of a fetch. The one event that fires inside a handler: it is what the call is for."""
@@ -607,14 +608,13 @@ class Transfer(Core):
         """The time is up: take the credit back, or what the sender makes of it (transport, "synchronous get")."""
         link = record.engine
         link.flow(link.credit, drain=True)
-        try:
-            self._work(
-                lambda: bool(waiting) or link.credit == 0 or not link.attached,
-                min(self._limit(), _DRAIN_PATIENCE),
-                f"draining link {record.name!r}",
-                absolute=True,
-            )
-        except AMQPTimeoutError:
+        if not self._work(
+            lambda: bool(waiting) or link.credit == 0 or not link.attached,
+            min(self._limit(), _DRAIN_PATIENCE),
+            f"draining link {record.name!r}",
+            absolute=True,
+            patient=True,
+        ):
             # A peer that does not answer a drain: should a message come after all, _take_fetched returns it.
             self._log(1, "Info", f"the peer did not answer the drain of link {record.name!r}")
 
