@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator
 
@@ -263,3 +264,21 @@ def test_the_fixture_gives_a_running_broker(amqp10_broker: Broker) -> None:
     with connect(amqp10_broker) as amqp:
         send(amqp, "q", "x")
     assert amqp10_broker.queue_length("q") == 1
+
+
+@pytest.mark.parametrize("order", ["oldest first", "newest first", "shuffled"])
+def test_messages_that_come_back_one_by_one_find_their_places_at_little_cost(order: str) -> None:
+    queue = Queue("q")
+    messages = [StoredMessage(b"%d" % number) for number in range(20_100)]
+    for message in messages:
+        queue.append(message)
+    out = [queue.messages.popleft() for _ in range(20_000)]
+    if order == "newest first":
+        out.reverse()
+    elif order == "shuffled":
+        random.Random(1).shuffle(out)
+    start = time.perf_counter()
+    for message in out:
+        queue.put_back([message])
+    assert time.perf_counter() - start < 3
+    assert list(queue.messages) == messages

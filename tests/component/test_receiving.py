@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from amqp10 import AMQP, AMQPError, ReceiveMode, ValueType
+from amqp10 import AMQP, AMQPError, AMQPTimeoutError, ReceiveMode, ValueType
 from amqp10.codec import Array, Described, Symbol, Timestamp, UByte, UInt, ULong
+from amqp10.engine.events import LinkFlow
 from amqp10.wire.frames import encode_frame
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import Accepted, Header, Modified, Properties, Rejected, Released
@@ -848,3 +849,108 @@ class _Listed(dict[Any, None]):
     def __iter__(self) -> Iterator[Any]:
         self.times += 1
         return super().__iter__()
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_a_fetched_message_is_not_lost_when_a_handler_fails_in_the_same_moment(settled: bool) -> None:
+    with Server() as server, client(server, "in<", "get?", fetch_timeout=5) as amqp:
+
+        def both(peer: Peer, event: Any) -> bool:
+            if not isinstance(event, LinkFlow) or event.link.name != "get":
+                return False
+            server.hooks.clear()
+            # The two arrive together.
+            peer.sender("get").send(Message(value="fetched").encode(), settled=settled)
+            peer.sender("in").send(Message(value="automatic").encode(), settled=True)
+            return True
+
+        def on_in(event: Any) -> None:
+            if event.link_name == "in":
+                raise ValueError("the handler failed")
+
+        amqp.on_message_in = on_in
+        server.hooks.append(both)
+        with pytest.raises(ValueError, match="the handler failed"):
+            amqp.fetch_message("get")
+        if settled:
+            # Nobody would send it again.
+            amqp.fetch_message("get")
+            assert amqp.received_message_value == "fetched"
+        else:
+            amqp.do_events()
+            server.wait_for(lambda: [type(state) for _, state, _ in server.outcomes] == [Released])
+
+
+def give_up(peer: Peer, name: str, count: int) -> None:
+    """Begin messages and give them up."""
+    link = peer.sender(name)
+    session = link.session
+    for _ in range(count):
+        number = session.next_delivery_id
+        begun = Transfer(handle=link.handle, delivery_id=number, delivery_tag=b"%d" % number, more=True)
+        peer.raw(encode_frame(session.channel, begun, b"x"))
+        peer.raw(encode_frame(session.channel, Transfer(handle=link.handle, aborted=True)))
+        session.next_delivery_id += 1
+        session.next_outgoing_id += 2
+        link.delivery_count += 1
+        link.credit -= 1
+
+
+def test_messages_that_the_sender_gives_up_do_not_use_up_the_credit_of_an_automatic_link() -> None:
+    with Server() as server, client(server) as amqp:
+        amqp.config("DefaultCredit=10")
+        amqp.config("DefaultCreditThreshold=5")
+        amqp.create_receiver_link("s", "in", "in")
+        received: list[str] = []
+        amqp.on_message_in = lambda event: received.append(amqp.received_message_value)
+        server.wait_for(lambda: peer_credit(server, "in") == 10)
+        server.do(lambda peer: give_up(peer, "in", 10))
+        pump(amqp, lambda: amqp.get_link_delivery_count(0) == 10)
+        assert amqp.get_link_credit(0) > 5
+        assert amqp.incoming_message_count == 0
+        server.put("in", "whole")
+        pump(amqp, lambda: received == ["whole"])
+
+
+def peer_credit(server: Server, name: str) -> int:
+    return server.peer.sender(name).credit
+
+
+def test_a_fetch_goes_on_when_the_sender_gives_up_its_message() -> None:
+    with Server() as server, client(server, "get?", fetch_timeout=5) as amqp:
+
+        def hook(peer: Peer, event: Any) -> bool:
+            if not isinstance(event, LinkFlow):
+                return False
+            server.hooks.clear()
+            give_up(peer, "get", 1)
+            return True
+
+        server.hooks.append(hook)
+        server.put("get", "whole")
+        amqp.fetch_message("get")
+        assert amqp.received_message_value == "whole"
+        assert amqp.get_link_credit(0) == 0
+
+
+def test_a_time_out_that_a_handler_meets_during_a_fetch_is_not_the_time_out_of_the_fetch() -> None:
+    with Server() as server, client(server, "in<", "get?", fetch_timeout=5) as amqp:
+
+        def on_in(event: Any) -> None:
+            if event.link_name == "in":
+                raise AMQPTimeoutError("the handler's own")
+
+        amqp.on_message_in = on_in
+
+        def hook(peer: Peer, event: Any) -> bool:
+            if isinstance(event, LinkFlow) and event.link.name == "get":
+                server.hooks.clear()
+                peer.sender("in").send(Message(value="x").encode())
+            return False
+
+        server.hooks.append(hook)
+        with pytest.raises(AMQPTimeoutError, match="the handler's own"):
+            amqp.fetch_message("get")
+        server.put("get", "whole")
+        amqp.fetch_message("get")
+        assert amqp.received_message_value == "whole"

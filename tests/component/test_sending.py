@@ -29,6 +29,8 @@ from amqp10.codec import (
     ULong,
     UShort,
 )
+from amqp10.engine import SessionRequested
+from amqp10.errors import ProtocolError
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import (
     ACCEPTED,
@@ -1030,3 +1032,93 @@ def test_handlers_send_many_too() -> None:
         pump(amqp, lambda: amqp.outgoing_message_count == 0)
         texts = server.texts()
         assert (len(texts), texts.count("nested"), texts.count("outer")) == (900, 600, 300)
+
+
+def test_a_handler_that_sends_while_a_message_waits_for_credit_does_not_change_its_id() -> None:
+    with Server(credit=0) as server, client(server, "out>") as amqp:
+        out: list[str] = []
+        amqp.on_message_out = lambda event: out.append(event.message_id)
+
+        def on_ready(event: Any) -> None:
+            amqp.message_id = amqp.message_value = "second"
+            amqp.send_message("out")
+
+        amqp.on_link_ready_to_send = on_ready
+        amqp.message_settled = True
+        amqp.message_value_type = ValueType.mvtString
+        amqp.message_id = amqp.message_value = "first"
+        # On its way already when the call begins to wait.
+        server.do(lambda peer: peer.receiver("out").flow(5))
+        amqp.send_message("out")
+        pump(amqp, lambda: len(out) == 2)
+        assert sorted(out) == ["first", "second"]
+
+
+@pytest.mark.parametrize("what", ["reset", "connect"])
+def test_a_handler_of_an_outcome_may_connect_anew_or_reset(what: str) -> None:
+    with Server() as server, client(server, "out>") as amqp:
+        seen: list[str] = []
+
+        def on_outcome(event: Any) -> None:
+            seen.append(event.message_id)
+            if what == "reset":
+                amqp.reset()
+            else:
+                amqp.disconnect()
+                amqp.connect()
+
+        amqp.on_message_outcome = on_outcome
+        amqp.message_settled = False
+        amqp.message_id = "one"
+        amqp.send_message("out")
+        assert amqp.get_outgoing_message_id(0) == "one"
+        pump(amqp, lambda: bool(seen))
+        assert seen == ["one"]
+        assert amqp.outgoing_message_count == 0
+        assert amqp.connected is (what == "connect")
+
+
+@pytest.mark.parametrize("settled", [True, False])
+@pytest.mark.parametrize("many", [True, False])
+@pytest.mark.parametrize("what", ["link", "session"])
+def test_a_link_that_the_peer_ends_while_a_message_is_being_written_is_an_error(
+    settled: bool, many: bool, what: str
+) -> None:
+    def narrow(peer: Peer, event: Any) -> bool:
+        if isinstance(event, SessionRequested):
+            event.session.accept(incoming_window=1)
+            return True
+        return False
+
+    with Server(max_frame_size=512) as server:
+        server.hooks.append(narrow)
+        with client(server, "out>") as amqp:
+            ready(amqp)
+            out: list[str] = []
+            amqp.on_message_out = lambda event: out.append(event.message_id)
+
+            def end(peer: Peer) -> None:
+                error = ProtocolError("gone", condition="amqp:resource-deleted")
+                link = peer.receiver("out")
+                if what == "link":
+                    link.detach(error=error)
+                else:
+                    link.session.end(error)
+
+            amqp.message_settled = settled
+            amqp.message_value_type = ValueType.mvtString
+            amqp.message_value = "v" * 5000
+            # Waits in the client's socket until the call under test looks there.
+            server.do(end)
+
+            def send() -> None:
+                if many:
+                    amqp.send_messages("out", ["v" * 5000, "w" * 5000])
+                else:
+                    amqp.send_message("out")
+
+            with pytest.raises(AMQPError, match="amqp:resource-deleted") as caught:
+                send()
+            assert caught.value.code == 600
+            assert many or not out, "it has not been sent"
+            assert amqp.connected

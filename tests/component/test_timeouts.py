@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -231,6 +232,32 @@ def test_an_absolute_time_out_bounds_sending_as_a_whole(monkeypatch: pytest.Monk
         assert 10 <= poller.clock.now - before <= 11
         poller.skip = 0
         server.run(server.drop_all)
+        amqp.disconnect()
+
+
+@pytest.mark.parametrize(("absolute", "longest"), [(True, 11), (False, 18)])
+def test_an_absolute_time_out_bounds_the_sending_of_many_as_a_whole(absolute: bool, longest: int) -> None:
+    with Server(credit=0) as server:
+        amqp = AMQP()
+        poller = skipping(amqp)
+        amqp.config(f"AbsoluteTimeout={absolute}")
+        amqp.timeout = 10
+        amqp.connect_to(server.host, server.port)
+        amqp.create_session("s")
+        amqp.create_sender_link("s", "out", "q")
+
+        def values() -> Iterator[str]:
+            yield "one"
+            poller.clock.advance(7)
+            yield "two"
+
+        poller.skip = 1000
+        before = poller.clock.now
+        with pytest.raises(AMQPError, match="10 seconds") as caught:
+            amqp.send_messages("out", values())
+        assert caught.value.code == 201
+        assert longest - 1 <= poller.clock.now - before <= longest
+        poller.skip = 0
         amqp.disconnect()
 
 

@@ -490,3 +490,84 @@ def test_link_whose_name_does_not_fit_the_peers_own_frames_ends_the_session() ->
     assert isinstance(end, End)
     assert end.error is not None
     assert end.error.condition == "amqp:frame-size-too-small"
+
+
+LONG: dict[str, Any] = {"source": Source(address="x" * 600), "target": Target(address="x" * 600)}
+
+
+@pytest.mark.parametrize(
+    ("role", "fields", "rest", "condition"),
+    [
+        (False, {"initial_delivery_count": 0}, transfer(), "amqp:link:transfer-limit-exceeded"),
+        (True, {"incomplete_unsettled": True}, b"", "amqp:not-implemented"),
+        (False, {"initial_delivery_count": 0}, DETACH, None),
+        (True, {}, b"", "amqp:not-allowed"),
+    ],
+)
+def test_termini_that_do_not_fit_the_peers_own_frames_are_refused_all_the_same(
+    role: bool, fields: dict[str, Any], rest: bytes, condition: str | None
+) -> None:
+    engine = server(max_frame_size=512)
+    attach = encode_frame(0, Attach(name="l", handle=0, role=role, **LONG, **fields))
+    for event in engine.receive_data(BEGIN + attach + rest, 0):
+        if isinstance(event, LinkRequested):
+            # Without effect where the engine has given the answer already.
+            event.link.refuse(ProtocolError("no", condition="amqp:not-allowed"))
+    frames = sent(engine)
+    assert names(frames) == ["begin", "attach", "detach"]
+    error = frames[-1].error  # type: ignore[attr-defined]
+    assert (error.condition if error is not None else None) == condition
+    assert engine.can_send
+
+
+def test_links_and_sessions_that_end_with_the_connection_know_the_reason_of_the_peer() -> None:
+    pair = Pair()
+    session, _ = pair.session()
+    link, _ = pair.sender(session)
+    pair.server.close(ProtocolError("maintenance", condition="amqp:connection:forced"))
+    pair.step()
+    for error in (session.error, link.error):
+        assert error is not None
+        assert error.condition == "amqp:connection:forced"
+
+
+LONG_WINDED = (
+    Modified(message_annotations={Symbol("x-opt-a"): "v" * 1000}),
+    Rejected(error=Error(condition=Symbol("c" * 1000), description="no")),
+)
+
+
+@pytest.mark.parametrize("state", LONG_WINDED)
+def test_outcome_that_does_not_fit_the_receivers_own_frames_is_not_repeated_when_its_delivery_is_settled(
+    state: Modified | Rejected,
+) -> None:
+    pair = Pair(server={"max_frame_size": 512})
+    session, _ = pair.session()
+    link, _ = pair.sender(session)
+    link.send(PAYLOAD)
+    pair.step()
+    (incoming,) = [e for e in pair.take(server=True) if isinstance(e, IncomingDelivery)]
+    incoming.update(state)
+    pair.step()
+    (update,) = [e for e in pair.take() if isinstance(e, DeliveriesUpdated)]
+    assert not update.settled
+    update.deliveries[0].settle()
+    pair.step()
+    assert incoming.remote_settled
+    assert pair.client.can_send
+
+
+@pytest.mark.parametrize("state", LONG_WINDED)
+def test_outcome_that_does_not_fit_the_senders_frames_is_refused_where_it_is_given(state: Modified | Rejected) -> None:
+    pair = Pair(client={"max_frame_size": 512})
+    session, _ = pair.session()
+    link, _ = pair.sender(session)
+    link.send(PAYLOAD)
+    pair.step()
+    (incoming,) = [e for e in pair.take(server=True) if isinstance(e, IncomingDelivery)]
+    with pytest.raises(ProtocolError):
+        incoming.settle(state)
+    assert not incoming.settled
+    incoming.settle(ACCEPTED)
+    pair.step()
+    assert [e.state for e in pair.take() if isinstance(e, DeliveriesUpdated)] == [ACCEPTED]

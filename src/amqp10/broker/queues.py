@@ -123,13 +123,14 @@ class Queue:
     def put_back(self, messages: Iterable[StoredMessage]) -> None:
         """Put messages back in their places. Room is not asked for: they have been in the queue before."""
         waiting = self.messages
-        front: list[StoredMessage] = []
-        for message in sorted(messages, key=place_of):
-            # What comes back is old: few of those that wait are older.
-            while waiting and waiting[0].sequence < message.sequence:
-                front.append(waiting.popleft())
-            front.append(message)
-        waiting.extendleft(reversed(front))
+        for message in sorted(messages, key=place_of, reverse=True):
+            # What comes back is old: mostly it goes in front. But it may come back one by one, the oldest first.
+            if not waiting or message.sequence < waiting[0].sequence:
+                waiting.appendleft(message)
+            elif message.sequence > waiting[-1].sequence:
+                waiting.append(message)
+            else:
+                waiting.insert(bisect_right(waiting, message.sequence, key=place_of), message)
 
     def dispatch(self, now: float) -> None:
         """Hand messages to consumers with credit, a message each in turn, the oldest message first."""

@@ -39,6 +39,7 @@ from amqp10.engine.events import (
     ConnectionFailed,
     ConnectionOpened,
     DeliveriesUpdated,
+    DeliveryAborted,
     Event,
     LinkAttached,
     LinkDetached,
@@ -346,6 +347,9 @@ class Core:
     def _take_fetched(self, record: ReceiverRecord, delivery: IncomingDelivery) -> None:
         raise NotImplementedError
 
+    def _replace_aborted(self, delivery: IncomingDelivery) -> None:
+        raise NotImplementedError
+
     def _apply(self, event: Event) -> None:
         if isinstance(event, LinkFlow):
             self._on_flow(event)
@@ -357,6 +361,8 @@ class Core:
                 link.session.links[link.name] = link
         elif isinstance(event, LinkDetached):
             self._on_detached(event)
+        elif isinstance(event, DeliveryAborted):
+            self._replace_aborted(event.delivery)
         elif isinstance(event, LinkRequested):
             # A client only has the links that it asks for.
             event.link.refuse(ProtocolError("this client accepts no links", condition="amqp:not-implemented"))
@@ -495,7 +501,8 @@ class Core:
         *,
         absolute: bool | None = None,
         since: float | None = None,
-    ) -> None:
+        patient: bool = False,
+    ) -> bool:
         """Work the connection until a condition holds.
 
         Args:
@@ -505,6 +512,10 @@ class Core:
             absolute: whether the time-out counts from the start, rather than from the last byte that moved;
                 by default as the setting ``AbsoluteTimeout`` says.
             since: when the call began, where this is not the first that it waits for; by default now.
+            patient: whether time that is up is no error. (That of a handler's own call is one all the same.)
+
+        Returns:
+            Whether the condition holds.
 
         Raises:
             AMQPTimeoutError: 201.
@@ -512,7 +523,7 @@ class Core:
             AMQPError: the connection was lost.
         """
         if done():
-            return
+            return True
         pump = self._pump
         assert pump is not None
         if absolute is None:
@@ -528,6 +539,8 @@ class Core:
                         start = max(start, pump.moved_at)
                     wait = start + limit - self.clock()
                     if wait <= 0:
+                        if patient:
+                            return False
                         unit = "second" if limit == 1 else "seconds"
                         raise AMQPTimeoutError(f"time-out after {limit:g} {unit} while {what}")
                 self._turn(wait)
@@ -535,6 +548,7 @@ class Core:
                     raise AMQPError(1117, f"the connection was closed while {what}")
         finally:
             waiter.end()
+        return True
 
     def _limit(self) -> float:
         """The time-out of calls that wait for an answer of the peer. With ``timeout`` 0, which never waits to send,

@@ -122,6 +122,8 @@ class Transfer(Core):
         if self._settings.generate_message_id:
             draft.id = _new_id()
         payload, body = draft.encode()
+        # Handlers may run while this waits for credit, and change the properties.
+        context = draft.id
         link = record.engine
         mode = link.snd_settle_mode
         settled = draft.settled if mode == _MIXED else mode == _SETTLED
@@ -129,7 +131,7 @@ class Transfer(Core):
         if link.credit <= 0 or pump.blocked or (self._timeout == 0 and link.session.backlog):
             since = self.clock()
             self._await_credit(record)
-        delivery = link.send(payload, body, settled=settled, context=draft.id)
+        delivery = link.send(payload, body, settled=settled, context=context)
         draft.link_name = link_name
         if link.credit == 0:
             record.announced = False
@@ -158,9 +160,11 @@ class Transfer(Core):
         mode = record.engine.snd_settle_mode
         settled = self._draft.settled if mode == _MIXED else mode == _SETTLED
         sent = 0
+        # A time-out that bounds the whole call counts from here; others from where it waits.
+        since = self.clock() if self._settings.absolute_timeout else None
         for batch in self._encoded(values, ids):
             try:
-                delivery = self._send_batch(record, batch, settled)
+                delivery = self._send_batch(record, batch, settled, since)
             except BaseException:
                 # What was sent of the batch goes out.
                 if not self._dispatching and self._pump is pump:
@@ -171,7 +175,7 @@ class Transfer(Core):
                 continue
             if not (self._flushed() and delivery.complete):
                 # More would only pile up here.
-                self._await_written(delivery)
+                self._await_written(delivery, since)
             self._unpolled += batch.weight
             if self._unpolled >= _BATCH and self._pump is pump:
                 self._unpolled = 0
@@ -221,8 +225,11 @@ class Transfer(Core):
             if batch.payloads:
                 yield batch
 
-    def _send_batch(self, record: SenderRecord, batch: _Batch, settled: bool) -> OutgoingDelivery:
-        """Send the messages of a batch, waiting for credit where that is needed. Returns the last delivery."""
+    def _send_batch(self, record: SenderRecord, batch: _Batch, settled: bool, since: float | None) -> OutgoingDelivery:
+        """Send the messages of a batch, waiting for credit where that is needed. Returns the last delivery.
+
+        ``since`` is when the call began, where the time-out counts from there.
+        """
         link = record.engine
         payloads, ids = batch.payloads, batch.ids
         delivery: OutgoingDelivery | None = None
@@ -236,7 +243,7 @@ class Transfer(Core):
                     deliveries = link.send_many(payloads[at:], ids[at:], settled=settled)
                 if not deliveries:
                     if link.credit <= 0 or blocked:
-                        self._await_credit(record)
+                        self._await_credit(record, since)
                     deliveries = [link.send(payloads[at], batch.body, settled=settled, context=ids[at])]
                 at += len(deliveries)
                 delivery = deliveries[-1]
@@ -263,8 +270,11 @@ class Transfer(Core):
             for delivery in deliveries:
                 self._post_out(delivery)
 
-    def _await_credit(self, record: SenderRecord) -> None:
-        """Wait until a message may be sent on a link; with ``timeout`` 0, refuse at once what would have to wait."""
+    def _await_credit(self, record: SenderRecord, since: float | None = None) -> None:
+        """Wait until a message may be sent on a link; with ``timeout`` 0, refuse at once what would have to wait.
+
+        ``since`` is when the call began, where this is not the first that it waits for.
+        """
         link = record.engine
         pump = self._pump
         assert pump is not None
@@ -286,6 +296,7 @@ class Transfer(Core):
             lambda: link.credit > 0 or not link.attached,
             self._timeout,
             f"waiting for credit to send on link {record.name!r}",
+            since=since,
         )
         if not link.attached:
             self._links.find(record.name)
@@ -305,6 +316,10 @@ class Transfer(Core):
             f"writing a message of link {delivery.link.name!r}",
             since=since,
         )
+        if not delivery.complete:
+            name = delivery.link.context.name
+            self._links.find(name)
+            raise AMQPError(600, f"link {name!r} was closed while a message was being written to it")
 
     def _post_out(self, delivery: OutgoingDelivery) -> None:
         record: SenderRecord = delivery.link.context
@@ -367,8 +382,8 @@ class Transfer(Core):
                         missed = AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context)
                     raise
                 finally:
-                    del outgoing[delivery]
-                    if self._outgoing_order is not None:
+                    # A handler that connected anew or called reset() has emptied the list.
+                    if outgoing.pop(delivery, False) is None and self._outgoing_order is not None:
                         self._outgoing_order.remove(delivery)
                 if on_out is not None:
                     on_out(AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context))
@@ -503,6 +518,18 @@ class Transfer(Core):
         else:
             delivery.settle(RELEASED)
 
+    def _replace_aborted(self, delivery: IncomingDelivery) -> None:
+        """The sender gave up a message of which parts had arrived: it took credit, and nothing comes of that."""
+        record: ReceiverRecord | None = delivery.link.context
+        if record is None or not record.engine.attached:
+            return
+        link = record.engine
+        if record.automatic:
+            if link.credit + record.queued <= record.threshold:
+                link.flow(record.initial_credit - record.queued)
+        elif record.fetching is not None and not record.fetching and link.credit == 0 and not link.drain:
+            link.flow(1)
+
     def _fetch(self, link_name: str) -> None:
         pump = self._connected_pump()
         record = self._links.find(link_name)
@@ -517,29 +544,31 @@ class Transfer(Core):
             return
         link = record.engine
         waiting = record.fetching = []
+        taken = 0
         pump.waiter.begin()
         try:
             try:
-                self._await_fetched(record, waiting)
-            except AMQPTimeoutError:
-                self._drain(record, waiting)
+                if not self._await_fetched(record, waiting):
+                    self._drain(record, waiting)
             except InterruptedCallError:
                 if link.attached:
                     link.flow(link.credit, drain=True)
                     self._flushed()
                 raise
+            taken = 1
         finally:
             pump.waiter.end()
             record.fetching = None
-            for extra in waiting[1:]:
+            # When the wait ended with an exception, a handler's for example, nobody gets the first one either.
+            for extra in waiting[taken:]:
                 self._take_fetched(record, extra)
         if not waiting:
             self._links.find(link_name)
             raise AMQPTimeoutError(f"no message arrived on link {link_name!r} within {self._fetch_timeout} seconds")
         self._deliver_fetched(waiting[0])
 
-    def _await_fetched(self, record: ReceiverRecord, waiting: list[IncomingDelivery]) -> None:
-        """Give one credit and wait for what comes of it, at most for ``fetch_timeout``."""
+    def _await_fetched(self, record: ReceiverRecord, waiting: list[IncomingDelivery]) -> bool:
+        """Give one credit and wait for what comes of it, at most for ``fetch_timeout``; False when the time is up."""
         link = record.engine
 
         def draining() -> bool:
@@ -548,16 +577,18 @@ class Transfer(Core):
         start = self.clock()
         limit = float(self._fetch_timeout)
         what = f"fetching a message over link {record.name!r}"
-        if draining():
-            # An earlier fetch gave up, and the peer has not said yet whether its credit is used. New credit given now
-            # would be taken back with the old; and should a message come after all, it is as good as any.
-            self._work(lambda: bool(waiting) or not draining() or not link.attached, limit, what, absolute=True)
+        # An earlier fetch may have given up, and the peer not said yet whether its credit is used. New credit given now
+        # would be taken back with the old; and should a message come after all, it is as good as any.
+        if draining() and not self._work(
+            lambda: bool(waiting) or not draining() or not link.attached, limit, what, absolute=True, patient=True
+        ):
+            return False
         if waiting or not link.attached:
-            return
+            return True
         link.flow(1)
         if limit > 0:
             limit = max(limit - (self.clock() - start), 0.001)
-        self._work(lambda: bool(waiting) or not link.attached, limit, what, absolute=True)
+        return self._work(lambda: bool(waiting) or not link.attached, limit, what, absolute=True, patient=True)
 
     def _deliver_fetched(self, delivery: IncomingDelivery) -> None:
         """Hand over the result of a fetch. The one event that fires inside a handler: it is what the call is for."""
@@ -577,14 +608,13 @@ class Transfer(Core):
         """The time is up: take the credit back, or what the sender makes of it (transport, "synchronous get")."""
         link = record.engine
         link.flow(link.credit, drain=True)
-        try:
-            self._work(
-                lambda: bool(waiting) or link.credit == 0 or not link.attached,
-                min(self._limit(), _DRAIN_PATIENCE),
-                f"draining link {record.name!r}",
-                absolute=True,
-            )
-        except AMQPTimeoutError:
+        if not self._work(
+            lambda: bool(waiting) or link.credit == 0 or not link.attached,
+            min(self._limit(), _DRAIN_PATIENCE),
+            f"draining link {record.name!r}",
+            absolute=True,
+            patient=True,
+        ):
             # A peer that does not answer a drain: should a message come after all, _take_fetched returns it.
             self._log(1, "Info", f"the peer did not answer the drain of link {record.name!r}")
 

@@ -318,8 +318,10 @@ class Connection(ConnectionOpening):
         error = remote_error(performative.error, "the peer closed the connection")
         self._advance(Trigger.R_CLOSE)
         if by_peer:
-            self.close()
+            self._flush()
+            # Before close(), which would forget the sessions without the peer's reason.
             self._drop_sessions(error)
+            self.close()
         self._stage = _OVER
         events.append(ConnectionClosed(error, by_peer))
 

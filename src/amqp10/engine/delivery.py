@@ -202,8 +202,8 @@ class IncomingDelivery:
         """Report the outcome and forget the delivery. Nothing is sent for one that the sender has settled already.
 
         Raises:
-            ProtocolError: the annotations of *modified* do not fit a frame that the peer accepts. The delivery stays
-                unsettled.
+            ProtocolError: the annotations of *modified*, or the condition of *rejected*, do not fit a frame that the
+                peer accepts. The delivery stays unsettled.
         """
         if self.settled:
             return

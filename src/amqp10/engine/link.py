@@ -240,10 +240,8 @@ class LinkEndpoint:
     def _attach_nothing(self) -> None:
         """Answer the peer's attach without a terminus, so that a detach can follow."""
         self.session.answer_begin()
-        if self.is_receiver:
-            self.target = None
-        else:
-            self.source = None
+        # The peer's own terminus is not repeated either: it may be larger than the frames that the peer accepts.
+        self.source = self.target = None
         self.send_attach()
 
     def detach(self, *, closed: bool = True, error: AMQPError | None = None) -> None:

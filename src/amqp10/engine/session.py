@@ -25,13 +25,14 @@ from amqp10.engine.receiver import ReceiverLink
 from amqp10.engine.sender import SenderLink
 from amqp10.engine.states import SESSION_TRANSITIONS, LinkState, SessionState, Trigger
 from amqp10.errors import AMQPError, LimitError, ProtocolError
-from amqp10.wire.messaging import Modified
+from amqp10.wire.messaging import Modified, Rejected
 from amqp10.wire.performatives import (
     Attach,
     Begin,
     Detach,
     Disposition,
     End,
+    Error,
     Flow,
     ReceiverSettleMode,
     SenderSettleMode,
@@ -541,23 +542,33 @@ class Session:
         ):
             self._disposition = (receiver, pending[1], delivery_id, state, settled)
             return
-        if isinstance(state, Modified):
-            self._check_modified(state)
+        if isinstance(state, (Modified, Rejected)) and (problem := self._too_large_for_a_frame(state)) is not None:
+            if receiver:
+                raise problem
+            state = None  # It was the receiver that said so: it needs no telling, only that the delivery is settled.
         if pending is not None:
             self.flush_dispositions()
         else:
             self.connection.mark_dirty(self)
         self._disposition = (receiver, delivery_id, delivery_id, state, settled)
 
-    def _check_modified(self, state: Modified) -> None:
-        """Annotations must fit a frame. (The description of an error is cut short when it does not.)"""
+    def _too_large_for_a_frame(self, state: Modified | Rejected) -> ProtocolError | None:
+        """What is wrong with annotations, or the condition of an error, that do not fit a frame. (Its description is
+        cut short when it does not.)"""
+        what = "modified with its annotations"
+        if isinstance(state, Rejected):
+            if state.error is None:
+                return None
+            what = "rejected with its condition"
+            state = Rejected(error=Error(condition=state.error.condition))
         size = len(state.encode()) + _DISPOSITION_SIZE
-        if size > self.connection.remote_max_frame_size:
-            raise ProtocolError(
-                f"the outcome modified with its annotations makes a frame of {size} octets; the peer accepts"
-                f" {self.connection.remote_max_frame_size}",
-                condition="amqp:frame-size-too-small",
-            )
+        if size <= self.connection.remote_max_frame_size:
+            return None
+        return ProtocolError(
+            f"the outcome {what} makes a frame of {size} octets; the peer accepts"
+            f" {self.connection.remote_max_frame_size}",
+            condition="amqp:frame-size-too-small",
+        )
 
     def flush_dispositions(self) -> None:
         """Queue the disposition that is being collected."""
