@@ -1122,3 +1122,34 @@ def test_a_link_that_the_peer_ends_while_a_message_is_being_written_is_an_error(
             assert caught.value.code == 600
             assert many or not out, "it has not been sent"
             assert amqp.connected
+
+
+def test_an_outcome_that_is_here_already_counts_though_the_program_disconnects_without_looking() -> None:
+    with Server(hold={"disposition"}) as server, client(server, "out>") as amqp:
+        out: list[str] = []
+        amqp.on_message_out = lambda event: out.append(event.message_id)
+        amqp.message_settled = False
+        for name in "ab":
+            amqp.message_id = name
+            amqp.send_message("out")
+        server.wait_for(lambda: len(server.held) == 2)
+        assert amqp.outgoing_message_count == 2
+        server.settle_held(ACCEPTED)
+        amqp.disconnect()
+        assert (out, amqp.outgoing_message_count) == (["a", "b"], 0)
+
+
+def test_an_error_of_a_handler_comes_out_of_disconnect() -> None:
+    with Server(hold={"disposition"}) as server, client(server, "out>") as amqp:
+
+        def fail(_: object) -> None:
+            raise AMQPError(604, "the program's own")
+
+        amqp.on_message_out = fail
+        amqp.message_settled = False
+        amqp.send_message("out")
+        server.wait_for(lambda: bool(server.held))
+        server.settle_held(ACCEPTED)
+        with pytest.raises(AMQPError, match="the program's own"):
+            amqp.disconnect()
+        assert not amqp.connected

@@ -344,7 +344,8 @@ def test_error_that_is_too_long_for_the_peers_frames_is_cut_short() -> None:
     assert text.startswith(close.error.description or "-")
 
 
-def test_rejection_is_cut_to_the_peers_frames_and_annotations_that_do_not_fit_are_refused() -> None:
+@pytest.mark.parametrize("condition", ["test:no", "c" * 390], ids=["short condition", "condition that fills the frame"])
+def test_rejection_is_cut_to_the_peers_frames_and_annotations_that_do_not_fit_are_refused(condition: str) -> None:
     pair = Pair(client={"max_frame_size": 512})
     mine, _theirs = pair.session()
     link = mine.attach_sender("l", source=Source(), target=Target(address="q"))
@@ -359,7 +360,7 @@ def test_rejection_is_cut_to_the_peers_frames_and_annotations_that_do_not_fit_ar
     pair.step()
     first, second = [e for e in pair.take(server=True) if isinstance(e, IncomingDelivery)]
     info = {Symbol("k"): "v" * 1000}
-    first.settle(Rejected(error=Error(condition="test:no", description="z" * 1000, info=info)))
+    first.settle(Rejected(error=Error(condition=condition, description="z" * 1000, info=info)))
     with pytest.raises(ProtocolError) as caught:
         second.settle(Modified(message_annotations={Symbol("x-opt-a"): "v" * 1000}))
     assert caught.value.condition == "amqp:frame-size-too-small"
@@ -371,7 +372,7 @@ def test_rejection_is_cut_to_the_peers_frames_and_annotations_that_do_not_fit_ar
     rejected = states[0][1]
     assert isinstance(rejected, Rejected)
     assert rejected.error is not None
-    assert rejected.error.condition == "test:no"
+    assert rejected.error.condition == condition
     assert set(rejected.error.description or "") == {"z"}
 
 

@@ -36,6 +36,8 @@ from amqp10.wire.performatives import SenderSettleMode
 __all__ = ["Lifecycle"]
 
 _DO_EVENTS_WAIT: Final = 0.02
+_LAST_READS: Final = 64
+"""How often at most is read before disconnecting: a peer that never stops talking must not keep us."""
 _DO_EVENTS_LONGEST: Final = 0.1
 """After so many seconds do_events() reads no more: a peer that sends faster than its messages are handled would
 otherwise keep it from ever returning."""
@@ -185,6 +187,7 @@ class Lifecycle(Network):
             closed = AMQPError(1117, "the connection was closed while it was being opened")
             self._failure = closed if self._connecting else None
             return
+        self._read_last_words(pump)
         engine = pump.engine
         reason, self._failure = self._failure, None
         if not self._opened:
@@ -192,6 +195,8 @@ class Lifecycle(Network):
             self._dispatch()
             return
         self._drop_queued(None)
+        # What arises meanwhile fires at the end: an error of a handler is the program's, none of the connection's.
+        outer, self._dispatching = self._dispatching, True
         try:
             try:
                 self._say_goodbye(engine)
@@ -206,12 +211,25 @@ class Lifecycle(Network):
                 self._failure = None
                 self._tear_down(None)
         except InterruptedCallError:
+            self._dispatching = outer
             self._dispatch()
             raise
         except AMQPError as error:
             # The connection ends either way; that the peer did not answer matters to nobody but the log.
             self._log(1, "Info", f"the connection did not close in order: {error}")
+        finally:
+            self._dispatching = outer
         self._dispatch()
+
+    def _read_last_words(self, pump: Pump) -> None:
+        """Take in the outcomes that are here already. Behind our close they would be ignored, and a program would send
+        a message again that the peer has accepted."""
+        try:
+            for _ in range(_LAST_READS):
+                if not pump.receive():
+                    break
+        except AMQPError as error:
+            self._log(2, "Session", f"nothing more can be read: {error}")
 
     def _say_goodbye(self, engine: Connection) -> None:
         """Close links, sessions and the connection, in order, without waiting for each."""

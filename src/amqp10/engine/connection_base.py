@@ -227,7 +227,11 @@ class ConnectionBase:
         # being as large as it is.
         if len(frame) > self.remote_max_frame_size and type(performative) is not Open:
             size = len(frame)
-            frame = encode_frame(channel, shortened(performative, size - self.remote_max_frame_size))
+            shorter = shortened(performative, size - self.remote_max_frame_size)
+            frame = encode_frame(channel, shorter)
+            if len(frame) > self.remote_max_frame_size:
+                # What stood beside condition and text is gone now, and how much of the text fits is known.
+                frame = encode_frame(channel, shortened(shorter, len(frame) - self.remote_max_frame_size))
             if len(frame) > self.remote_max_frame_size:
                 raise ProtocolError(
                     f"a frame of type {type(performative).__name__.lower()} has {size} octets, more than the"
