@@ -604,7 +604,7 @@ def test_a_drain_that_is_never_answered_is_201_and_a_message_that_comes_after_al
 def test_a_peer_that_never_answers_drains_does_not_hold_a_fetch_for_the_whole_timeout(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("amqp10.component.transfer._DRAIN_PATIENCE", 0.05)
+    monkeypatch.setattr("amqp10.component.receiving._DRAIN_PATIENCE", 0.05)
     with Server(hold={"drain"}) as server, client(server, "get?", fetch_timeout=1) as amqp:
         amqp.timeout = 3600
         for text in ("one", "two"):

@@ -9,7 +9,7 @@ import pytest
 
 from amqp10 import AMQP, AMQPError, ValueType
 from amqp10.component.pump import Pump
-from amqp10.component.transfer import Transfer
+from amqp10.component.sending import Sending
 from amqp10.engine import Connection, EndpointRole
 from amqp10.net import tcp
 from amqp10.net.waiting import Waiter
@@ -214,16 +214,16 @@ def test_an_absolute_time_out_bounds_sending_as_a_whole(monkeypatch: pytest.Monk
         amqp.connect_to(server.host, server.port)
         amqp.create_session("s")
         amqp.create_sender_link("s", "out", "q")
-        await_credit = Transfer._await_credit
+        await_credit = Sending._await_credit
 
-        def slow(self: Transfer, record: object) -> None:
+        def slow(self: Sending, record: object) -> None:
             poller.clock.advance(7)
             server.do(lambda peer: peer.receiver("out").flow(5))
             await_credit(self, record)  # type: ignore[arg-type]
             server.do(lambda peer: setattr(peer, "paused", True))
             poller.skip = 1000
 
-        monkeypatch.setattr(Transfer, "_await_credit", slow)
+        monkeypatch.setattr(Sending, "_await_credit", slow)
         amqp.message_value_type, amqp.message_value = ValueType.mvtString, "x" * 20_000_000
         before = poller.clock.now
         with pytest.raises(AMQPError, match="10 seconds") as caught:

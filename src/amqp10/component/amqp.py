@@ -1,8 +1,8 @@
 """The class ``AMQP``: the whole public surface in one place, each property one line, each method a few.
 
-What the methods do stands in ``lifecycle.py`` (connections, sessions, links), ``transfer.py`` (messages) and
-``core.py`` (events, threads, time-outs). The ``get_...`` and ``set_...`` methods are generated from the same facts,
-in ``accessors.py``.
+What the methods do stands in ``lifecycle.py`` (connections, sessions, links), ``sending.py`` and ``receiving.py``
+(messages) and ``core.py`` (events, threads, time-outs). The ``get_...`` and ``set_...`` methods are generated from the
+same facts, in ``accessors.py``.
 """
 
 from __future__ import annotations

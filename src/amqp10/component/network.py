@@ -14,7 +14,7 @@ from amqp10.component.events import (
     AMQPSSLServerAuthenticationEventParams,
     AMQPSSLStatusEventParams,
 )
-from amqp10.component.transfer import Transfer
+from amqp10.component.receiving import Receiving
 from amqp10.errors import AMQPError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _DEFAULT_PROXY_PORTS: Final = {
 }
 
 
-class Network(Transfer):
+class Network(Receiving):
     """The way to the server."""
 
     __slots__ = (

@@ -1,0 +1,276 @@
+"""Receiving: what happens to each message on its way in through the component.
+
+This is the component's hot path; see docs/architecture.md before making it do more per message.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from amqp10.codec import DecodeError, Symbol
+from amqp10.component.enums import MessageState, OutcomeDirection, ReceiveMode
+from amqp10.component.events import (
+    AMQPMessageInEventParams,
+    AMQPMessageOutcomeEventParams,
+)
+from amqp10.component.messages import MessageDraft, MessageView, whole_sections
+from amqp10.component.outcomes import OutcomeMetadata
+from amqp10.component.registry import LinkRecord, ReceiverRecord, check_index
+from amqp10.component.sending import Sending
+from amqp10.errors import AMQPError, AMQPTimeoutError, InterruptedCallError
+from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected, Released
+
+if TYPE_CHECKING:
+    from amqp10.engine import IncomingDelivery
+
+__all__ = ["Receiving"]
+
+_DRAIN_PATIENCE: Final = 5.0
+"""How long the answer to a drain is waited for at most, in seconds. Some peers never give one; a late one does no harm,
+as the next fetch waits for it too."""
+
+
+class Receiving(Sending):
+    """Messages in."""
+
+    __slots__ = (
+        "_fetch_timeout",
+        "_handling",
+        "_incoming_cache",
+        "_incoming_key",
+        "_receive_mode",
+        "_received",
+    )
+
+    _fetch_timeout: int
+    _receive_mode: ReceiveMode
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._received: MessageDraft | MessageView = MessageDraft()
+        self._handling: list[MessageView] = []
+        self._incoming_cache: list[MessageView | IncomingDelivery] | None = None
+        self._incoming_key: tuple[object, ...] = ()
+
+    def _deliver(self, delivery: IncomingDelivery) -> DecodeError | None:
+        """A whole message has arrived: let the program decide, then report the outcome.
+
+        Returns what is wrong with one that cannot be decoded; everybody has been told.
+        """
+        record: ReceiverRecord = delivery.link.context
+        view = MessageView(delivery.buffer, record.name, delivery.remote_settled, delivery, self._settings)
+        hook = self._on_message_in
+        if record.automatic:
+            queued = record.queued = record.queued - 1
+            link = record.engine
+            if link.credit + queued <= record.threshold and link.attached:
+                # Before the handler runs, so that the sender goes on while the rest of the batch is handled. What waits
+                # in the queue counts as credit in use: a slow handler never makes the queue grow beyond the credit.
+                link.flow(record.initial_credit - queued)
+                self._flush_at = 0.0
+        state = 0
+        metadata: OutcomeMetadata | None = None
+        try:
+            view.check()
+            self._received = view
+            if hook is None:
+                # Nobody looks at it before it is accepted: what cannot be read must be found out here.
+                view.validate()
+            else:
+                params = AMQPMessageInEventParams(self, record.session.name, record.name, view)
+                outer = self._metadata, self._metadata_settable
+                # The settings of the outcome come into being when the handler first touches one.
+                self._metadata, self._metadata_settable = None, True
+                self._handling.append(view)
+                try:
+                    hook(params)
+                finally:
+                    metadata = self._metadata
+                    self._metadata, self._metadata_settable = outer
+                    self._handling.pop()
+                state = params.state
+        except DecodeError as error:
+            if not view.broken:
+                delivery.settle(RELEASED)
+                raise
+            delivery.settle(_undecodable(error))
+            self._post_error(error)
+            return error
+        except BaseException:
+            # The program failed on it: somebody else may do better, so nothing is lost.
+            delivery.settle(RELEASED)
+            raise
+        if delivery.settled:
+            return None
+        if state == 0 and (view.broken or view.text is None) and not view.is_sound():
+            # The handler has seen the error and decided nothing, or it has not looked.
+            undecodable = DecodeError(f"a message on link {record.name!r} cannot be decoded")
+            delivery.settle(_undecodable(undecodable))
+            self._post_error(undecodable)
+            return undecodable
+        delivery.settle(ACCEPTED if state == 0 else self._outcome(state, metadata or OutcomeMetadata()))
+        if self._on_message_outcome is not None:
+            self._fire_outcome(
+                AMQPMessageOutcomeEventParams(
+                    self, record.session.name, record.name, view, OutcomeDirection.Sent, state
+                ),
+                metadata or OutcomeMetadata(),
+            )
+        return None
+
+    @staticmethod
+    def _outcome(state: int, metadata: OutcomeMetadata) -> Rejected | Released | Modified:
+        if state == MessageState.Released:
+            return RELEASED
+        if state == MessageState.Rejected:
+            return metadata.rejected()
+        return metadata.modified()
+
+    def _take_fetched(self, record: ReceiverRecord, delivery: IncomingDelivery) -> None:
+        """A message on a fetch link: for the fetch that waits, or one that comes late."""
+        if record.fetching is not None:
+            record.fetching.append(delivery)
+        elif delivery.settled:
+            # Nobody would send it again, so the next fetch gets it.
+            record.late.append(delivery)
+        else:
+            delivery.settle(RELEASED)
+
+    def _replace_aborted(self, delivery: IncomingDelivery) -> None:
+        """The sender gave up a message of which parts had arrived: it took credit, and nothing comes of that."""
+        record: ReceiverRecord | None = delivery.link.context
+        if record is None or not record.engine.attached:
+            return
+        link = record.engine
+        if record.automatic:
+            if link.credit + record.queued <= record.threshold:
+                link.flow(record.initial_credit - record.queued)
+        elif record.fetching is not None and not record.fetching and link.credit == 0 and not link.drain:
+            link.flow(1)
+
+    def _fetch(self, link_name: str) -> None:
+        pump = self._connected_pump()
+        record = self._links.find(link_name)
+        if not isinstance(record, ReceiverRecord):
+            raise AMQPError(600, f"link {link_name!r} is a sender link; messages are fetched over receiver links")
+        if record.automatic:
+            raise AMQPError(600, f"link {link_name!r} receives automatically; only fetch links can fetch")
+        if record.fetching is not None:
+            raise AMQPError(600, f"link {link_name!r} is being fetched from already")
+        if record.late:
+            self._deliver_fetched(record.late.popleft())
+            return
+        link = record.engine
+        waiting = record.fetching = []
+        taken = 0
+        pump.waiter.begin()
+        try:
+            try:
+                if not self._await_fetched(record, waiting):
+                    self._drain(record, waiting)
+            except InterruptedCallError:
+                if link.attached:
+                    link.flow(link.credit, drain=True)
+                    self._flushed()
+                raise
+            taken = 1
+        finally:
+            pump.waiter.end()
+            record.fetching = None
+            # When the wait ended with an exception, a handler's for example, nobody gets the first one either.
+            for extra in waiting[taken:]:
+                self._take_fetched(record, extra)
+        if not waiting:
+            self._links.find(link_name)
+            raise AMQPTimeoutError(f"no message arrived on link {link_name!r} within {self._fetch_timeout} seconds")
+        self._deliver_fetched(waiting[0])
+
+    def _await_fetched(self, record: ReceiverRecord, waiting: list[IncomingDelivery]) -> bool:
+        """Give one credit and wait for what comes of it, at most for ``fetch_timeout``; False when the time is up."""
+        link = record.engine
+
+        def draining() -> bool:
+            return link.drain and link.credit > 0
+
+        start = self.clock()
+        limit = float(self._fetch_timeout)
+        what = f"fetching a message over link {record.name!r}"
+        # An earlier fetch may have given up, and the peer not said yet whether its credit is used. New credit given now
+        # would be taken back with the old; and should a message come after all, it is as good as any.
+        if draining() and not self._work(
+            lambda: bool(waiting) or not draining() or not link.attached, limit, what, absolute=True, patient=True
+        ):
+            return False
+        if waiting or not link.attached:
+            return True
+        link.flow(1)
+        if limit > 0:
+            limit = max(limit - (self.clock() - start), 0.001)
+        return self._work(lambda: bool(waiting) or not link.attached, limit, what, absolute=True, patient=True)
+
+    def _deliver_fetched(self, delivery: IncomingDelivery) -> None:
+        """Hand over the result of a fetch. The one event that fires inside a handler: it is what the call is for."""
+        nested = self._dispatching
+        self._dispatching = True
+        try:
+            error = self._deliver(delivery)
+        finally:
+            self._dispatching = nested
+        self._flushed()
+        self._dispatch()
+        if error is not None:
+            # Whoever fetches would take the message before it for the new one.
+            raise error
+
+    def _drain(self, record: ReceiverRecord, waiting: list[IncomingDelivery]) -> None:
+        """The time is up: take the credit back, or what the sender makes of it (transport, "synchronous get")."""
+        link = record.engine
+        link.flow(link.credit, drain=True)
+        if not self._work(
+            lambda: bool(waiting) or link.credit == 0 or not link.attached,
+            min(self._limit(), _DRAIN_PATIENCE),
+            f"draining link {record.name!r}",
+            absolute=True,
+            patient=True,
+        ):
+            # A peer that does not answer a drain: should a message come after all, _take_fetched returns it.
+            self._log(1, "Info", f"the peer did not answer the drain of link {record.name!r}")
+
+    # -- views -----------------------------------------------------------------------------------------------------
+
+    def _partials(self) -> dict[IncomingDelivery, None]:
+        return self._engine.partials if self._engine is not None else {}
+
+    def _count_incoming(self) -> int:
+        """How many messages are partly here, or in the hands of handlers."""
+        return len(self._partials()) + len(self._handling)
+
+    def _get_incoming_message(self, index: int) -> MessageView:
+        partials = self._partials()
+        count = len(partials)
+        check_index(index, count + len(self._handling), "incoming_message_index")
+        if index >= count:
+            return self._handling[index - count]
+        # Listed anew only when something has arrived meanwhile, so that a loop over thousands of them is cheap.
+        pump = self._pump
+        key = (pump, pump.moved if pump is not None else 0, count)
+        messages = self._incoming_cache
+        if messages is None or key != self._incoming_key:
+            messages = self._incoming_cache = list(partials)
+            self._incoming_key = key
+        message = messages[index]
+        if isinstance(message, MessageView):
+            return message
+        record: LinkRecord | None = message.link.context
+        name = record.name if record is not None else message.link.name
+        # Of a message that is still arriving the sections that are here can be read; fields of others are absent.
+        payload = whole_sections(message.payload)
+        # The view replaces the delivery, so that reading several fields joins and decodes what is there only once.
+        view = messages[index] = MessageView(payload, name, message.settled, message, self._settings)
+        return view
+
+
+def _undecodable(error: DecodeError) -> Rejected:
+    from amqp10.wire.performatives import Error
+
+    return Rejected(error=Error(condition=Symbol("amqp:decode-error"), description=error.message))
