@@ -30,7 +30,6 @@ from amqp10.broker import Broker
 from amqp10.codec.composite import Composite
 from amqp10.component import enums
 from amqp10.component.amqp import AMQP
-from amqp10.component.configure import SOCKET_SETTINGS
 from amqp10.component.events import EVENT_CLASSES, EventParams
 from amqp10.component.settings import SETTINGS, SettingSpec, format_value
 from amqp10.component.surface import PROPERTIES, PROPERTIES_BY_NAME, PropertySpec, phrase
@@ -442,7 +441,7 @@ def _setting_row(spec: SettingSpec) -> list[str]:
     code = locked_code(spec.attribute) if spec.store == "property" else 0
     if code := spec.locked or code:
         notes.append(f"While connected, setting it raises {code}.")
-    elif spec.attribute in SOCKET_SETTINGS:
+    elif spec.followed:
         notes.append("An open connection follows a change at once.")
     if spec.secret:
         notes.append("Never shown in an error or a `repr`.")

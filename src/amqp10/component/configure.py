@@ -20,27 +20,12 @@ from amqp10.wire.performatives import Error
 if TYPE_CHECKING:
     from amqp10.component.amqp import AMQP
 
-__all__ = ["SOCKET_SETTINGS", "configure"]
+__all__ = ["configure"]
 
 PROTOCOL_VERSION: Final = "1.0"
 
 _DISPOSITION_SIZE: Final = 80
 """More than the frame of a disposition takes besides the outcome."""
-
-SOCKET_SETTINGS: Final = frozenset(
-    (
-        "in_buffer_size",
-        "keep_alive_interval",
-        "keep_alive_time",
-        "linger",
-        "linger_time",
-        "max_transfer_rate",
-        "out_buffer_size",
-        "tcp_keep_alive",
-        "tcp_no_delay",
-    )
-)
-"""Settings that an open connection follows at once. Others of the connection hold from the next one on."""
 
 
 def configure(amqp: AMQP, text: str) -> str:
@@ -63,7 +48,7 @@ def _change(amqp: AMQP, spec: SettingSpec, text: str) -> None:
     before = settings.get(spec), settings.tcp_keep_alive
     settings.set(spec, text)
     amqp._settings_changed()
-    if spec.attribute in SOCKET_SETTINGS:
+    if spec.followed:
         try:
             amqp._socket_settings_changed()
         except AMQPError:

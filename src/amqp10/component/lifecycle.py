@@ -208,17 +208,15 @@ class Lifecycle(Network):
                 )
             finally:
                 # Whatever happens on the way, also in a handler: there is no connection afterwards.
+                self._dispatching = outer
                 self._failure = None
                 self._tear_down(None)
         except InterruptedCallError:
-            self._dispatching = outer
             self._dispatch()
             raise
         except AMQPError as error:
             # The connection ends either way; that the peer did not answer matters to nobody but the log.
             self._log(1, "Info", f"the connection did not close in order: {error}")
-        finally:
-            self._dispatching = outer
         self._dispatch()
 
     def _read_last_words(self, pump: Pump) -> None:
@@ -246,7 +244,7 @@ class Lifecycle(Network):
         self._drop_queued(None)
         self._drop_transport(graceful=error is None or error.code != 1120)
         reason = error or AMQPError(600, "the connection was closed")
-        for record in list(self._sessions.values()):
+        for record in self._sessions.values():
             self._forget_session(record, reason)
         if was_open:
             code, text = (0, "OK") if error is None else (error.code, error.message)

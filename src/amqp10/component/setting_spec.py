@@ -31,6 +31,7 @@ class SettingSpec(NamedTuple):
         check: a further test of a text; raises ``ValueError`` with the reason.
         read_only: it can be queried only.
         locked: the error code for changing it while connected; 0 when it can be changed at any time.
+        followed: an open connection follows a change at once: the setting is one of its socket.
         indexed: it is asked for as ``NAME[INDEX]``.
         secret: its value must not appear in messages, logs or ``repr``.
         hexadecimal: numbers may be given as ``0x...`` too.
@@ -50,6 +51,7 @@ class SettingSpec(NamedTuple):
     check: Callable[[str], object] | None = None
     read_only: bool = False
     locked: int = 0
+    followed: bool = False
     indexed: bool = False
     secret: bool = False
     hexadecimal: bool = False

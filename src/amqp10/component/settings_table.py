@@ -296,6 +296,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         "Milliseconds between unanswered TCP keep-alive probes; 0 for the system's. Turns TCPKeepAlive on.",
         minimum=0,
         maximum=_INT,
+        followed=True,
     ),
     SettingSpec(
         "KeepAliveTime",
@@ -306,6 +307,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         "Milliseconds of silence before the first TCP keep-alive probe; 0 for the system's. Turns TCPKeepAlive on.",
         minimum=0,
         maximum=_INT,
+        followed=True,
     ),
     SettingSpec(
         "Linger",
@@ -314,6 +316,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         True,
         "linger",
         "Whether closing the socket lets the system deliver what is still unsent; False resets the connection.",
+        followed=True,
     ),
     SettingSpec(
         "LingerTime",
@@ -324,6 +327,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         "Seconds that the system may take for that; 0 for its own limit.",
         minimum=0,
         maximum=65535,
+        followed=True,
     ),
     SettingSpec(
         "LocalHost", "TCPClient", str, "", "local_host", "The local_host property.", store="property", locked=1119
@@ -360,6 +364,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         "The most bytes to send per second; 0 for no limit.",
         minimum=0,
         maximum=_ULONG,
+        followed=True,
     ),
     SettingSpec(
         "ProxyExceptionsList",
@@ -376,6 +381,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         False,
         "tcp_keep_alive",
         "Whether the system probes an idle connection (SO_KEEPALIVE).",
+        followed=True,
     ),
     SettingSpec(
         "TcpNoDelay",
@@ -384,6 +390,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         False,
         "tcp_no_delay",
         "Whether small packets go out at once (TCP_NODELAY) instead of being gathered.",
+        followed=True,
     ),
     SettingSpec(
         "UseIPv6",
@@ -416,6 +423,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         "The size of the socket's receive buffer in bytes; 0 for the system's.",
         minimum=0,
         maximum=_INT,
+        followed=True,
     ),
     SettingSpec(
         "OutBufferSize",
@@ -426,6 +434,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         "The size of the socket's send buffer in bytes; 0 for the system's.",
         minimum=0,
         maximum=_INT,
+        followed=True,
     ),
     SettingSpec(
         "LogFrameBytes",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from amqp10.engine.delivery import IncomingDelivery
 from amqp10.engine.events import DeliveriesUpdated, DeliveryAborted, LinkFlow
-from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault
+from amqp10.engine.faults import ConnectionFault, SessionFault
 from amqp10.engine.receiver import ReceiverLink
 from amqp10.engine.shapes import NOTHING, read_fields, shape_of
 from amqp10.engine.states import LinkState
@@ -25,7 +25,6 @@ from amqp10.wire.performatives import Transfer
 if TYPE_CHECKING:
     from amqp10.engine.delivery import OutgoingDelivery
     from amqp10.engine.events import Event
-    from amqp10.engine.link import LinkEndpoint
     from amqp10.engine.session import Session
     from amqp10.wire.messaging import DeliveryState
     from amqp10.wire.performatives import Disposition, Flow
@@ -101,7 +100,7 @@ def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: 
     link.take_delivery()
     size = stop - body
     if size > link.max_message_size > 0:
-        raise _too_large(link)
+        raise link.too_large()
     # A view keeps all of what arrived, which must not be much more than the message.
     payload = buf[body:stop] if size < _LARGE or size < len(buf) >> 1 else memoryview(buf)[body:stop]
     delivery = IncomingDelivery(link, delivery_id, tag, payload, settled)
@@ -123,14 +122,6 @@ def _take_transfer(session: Session) -> None:
     if left <= session.incoming_window >> 1:
         session.connection.mark_dirty(session)
     session.next_incoming_id = ((session.next_incoming_id or 0) + 1) & _MASK
-
-
-def _too_large(link: LinkEndpoint) -> LinkFault:
-    return LinkFault(
-        link,
-        "amqp:link:message-size-exceeded",
-        f"a message on link {link.name!r} is larger than the {link.max_message_size} octets accepted",
-    )
 
 
 def _delivery_id_in_use(session: Session, delivery_id: int) -> SessionFault:
@@ -202,7 +193,7 @@ def _start_delivery(session: Session, link: ReceiverLink, transfer: Transfer, pa
         raise _delivery_id_in_use(session, int(delivery_id))
     link.take_delivery()
     if len(payload) > link.max_message_size > 0:
-        raise _too_large(link)
+        raise link.too_large()
     delivery = IncomingDelivery(link, int(delivery_id), bytes(tag), payload, bool(transfer.settled))
     delivery.message_format = int(transfer.message_format or 0)
     if not delivery.settled:

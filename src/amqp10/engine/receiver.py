@@ -95,11 +95,15 @@ class ReceiverLink(LinkEndpoint):
     def check_size(self, delivery: IncomingDelivery, extra: int) -> None:
         """Refuse a message that grows beyond what this side said it accepts."""
         if 0 < self.max_message_size < delivery.size + extra:
-            raise LinkFault(
-                self,
-                "amqp:link:message-size-exceeded",
-                f"a message on link {self.name!r} is larger than the {self.max_message_size} octets accepted",
-            )
+            raise self.too_large()
+
+    def too_large(self) -> LinkFault:
+        """The fault of a peer whose message is larger than what this side said it accepts."""
+        return LinkFault(
+            self,
+            "amqp:link:message-size-exceeded",
+            f"a message on link {self.name!r} is larger than the {self.max_message_size} octets accepted",
+        )
 
     def end_partial(self) -> None:
         """No more is to come of the delivery that was arriving, if there was one."""

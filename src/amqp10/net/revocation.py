@@ -132,14 +132,11 @@ def fetch_http(url: str, timeout: float, max_size: int) -> bytes:
     except urllib.error.HTTPError as error:
         error.close()
         raise FetchError(f"the server answered {error.code}") from error
-    except TimeoutError as error:
-        raise FetchError(f"no answer within {timeout:g} s") from error
-    except urllib.error.URLError as error:
-        late = f"no answer within {timeout:g} s" if time.monotonic() > deadline else ""
-        raise FetchError(late or str(error.reason)) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        late = f"no answer within {timeout:g} s" if time.monotonic() > deadline else ""
-        raise FetchError(late or str(error) or type(error).__name__) from error
+        if isinstance(error, TimeoutError) or time.monotonic() > deadline:
+            raise FetchError(f"no answer within {timeout:g} s") from error
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise FetchError(str(reason) or type(error).__name__) from error
     finally:
         timer.cancel()
     return b"".join(chunks)
