@@ -5,17 +5,14 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
-import threading
-from types import TracebackType
-from typing import Self
 
 from amqp10 import FirewallType
-from tests.net.tcp_support import read_exactly, read_until
+from tests.net.tcp_support import ThreadedListener, read_exactly, read_until
 
 __all__ = ["RelayProxy"]
 
 
-class RelayProxy:
+class RelayProxy(ThreadedListener):
     """Connects to ``target`` whatever it is asked for, so that names need not exist.
 
     Attributes:
@@ -23,25 +20,13 @@ class RelayProxy:
     """
 
     def __init__(self, kind: FirewallType, target: tuple[str, int], answer: bytes = b"HTTP/1.1 200 OK\r\n\r\n") -> None:
+        super().__init__()
         self._kind = kind
         self._target = target
         self._answer = answer
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self.asked: list[str] = []
-        self.port: int = self._listener.getsockname()[1]
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return  # the listener was shut down: the test is over
-            thread = threading.Thread(target=self._serve, args=(client,), daemon=True)
-            self._threads.append(thread)
-            thread.start()
-
-    def _serve(self, client: socket.socket) -> None:
+    def serve(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError, AssertionError), client:
             if self._kind is FirewallType.fwTunnel:
                 self.asked.append(read_until(client, b"\r\n\r\n").decode())
@@ -95,16 +80,3 @@ class RelayProxy:
                     if not data:
                         return
                     key.data.sendall(data)
-
-    def __enter__(self) -> Self:
-        self._threads[0].start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for thread in self._threads:
-            thread.join(20)
-            assert not thread.is_alive(), "a thread of the proxy hangs"

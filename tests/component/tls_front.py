@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
-import threading
 from types import TracebackType
 from typing import Self
 
@@ -13,38 +12,25 @@ from OpenSSL import SSL
 
 from amqp10.broker import Broker
 from tests.net.pki import MemoryServer
+from tests.net.tcp_support import ThreadedListener
 
 __all__ = ["TlsFront"]
 
 
-class TlsFront:
+class TlsFront(ThreadedListener):
     """Each connection has a thread that moves bytes between the client and a connection to the broker.
 
     Attributes:
-        host, port: where it listens.
         servers: the server's side of each connection, with everything that reached it (``wire``).
     """
 
     def __init__(self, context: SSL.Context) -> None:
+        super().__init__()
         self._context = context
         self._broker = Broker(users={"user": "s3cret"})
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._threads: list[threading.Thread] = [threading.Thread(target=self._accept, daemon=True)]
         self.servers: list[MemoryServer] = []
-        self.host = "127.0.0.1"
-        self.port: int = self._listener.getsockname()[1]
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return  # the listener was shut down: the test is over
-            thread = threading.Thread(target=self._relay, args=(client,), daemon=True)
-            self._threads.append(thread)
-            thread.start()
-
-    def _relay(self, client: socket.socket) -> None:
+    def serve(self, client: socket.socket) -> None:
         server = MemoryServer(self._context)
         self.servers.append(server)
         address = (self._broker.host, self._broker.port)
@@ -73,15 +59,10 @@ class TlsFront:
 
     def __enter__(self) -> Self:
         self._broker.__enter__()
-        self._threads[0].start()
-        return self
+        return super().__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
         self._broker.__exit__(kind, error, traceback)
-        for thread in self._threads:
-            thread.join(20)
-            assert not thread.is_alive(), "a thread of the TLS listener hangs"
+        super().__exit__(kind, error, traceback)

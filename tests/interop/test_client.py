@@ -25,12 +25,11 @@ from amqp10.broker import Broker
 from amqp10.ipworksmq import IPWorksMQError
 from tests.interop.conftest import run_peer
 from tests.interop.peers import PASSWORD, USER, RabbitMQ, RheaContainer
+from tests.interop.support import work
 
 pytestmark = pytest.mark.interop
 
 COUNT = int(os.environ.get("AMQP10_INTEROP_COUNT", "100000"))
-PATIENCE = 120.0
-"""How long a test works a connection at most, in seconds, before it says that what it waits for does not happen."""
 
 
 class Place:
@@ -76,14 +75,6 @@ def amqp() -> Iterator[AMQP]:
         amqp.message_value_type = ValueType.mvtString
         amqp.message_settled = False
         yield amqp
-
-
-def work(amqp: AMQP, done: Callable[[], bool], what: str) -> None:
-    """Work the connection until something has happened."""
-    end = time.monotonic() + PATIENCE
-    while not done():
-        assert time.monotonic() < end, f"never happened: {what}"
-        amqp.do_events()
 
 
 @pytest.mark.parametrize("batched", [False, True], ids=["one by one", "batched"])

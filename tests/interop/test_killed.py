@@ -13,10 +13,10 @@ import pytest
 from amqp10 import AMQP, AMQPError, ReceiveMode, ValueType
 from tests.interop.conftest import prepared
 from tests.interop.peers import PASSWORD, USER, Peer, Process, RabbitMQ, RheaContainer, free_port
+from tests.interop.support import PATIENCE, work
 
 pytestmark = pytest.mark.interop
 
-PATIENCE = 120.0
 PROMPTLY = 15.0
 """How long it may take until a program hears that its broker has gone, in seconds."""
 
@@ -87,13 +87,6 @@ def amqp() -> Iterator[AMQP]:
         amqp.message_settled = False
         amqp.message_durable = True
         yield amqp
-
-
-def work(amqp: AMQP, done: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not done():
-        assert time.monotonic() < end, f"never happened: {what}"
-        amqp.do_events()
 
 
 def test_a_sender_keeps_exactly_what_has_no_outcome_and_sending_that_again_loses_nothing(

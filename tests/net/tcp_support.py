@@ -105,6 +105,47 @@ class ScriptedServer:
             self._listener.close()
 
 
+class ThreadedListener:
+    """Listens on a free port and serves each connection in a thread of its own.
+
+    Attributes:
+        host, port: where it listens.
+    """
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self.host = "127.0.0.1"
+        self.port: int = self._listener.getsockname()[1]
+
+    def serve(self, client: socket.socket) -> None:
+        """Serve one connection."""
+        raise NotImplementedError
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return  # the listener was shut down: the test is over
+            thread = threading.Thread(target=self.serve, args=(client,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def __enter__(self) -> Self:
+        self._threads[0].start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(20)
+            assert not thread.is_alive(), f"a thread of the {type(self).__name__} hangs"
+
+
 def read_exactly(conn: socket.socket, count: int) -> bytes:
     """Receive so many bytes from a blocking socket."""
     data = b""
