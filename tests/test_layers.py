@@ -22,6 +22,9 @@ ALLOWED: dict[str, set[str]] = {
     "engine": {"errors", "codec", "wire"},
     "net": {"errors"},
     "component": BASIS,
+    "client": {"errors", "codec", "wire", "engine"},
+    "aio": {*BASIS, "client"},
+    "blocking": {*BASIS, "client"},
     "broker": BASIS,
     "ipworksmq": {"errors", "component"},
     # What stands in amqp10/__init__.py itself is the layer "".

@@ -8,21 +8,34 @@ The peer's own condition and description travel along unchanged.
 from __future__ import annotations
 
 import errno as _errno
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
 
 __all__ = [
     "AMQPError",
     "AMQPTimeoutError",
     "AuthenticationError",
+    "ClosedError",
     "ConnectionDroppedError",
+    "ConnectionLostError",
     "DecodeError",
+    "DeliveryError",
+    "DeliveryUnknownError",
     "EncodeError",
     "ERROR_CODES",
+    "FilterRefusedError",
     "InterruptedCallError",
     "LimitError",
+    "LinkDetachedError",
+    "LinkError",
+    "LinkRefusedError",
     "MalformedFrameError",
+    "MessageRejectedError",
     "ProtocolError",
     "RemoteError",
+    "RequestLostError",
+    "SendTimeoutError",
+    "SessionEndedError",
     "code_from_errno",
     "code_from_gaierror",
     "describe_code",
@@ -37,15 +50,29 @@ class AMQPError(Exception):
         message: what went wrong, in one sentence a user can act on. Never contains a secret.
         condition: the AMQP error condition symbol (transport, "amqp-error" and following), when there is one,
             for example ``"amqp:not-found"``.
+
+    Attributes:
+        description: the peer's own words, when it gave any.
+        info: what the peer said besides (transport, "error", info): the host to go to, a tracking id.
+        retryable: whether the same thing may well work a little later.
+        sent: of a message that this is about: True when it was written and its outcome is not known, False when it
+            was never sent, None when that is unknown or the error is not about a message.
     """
 
-    __slots__ = ("code", "condition", "message")
+    __slots__ = ("code", "condition", "description", "info", "message", "retryable", "sent")
+
+    RETRYABLE: ClassVar[bool] = False
+    """What ``retryable`` is unless something closer is known."""
 
     def __init__(self, code: int, message: str, *, condition: str | None = None) -> None:
         super().__init__(code, message)
         self.code: int = code
         self.message: str = message
         self.condition: str | None = condition
+        self.description: str | None = None
+        self.info: Mapping[Any, Any] | None = None
+        self.retryable: bool = self.RETRYABLE
+        self.sent: bool | None = None
 
     def __str__(self) -> str:
         return f"[{self.code}] {self.message}"
@@ -55,13 +82,18 @@ class AMQPError(Exception):
         return f"{type(self).__name__}({self.code}, {self.message!r}{condition})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions are rebuilt from ``args`` by default, which would lose the keyword-only condition.
-        return (_rebuild, (type(self), self.code, self.message, self.condition))
+        # Exceptions are rebuilt from ``args`` by default, which would lose all but code and message.
+        state = {name: getattr(self, name) for name in ("description", "info", "retryable", "sent")}
+        return (_rebuild, (type(self), self.code, self.message, self.condition, state))
 
 
-def _rebuild(cls: type[AMQPError], code: int, message: str, condition: str | None) -> AMQPError:
+def _rebuild(
+    cls: type[AMQPError], code: int, message: str, condition: str | None, state: Mapping[str, Any] | None = None
+) -> AMQPError:
     error = cls.__new__(cls)
     AMQPError.__init__(error, code, message, condition=condition)
+    for name, value in (state or {}).items():
+        setattr(error, name, value)
     return error
 
 
@@ -130,6 +162,8 @@ class AMQPTimeoutError(AMQPError):
 
     __slots__ = ()
 
+    RETRYABLE = True
+
     def __init__(self, message: str, *, code: int = 201) -> None:
         super().__init__(code, message)
 
@@ -148,8 +182,104 @@ class ConnectionDroppedError(AMQPError):
 
     __slots__ = ()
 
+    RETRYABLE = True
+
     def __init__(self, message: str, *, code: int = 1120) -> None:
         super().__init__(code, message)
+
+
+# -- errors of the modern API ----------------------------------------------------------------------------------------
+
+
+class SendTimeoutError(AMQPTimeoutError):
+    """A message had no outcome in its time; ``sent`` says how far it had come. Code 201."""
+
+    __slots__ = ()
+
+    def __init__(self, message: str, *, sent: bool | None) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class ConnectionLostError(ConnectionDroppedError):
+    """The connection is down and will not come back: reconnecting is off, has given up, or makes no sense.
+
+    ``__cause__`` is the error that ended it. Code 1120 unless the cause has a closer one.
+    """
+
+    __slots__ = ()
+
+    RETRYABLE = False
+
+
+class ClosedError(AMQPError):
+    """The program has closed the connection, session or link that it uses. Code 211."""
+
+    __slots__ = ()
+
+    def __init__(self, message: str, *, sent: bool | None = None) -> None:
+        super().__init__(211, message)
+        self.sent = sent
+
+
+class LinkError(RemoteError):
+    """The peer refused a link or ended it. Code 600."""
+
+    __slots__ = ()
+
+
+class LinkRefusedError(LinkError):
+    """The peer did not attach the link (transport, "establishing or resuming a link"). Code 600."""
+
+    __slots__ = ()
+
+
+class LinkDetachedError(LinkError):
+    """The peer detached a link that was in use (transport, "detaching"). Code 600."""
+
+    __slots__ = ()
+
+
+class FilterRefusedError(LinkError):
+    """The peer attached the link without a filter that was asked for (messaging, "filtering messages"). Code 600."""
+
+    __slots__ = ()
+
+
+class SessionEndedError(RemoteError):
+    """The peer ended a session (transport, "ending a session"). Code 600."""
+
+    __slots__ = ()
+
+
+class DeliveryError(AMQPError):
+    """A message was not delivered. Code 600."""
+
+    __slots__ = ()
+
+    def __init__(self, message: str, *, condition: str | None = None, sent: bool | None = None) -> None:
+        super().__init__(600, message, condition=condition)
+        self.sent = sent
+
+
+class MessageRejectedError(DeliveryError):
+    """The receiver rejected the message (messaging, "rejected"). Code 600."""
+
+    __slots__ = ()
+
+
+class DeliveryUnknownError(DeliveryError):
+    """The message was written, and its outcome will never be known: it may have arrived or not. Code 600."""
+
+    __slots__ = ()
+
+
+class RequestLostError(DeliveryError):
+    """The connection was lost while a response was awaited; the request may have been carried out. Code 600."""
+
+    __slots__ = ()
+
+    RETRYABLE = True
 
 
 ERROR_CODES: Final[dict[int, str]] = {

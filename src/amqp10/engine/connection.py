@@ -317,13 +317,14 @@ class Connection(ConnectionOpening):
         by_peer = self.state not in (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
         error = remote_error(performative.error, "the peer closed the connection")
         self._advance(Trigger.R_CLOSE)
+        undelivered = self._undelivered()
         if by_peer:
             self._flush()
             # Before close(), which would forget the sessions without the peer's reason.
             self._drop_sessions(error)
             self.close()
         self._stage = _OVER
-        events.append(ConnectionClosed(error, by_peer))
+        events.append(ConnectionClosed(error, by_peer, undelivered))
 
     def _on_begin(self, performative: Begin, channel: int, events: list[Event]) -> None:
         if channel in self._incoming:
@@ -346,8 +347,9 @@ class Connection(ConnectionOpening):
     def _fail_session(self, fault: SessionFault, events: list[Event]) -> None:
         session = fault.session
         session.error = fault.error
+        undelivered = session.undelivered()
         session.end(fault.error)
-        events.append(SessionEnded(session, fault.error, by_peer=False))
+        events.append(SessionEnded(session, fault.error, False, undelivered))
 
     def receive_eof(self, now: float) -> list[Event]:
         """The byte stream from the peer has ended."""
@@ -355,19 +357,21 @@ class Connection(ConnectionOpening):
             return []
         orderly = self.state in (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
         self.state = ConnectionState.END
+        undelivered = self._undelivered()
         self._drop_sessions(None)
         over = self._stage is _OVER
         stage, self._stage = self._stage, _OVER
         if over:
             return []
         if orderly:
-            return [ConnectionClosed(None, by_peer=False)]
+            return [ConnectionClosed(None, False, undelivered)]
         start = b"".join(self._chunks)
         expected = SASL_HEADER if stage is Stage.SASL_HEADER else AMQP_HEADER
         if self.role is EndpointRole.CLIENT and start and not self.heard and not expected.startswith(start):
             # Too short for a protocol header, and enough to say what it is not: a TLS alert has seven octets.
             return [ConnectionFailed(ProtocolError(describe_header(start), condition="amqp:not-implemented"))]
-        return [ConnectionFailed(ConnectionDroppedError(f"the peer dropped the connection{self._when(stage)}"))]
+        error = ConnectionDroppedError(f"the peer dropped the connection{self._when(stage)}")
+        return [ConnectionFailed(error, undelivered)]
 
     def _when(self, stage: Stage) -> str:
         """How far the connection had come when it ended, for a message."""

@@ -19,7 +19,7 @@ from amqp10.wire.frames import EMPTY_FRAME, encode_frame
 from amqp10.wire.performatives import MIN_MAX_FRAME_SIZE, Close, Open
 
 if TYPE_CHECKING:
-    from amqp10.engine.delivery import IncomingDelivery
+    from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
     from amqp10.engine.events import Event
     from amqp10.engine.sasl import SaslClient, SaslServer
     from amqp10.engine.session import Session
@@ -183,6 +183,10 @@ class ConnectionBase:
         self._advance(Trigger.S_CLOSE if error is None else Trigger.S_CLOSE_ERROR)
         self._drop_sessions(error)
 
+    def _undelivered(self) -> tuple[OutgoingDelivery, ...]:
+        sessions = {**dict.fromkeys(self.sessions.values()), **dict.fromkeys(self._incoming.values())}
+        return tuple(delivery for session in sessions for delivery in session.undelivered())
+
     def _drop_sessions(self, error: AMQPError | None) -> None:
         """Nothing may be written behind a close, neither by this engine nor by a link that somebody still holds."""
         for session in [*self.sessions.values(), *self._incoming.values()]:
@@ -196,6 +200,7 @@ class ConnectionBase:
         self._chunks.clear()
         if self.state is ConnectionState.END:
             return []
+        undelivered = self._undelivered()
         if self._stage is _FRAMES:
             already = self.state in (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
             self.close(error)
@@ -206,7 +211,7 @@ class ConnectionBase:
             self.state = ConnectionState.END
         # Nothing that the peer says after this can be trusted to be in step.
         self._stage = _OVER
-        return [ConnectionFailed(error)]
+        return [ConnectionFailed(error, undelivered)]
 
     # -- sending ---------------------------------------------------------------------------------------------------
 

@@ -47,12 +47,15 @@ class ConnectionClosed(NamedTuple):
     error: AMQPError | None
     by_peer: bool
     """True when the peer closed first, False when this is its answer to our close."""
+    undelivered: tuple[OutgoingDelivery, ...] = ()
+    """Outgoing deliveries without an outcome, in order: those that were written, then those that waited."""
 
 
 class ConnectionFailed(NamedTuple):
     """The connection cannot go on: the peer broke the protocol, went silent, or its byte stream ended."""
 
     error: AMQPError
+    undelivered: tuple[OutgoingDelivery, ...] = ()
 
 
 class SessionBegun(NamedTuple):
@@ -73,6 +76,7 @@ class SessionEnded(NamedTuple):
     session: Session
     error: AMQPError | None
     by_peer: bool
+    undelivered: tuple[OutgoingDelivery, ...] = ()
 
 
 class LinkAttached(NamedTuple):
@@ -96,6 +100,7 @@ class LinkDetached(NamedTuple):
     by_peer: bool
     closed: bool
     refused: bool = False
+    undelivered: tuple[OutgoingDelivery, ...] = ()
 
 
 class LinkFlow(NamedTuple):

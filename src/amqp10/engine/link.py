@@ -270,6 +270,7 @@ class LinkEndpoint:
         if self.requested:
             # A peer need not wait for the answer to its attach before it detaches.
             self._attach_nothing()
+        undelivered = self.session.undelivered(self)
         ours = self.state is LinkState.DETACH_SENT
         self.closing = self.closing or bool(detach.closed) or detach.error is not None
         refused = self.refusing and not ours
@@ -286,7 +287,9 @@ class LinkEndpoint:
             self.session.release_link(self)
         else:
             self.detach(closed=bool(detach.closed))
-        return LinkDetached(self, error, by_peer=not ours, closed=bool(detach.closed), refused=refused)
+        return LinkDetached(
+            self, error, by_peer=not ours, closed=bool(detach.closed), refused=refused, undelivered=undelivered
+        )
 
     def _stop(self) -> None:
         """Called when no more may be sent on the link."""

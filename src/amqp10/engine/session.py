@@ -234,6 +234,7 @@ class Session:
     def on_end(self, end: End) -> SessionEnded:
         """Take the peer's end, answer it, and say what it means."""
         self.answer_begin()
+        undelivered = self.undelivered()
         ours = self.state in (SessionState.END_SENT, SessionState.DISCARDING)
         error = remote_error(end.error, "the peer ended the session")
         if self.error is None:
@@ -243,7 +244,7 @@ class Session:
             self.connection.release_session(self)
         else:
             self.end()
-        return SessionEnded(self, error, by_peer=not ours)
+        return SessionEnded(self, error, not ours, undelivered)
 
     def drop(self, error: AMQPError | None) -> None:
         """The connection is over, and the session with it: nothing may be sent any more."""
@@ -263,6 +264,20 @@ class Session:
         self.links.clear()
         self.remote_handles.clear()
         self.backlog.clear()
+
+    def undelivered(self, only: LinkEndpoint | None = None) -> tuple[OutgoingDelivery, ...]:
+        """The outgoing deliveries without an outcome, of one link or of all: those that were written first, then those
+        that wait for the window."""
+        written = [delivery for delivery in self.outgoing_unsettled.values() if only is None or delivery.link is only]
+        links = self.links.values() if only is None else (only,)
+        waiting = [
+            delivery
+            for link in links
+            if isinstance(link, SenderLink)
+            for delivery in link.pending
+            if delivery.delivery_id < 0
+        ]
+        return (*written, *waiting)
 
     # -- links -----------------------------------------------------------------------------------------------------
 
@@ -476,8 +491,9 @@ class Session:
         link.error = fault.error
         if isinstance(link, ReceiverLink):
             link.end_partial()
+        undelivered = self.undelivered(link)
         link.detach(error=fault.error)
-        events.append(LinkDetached(link, fault.error, by_peer=False, closed=True))
+        events.append(LinkDetached(link, fault.error, by_peer=False, closed=True, undelivered=undelivered))
 
     # -- sending ---------------------------------------------------------------------------------------------------
 

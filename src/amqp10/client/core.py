@@ -1,0 +1,680 @@
+"""A connection as the program sees it: what the engine reports becomes state, and what was lost comes back.
+
+Nothing here does I/O. A driver hands in what arrives (:class:`Incarnation`), and runs the two coroutines that wait:
+``operations.connect`` and :meth:`ClientCore.recover`. Everything else is told by events.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import random as system_random
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from amqp10.client.closing import Ending
+from amqp10.client.links import LinkCore, Stage
+from amqp10.client.options import Address, Reconnect
+from amqp10.client.receiving import ReceiverCore
+from amqp10.client.recovery import TRANSITIONS, Backoff, ConnectionState, Move, StateChange, may_pass
+from amqp10.client.sending import SenderCore
+from amqp10.client.sessions import SessionCore
+from amqp10.client.wait import Driver, Transport, Wait
+from amqp10.engine import (
+    AnonymousMechanism,
+    ClientMechanism,
+    Connection,
+    ConnectionClosed,
+    ConnectionFailed,
+    ConnectionOpened,
+    DeliveriesUpdated,
+    EndpointRole,
+    ExternalMechanism,
+    IncomingDelivery,
+    LinkAttached,
+    LinkDetached,
+    LinkFlow,
+    PlainMechanism,
+    SaslClient,
+    SessionBegun,
+    SessionEnded,
+)
+from amqp10.errors import (
+    AMQPError,
+    AMQPTimeoutError,
+    ClosedError,
+    ConnectionDroppedError,
+    ConnectionLostError,
+    RemoteError,
+)
+
+if TYPE_CHECKING:
+    from amqp10.engine import Event, OutgoingDelivery
+
+__all__ = ["ClientCore", "ClientOptions", "Incarnation"]
+
+logger = logging.getLogger("amqp10.client")
+
+_CHANGES_KEPT: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """What ``connect()`` was told, checked.
+
+    Attributes:
+        addresses: the servers, in the order in which they are tried.
+        user, password: credentials that come before those of a URL.
+        sasl: mechanisms, instead of those that the credentials give.
+        hostname: the name stated in open and SASL; None for the virtual host of the URL, or its host.
+        policy: how the connection comes back.
+        recovers: whether it does.
+        timeout: seconds, the default for everything that waits.
+        random: a number from 0 to 1.
+    """
+
+    addresses: tuple[Address, ...]
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    sasl: Sequence[ClientMechanism] | None = None
+    hostname: str | None = None
+    container_id: str = ""
+    idle_timeout: float = 60.0
+    max_frame_size: int = 1 << 20
+    properties: Mapping[str, Any] | None = None
+    desired_capabilities: Sequence[str] = ()
+    timeout: float | None = 60.0
+    policy: Reconnect = field(default_factory=Reconnect)
+    recovers: bool = True
+    on_state: Callable[[StateChange], object] | None = None
+    external: bool = False
+    """Whether a client certificate is presented, so that EXTERNAL makes sense."""
+    random: Callable[[], float] = system_random
+
+    def mechanisms(self, address: Address) -> list[ClientMechanism]:
+        """What is offered to a server, the strongest first."""
+        if self.sasl is not None:
+            return list(self.sasl)
+        user = self.user if self.user is not None else address.user
+        password = self.password if self.password is not None else address.password
+        if user is not None:
+            return [PlainMechanism(user, password or "")]
+        offered: list[ClientMechanism] = [ExternalMechanism()] if self.external else []
+        return [*offered, AnonymousMechanism()]
+
+    def host_of(self, address: Address) -> str:
+        """The name for open and SASL. A path stands for a virtual host of RabbitMQ."""
+        if self.hostname is not None:
+            return self.hostname
+        return f"vhost:{address.vhost}" if address.vhost is not None else address.host
+
+
+class Incarnation:
+    """One life of a connection: an engine, and the transport that carries it.
+
+    A driver calls :meth:`received`, :meth:`lost` and :meth:`tick`, and writes what ``engine.data_to_send`` gives.
+    """
+
+    __slots__ = ("address", "core", "engine", "opened", "reason", "settled_wait", "transport")
+
+    def __init__(self, core: ClientCore, engine: Connection, transport: Transport, address: Address) -> None:
+        self.core = core
+        self.engine = engine
+        self.transport = transport
+        self.address = address
+        self.opened = False
+        self.reason: AMQPError | None = None
+        """Why it is over; None while it is not."""
+        self.settled_wait = core.driver.new_wait()
+        """Set when it is known whether the peer opens the connection."""
+
+    def received(self, data: bytes) -> None:
+        """Bytes have arrived."""
+        core = self.core
+        core.handle(self, self.engine.receive_data(data, core.driver.clock()))
+
+    def lost(self, error: AMQPError | None) -> None:
+        """The stream has ended: None for an orderly end, otherwise what the system said."""
+        events = self.engine.receive_eof(self.core.driver.clock())
+        if error is not None:
+            events = [
+                ConnectionFailed(error, *event[1:]) if type(event) is ConnectionFailed else event for event in events
+            ]
+        self.core.handle(self, events)
+        if self.core.incarnation is self:
+            # The engine had said its last word already.
+            self.core.disconnected(self, error or ConnectionDroppedError("the peer dropped the connection"), ())
+
+    def tick(self) -> None:
+        """The engine's deadline has come."""
+        core = self.core
+        core.handle(self, self.engine.tick(core.driver.clock()))
+
+
+class ClientCore:
+    """A connection that outlives its transports.
+
+    Attributes:
+        state: where it is in its life.
+        incarnation: the life that it has now; None while it is down.
+        sessions: what the program wants, in the order in which it was made.
+        paused: whether the transport takes no more output.
+        down_error: why it is down; None while it is not.
+        error: why it is over for good; None while it is not.
+    """
+
+    def __init__(self, driver: Driver, options: ClientOptions) -> None:
+        self.driver = driver
+        self.options = options
+        self.state = ConnectionState.CONNECTING
+        self.incarnation: Incarnation | None = None
+        self.sessions: dict[SessionCore, None] = {}
+        self.paused = False
+        self.down_error: AMQPError | None = None
+        self.error: AMQPError | None = None
+        self.closing = False
+        self.address = options.addresses[0]
+        self.changes: deque[StateChange] = deque(maxlen=_CHANGES_KEPT)
+        """The last state changes, for those who ask for them."""
+        self.listeners: list[Callable[[StateChange], None]] = []
+        self.backoff = Backoff(options.policy, len(options.addresses), options.random)
+        self.touched: set[ReceiverCore] = set()
+        self._default: SessionCore | None = None
+        self._container_id = options.container_id or f"amqp10-{uuid4().hex}"
+        self._next = 0
+        self._next_delivery_id = 0
+        self._proved = False
+        self._was_open = False
+        self._reopened_at: float | None = None
+        self._resent = 0
+        self._redirect: Address | None = None
+        self._followed = False
+        self._recovering = False
+        self._attention: Wait | None = None
+        self._close_by: float | None = None
+        self._over_waits: list[Wait] = []
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def move(self, move: Move, error: AMQPError | None = None, retry_in: float | None = None) -> None:
+        """Change the state by the table, and report it."""
+        state = TRANSITIONS.get((self.state, move))
+        if state is None:
+            return
+        self.state = state
+        now = self.driver.clock()
+        resent = self._resent if state is ConnectionState.OPEN else 0
+        change = StateChange(
+            state, error, self.address.url, self.backoff.attempts, self.backoff.elapsed(now), resent, retry_in
+        )
+        level = logging.INFO if state in (ConnectionState.OPEN, ConnectionState.CLOSED) else logging.WARNING
+        if state is not ConnectionState.CONNECTING:
+            logger.log(level, "connection to %s: %s%s", change.url, state.value, f": {error}" if error else "")
+        self.changes.append(change)
+        for listener in self.listeners:
+            listener(change)
+        if self.options.on_state is not None:
+            self.driver.call(self.options.on_state, change)
+
+    @property
+    def over(self) -> bool:
+        """Whether it is over for good."""
+        return self.state in (ConnectionState.FAILED, ConnectionState.CLOSED)
+
+    def unwanted(self) -> bool:
+        """Whether nobody wants it any more."""
+        return self.closing or self.over
+
+    def refuse(self) -> None:
+        """Raise what stands against using the connection.
+
+        Raises:
+            ClosedError: the program has closed it.
+            ConnectionLostError: it is over.
+        """
+        if self.closing or self.state is ConnectionState.CLOSED:
+            raise ClosedError("the connection is closed")
+        if self.error is not None:
+            raise self._lost_error(self.error)
+
+    @staticmethod
+    def _lost_error(cause: AMQPError) -> ConnectionLostError:
+        if isinstance(cause, ConnectionLostError):
+            return cause
+        code = cause.code if cause.code != 600 else 1120
+        error = ConnectionLostError(f"the connection is lost: {cause.message}", code=code)
+        error.condition = cause.condition
+        error.__cause__ = cause
+        return error
+
+    def default_session(self) -> SessionCore:
+        """The session of links that were not given one."""
+        if self._default is None or self._default not in self.sessions:
+            self._default = self.add_session(2048, 2048)
+        return self._default
+
+    def add_session(self, incoming_window: int, outgoing_window: int) -> SessionCore:
+        """Another session."""
+        self.refuse()
+        session = SessionCore(self, incoming_window, outgoing_window)
+        self.sessions[session] = None
+        session.begin()
+        return session
+
+    # -- connecting ------------------------------------------------------------------------------------------------
+
+    def next_address(self) -> Address:
+        """The server to try now: in turn, but where a server sent this client first."""
+        redirect, self._redirect = self._redirect, None
+        if redirect is not None:
+            return redirect
+        address = self.options.addresses[self._next % len(self.options.addresses)]
+        self._next += 1
+        return address
+
+    async def attempt(self, address: Address, deadline: float | None) -> None:
+        """Connect once, until the peer's open is here.
+
+        Raises:
+            AMQPError: what went wrong. Nothing of the attempt is left then, nor when it is interrupted.
+        """
+        self.address = address
+        self.backoff.attempts += 1
+        transport = await self.driver.open(address, deadline)
+        incarnation: Incarnation | None = None
+        try:
+            if self.unwanted():
+                raise ClosedError("the connection is closed")
+            incarnation = self._adopt(transport, address)
+            await incarnation.settled_wait.wait(deadline)
+            if incarnation.reason is not None:
+                raise incarnation.reason
+        except BaseException:
+            if incarnation is not None and self.incarnation is incarnation:
+                self.incarnation = None
+            transport.abort()
+            raise
+        self._opened()
+
+    def _adopt(self, transport: Transport, address: Address) -> Incarnation:
+        options = self.options
+        engine = Connection(
+            EndpointRole.CLIENT,
+            container_id=self._container_id,
+            hostname=options.host_of(address),
+            max_frame_size=options.max_frame_size,
+            idle_timeout=options.idle_timeout,
+            sasl=SaslClient(options.mechanisms(address)),
+            properties=options.properties,
+            desired_capabilities=options.desired_capabilities,
+            # Delivery ids, and with them tags, do not begin anew with a connection.
+            initial_outgoing_id=self._next_delivery_id,
+        )
+        incarnation = Incarnation(self, engine, transport, address)
+        self.incarnation = incarnation
+        self._proved = False
+        engine.start(self.driver.clock())
+        transport.start(incarnation)
+        self.driver.kick()
+        return incarnation
+
+    def _opened(self) -> None:
+        self.down_error = None
+        now = self.driver.clock()
+        if self._was_open:
+            self._reopened_at = now
+        self._was_open = True
+        for session in list(self.sessions):
+            session.begin()
+        self._resent = sum(link.count_resent() for link in self._links() if isinstance(link, SenderCore))
+
+    def restored(self) -> None:
+        """Every link is attached again, or known not to be: report it."""
+        self.move(Move.OPENED)
+        if self._proved or not self.sessions:
+            self.backoff.reset()
+
+    def in_grace(self, now: float) -> bool:
+        """Whether it is shortly after a reconnection: what is not found may still be made."""
+        return self._reopened_at is not None and now - self._reopened_at < self.options.policy.attach_grace
+
+    # -- what the engine reports -----------------------------------------------------------------------------------
+
+    def handle(self, incarnation: Incarnation, events: list[Event]) -> None:
+        """Take what an engine reports."""
+        touched = self.touched
+        for event in events:
+            kind = type(event)
+            if kind is IncomingDelivery:
+                receiver = event.link.context  # type: ignore[union-attr]
+                if receiver.link is event.link:  # type: ignore[union-attr]
+                    receiver.arrived(event)
+                    touched.add(receiver)
+            elif kind is DeliveriesUpdated:
+                self._updated(event)  # type: ignore[arg-type]
+            else:
+                self._handle_rare(incarnation, event)
+        if touched:
+            for receiver in touched:
+                receiver.batch_done()
+            touched.clear()
+        if incarnation.engine.pending:
+            self.driver.kick()
+
+    def _updated(self, event: DeliveriesUpdated) -> None:
+        state, settled = event.state, event.settled
+        sender: SenderCore | None = None
+        for carrier in event.deliveries:
+            sender = carrier.link.context
+            sender.updated(carrier, state, settled)
+            if sender.turns or sender.again:
+                sender.give_turns()
+
+    def _handle_rare(self, incarnation: Incarnation, event: Event) -> None:
+        if isinstance(event, LinkFlow):
+            link = event.link.context
+            if link is not None and link.link is event.link:
+                self._prove()
+                link.flowed()
+        elif isinstance(event, LinkAttached):
+            link = event.link.context
+            if link is not None:
+                link.attached(event)
+        elif isinstance(event, LinkDetached):
+            if event.link.context is not None:
+                event.link.context.detached(event)
+        elif isinstance(event, SessionBegun):
+            self._prove()
+        elif isinstance(event, SessionEnded):
+            if event.session.context is not None:
+                event.session.context.ended(event)
+        elif isinstance(event, ConnectionOpened):
+            incarnation.opened = True
+            incarnation.settled_wait.set()
+        elif isinstance(event, ConnectionClosed):
+            error = event.error
+            if error is None:
+                error = RemoteError("the peer closed the connection", condition="amqp:connection:forced")
+            self.disconnected(incarnation, error, event.undelivered)
+        elif isinstance(event, ConnectionFailed):
+            self.disconnected(incarnation, event.error, event.undelivered)
+
+    def _prove(self) -> None:
+        """The peer has answered something behind the open: the connection works."""
+        if not self._proved:
+            self._proved = True
+            if self.state is ConnectionState.OPEN:
+                self.backoff.reset()
+
+    # -- the end of a life -----------------------------------------------------------------------------------------
+
+    def disconnected(self, incarnation: Incarnation, error: AMQPError, undelivered: Sequence[OutgoingDelivery]) -> None:
+        """A life is over."""
+        if self.incarnation is not incarnation:
+            return
+        self.incarnation = None
+        self.paused = False
+        incarnation.reason = error
+        for session in incarnation.engine.sessions.values():
+            self._next_delivery_id = max(self._next_delivery_id, session.next_delivery_id)
+        for wanted in self.sessions:
+            if wanted.engine is not None:
+                self._next_delivery_id = max(self._next_delivery_id, wanted.engine.next_delivery_id)
+        self.driver.kick()
+        incarnation.transport.close()
+        if not incarnation.opened:
+            incarnation.settled_wait.set()
+            return
+        if self.closing:
+            self._spread_loss(undelivered, error)
+            self._finish(Move.CLOSE, None)
+            return
+        self.down_error = error
+        now = self.driver.clock()
+        policy = self.options.policy
+        goes_on = self.options.recovers and (self.follow(error) or may_pass(error, policy.retry, grace=True))
+        if not goes_on:
+            self.fail(error, undelivered)
+            return
+        self.backoff.begin(now)
+        self._spread_loss(undelivered, error)
+        self.move(Move.LOST, error)
+        self.attend()
+
+    def follow(self, error: AMQPError) -> bool:
+        """Whether the peer named another server, which is tried next. Once: the other one may not do so again."""
+        if error.condition != "amqp:connection:redirect" or self._followed:
+            self._followed = False
+            return False
+        self._redirect = self._redirected(error)
+        self._followed = self._redirect is not None
+        return self._followed
+
+    async def rest(self, until: float, error: AMQPError) -> None:
+        """Wait for the next attempt of the first connect."""
+        self.move(Move.DELAY, error, retry_in=until - self.driver.clock())
+        await self._pause(until)
+        self.move(Move.ATTEMPT, error)
+
+    def _redirected(self, error: AMQPError) -> Address | None:
+        info = {str(name): value for name, value in (error.info or {}).items()}
+        host = info.get("network-host") or info.get("hostname")
+        port = info.get("port")
+        if not host:
+            return None
+        here = self.address
+        return Address(
+            host=str(host),
+            port=int(port) if port else here.port,
+            secure=here.secure,
+            user=here.user,
+            password=here.password,
+            vhost=here.vhost,
+        )
+
+    def _spread_loss(self, undelivered: Sequence[OutgoingDelivery], error: AMQPError) -> None:
+        per_session: dict[object, list[OutgoingDelivery]] = {}
+        for delivery in undelivered:
+            per_session.setdefault(delivery.link.session, []).append(delivery)
+        for session in list(self.sessions):
+            session.lost(per_session.get(session.engine, ()))
+
+    def fail(self, cause: AMQPError, undelivered: Sequence[OutgoingDelivery] = ()) -> None:
+        """It will not come back: everybody is told."""
+        if self.over:
+            return
+        error = self._lost_error(cause)
+        self.error = error
+        per_session: dict[object, list[OutgoingDelivery]] = {}
+        for delivery in undelivered:
+            per_session.setdefault(delivery.link.session, []).append(delivery)
+        for session in list(self.sessions):
+            session.fail(error, per_session.get(session.engine, ()), Ending.GAVE_UP)
+        self._finish(Move.GIVE_UP, cause)
+
+    def _finish(self, move: Move, error: AMQPError | None) -> None:
+        incarnation, self.incarnation = self.incarnation, None
+        if incarnation is not None:
+            incarnation.transport.close()
+        closed = self.error or ClosedError("the connection is closed")
+        if self.error is None:
+            self.error = closed
+        for session in list(self.sessions):
+            session.fail(closed, (), Ending.CLOSED if move is Move.CLOSE else Ending.GAVE_UP)
+        self.move(move, error)
+        waits, self._over_waits = self._over_waits, []
+        for wait in waits:
+            wait.set()
+        if self._attention is not None:
+            self._attention.set()
+        self.driver.finish()
+
+    # -- recovery --------------------------------------------------------------------------------------------------
+
+    def attend(self) -> None:
+        """Something is to be done, now or later: see that :meth:`recover` runs, and looks."""
+        if self.over:
+            return
+        if self._attention is not None:
+            self._attention.set()
+        if not self._recovering:
+            self._recovering = True
+            self.driver.spawn(self.recover())
+
+    @staticmethod
+    def take_undelivered(link: Any) -> Sequence[OutgoingDelivery]:
+        """What is on a link that is given up here, without an outcome."""
+        return tuple(link.session.undelivered(link))
+
+    def _links(self) -> list[LinkCore]:
+        return [link for session in self.sessions for link in session.links]
+
+    def next_due(self) -> float | None:
+        """When something has to be done next."""
+        times = [link.due for link in self._links() if link.due is not None]
+        times += [session.due for session in self.sessions if session.due is not None]
+        if self._close_by is not None:
+            times.append(self._close_by)
+        return min(times, default=None)
+
+    async def recover(self) -> None:
+        """Bring back what was lost, and keep the times of what is under way. Ends when there is nothing to do."""
+        try:
+            while not self.over:
+                if self.incarnation is None and not self.closing:
+                    await self._reconnect()
+                    continue
+                self._do_due()
+                due = self.next_due()
+                if due is None or self.over:
+                    return
+                attention = self._attention = self.driver.new_wait()
+                try:
+                    await attention.wait(due)
+                except AMQPTimeoutError:
+                    continue
+        except AMQPError as error:
+            self.fail(error)
+        except BaseException:
+            # The loop or the program ends, or there is a fault in here: whoever waits must not wait for ever.
+            self.fail(ConnectionLostError("the recovery of the connection was stopped"))
+            raise
+        finally:
+            self._recovering = False
+            self._attention = None
+
+    def _do_due(self) -> None:
+        now = self.driver.clock()
+        for session in list(self.sessions):
+            session.at_due(now)
+            for link in list(session.links):
+                link.at_due(now)
+        if self._close_by is not None and now >= self._close_by:
+            self._close_by = None
+            self._finish(Move.CLOSE, None)
+
+    async def _reconnect(self) -> None:
+        """One outage, until the connection is back or given up."""
+        while True:
+            delay = 0.0 if self._redirect is not None else self.backoff.delay()
+            if delay > 0:
+                self.move(Move.DELAY, self.down_error, retry_in=delay)
+                await self._pause(self.driver.clock() + delay)
+            if self.unwanted():
+                return
+            self.move(Move.ATTEMPT, self.down_error)
+            try:
+                timeout = self.options.timeout
+                await self.attempt(self.next_address(), None if timeout is None else self.driver.clock() + timeout)
+            except AMQPError as error:
+                if self.unwanted():
+                    return
+                self.down_error = error
+                if self.follow(error):
+                    continue
+                if not self.backoff.goes_on(error, self.driver.clock()):
+                    self.fail(error)
+                    return
+                continue
+            await self._wait_restored()
+            return
+
+    async def _wait_restored(self) -> None:
+        incarnation = self.incarnation
+        timeout = self.options.timeout
+        until = None if timeout is None else self.driver.clock() + timeout
+        while self.incarnation is incarnation and any(link.stage is Stage.ATTACHING for link in self._links()):
+            attention = self._attention = self.driver.new_wait()
+            try:
+                await attention.wait(until)
+            except AMQPTimeoutError:
+                break
+        if self.incarnation is incarnation and incarnation is not None:
+            self.restored()
+        elif not self.over:
+            # It went again before it was back.
+            self.move(Move.DELAY, self.down_error, retry_in=0.0)
+
+    async def _pause(self, until: float) -> None:
+        while not self.unwanted():
+            attention = self._attention = self.driver.new_wait()
+            try:
+                await attention.wait(until)
+            except AMQPTimeoutError:
+                return
+
+    def progress(self) -> None:
+        """A link has come or gone: whoever waits for that looks."""
+        if self._attention is not None:
+            self._attention.set()
+        for session in list(self.sessions):
+            session.advance_closing()
+        if self.closing:
+            self._advance_closing()
+
+    # -- back-pressure ---------------------------------------------------------------------------------------------
+
+    def pause_sending(self) -> None:
+        """The transport takes no more for now."""
+        self.paused = True
+
+    def resume_sending(self) -> None:
+        """The transport takes more again."""
+        self.paused = False
+        for link in self._links():
+            if isinstance(link, SenderCore):
+                link.give_turns()
+
+    # -- closing ---------------------------------------------------------------------------------------------------
+
+    def start_closing(self, deadline: float | None) -> None:
+        """Close everything, in order. Goes on by itself, until the deadline at the latest."""
+        if self.over:
+            return
+        if not self.closing:
+            self.closing = True
+            if self.incarnation is None or not self.incarnation.opened:
+                self._finish(Move.CLOSE, None)
+                return
+            for session in list(self.sessions):
+                session.close(deadline)
+        self._close_by = deadline
+        self._advance_closing()
+        self.attend()
+
+    def _advance_closing(self) -> None:
+        incarnation = self.incarnation
+        if incarnation is None or self.sessions:
+            return
+        if incarnation.engine.can_send:
+            incarnation.engine.close()
+            self.driver.kick()
+
+    async def wait_over(self) -> None:
+        """Until it is over."""
+        while not self.over:
+            wait = self.driver.new_wait()
+            self._over_waits.append(wait)
+            await wait.wait(None)

@@ -1,0 +1,36 @@
+"""How much credit a receiver gives, and when (transport, "flow control"). Pure arithmetic, no link."""
+
+from __future__ import annotations
+
+__all__ = ["CreditWindow"]
+
+
+class CreditWindow:
+    """Keeps up to ``prefetch`` messages on their way to the program.
+
+    What is queued here and what the program has not settled yet counts as credit in use: a program that does not
+    settle is not flooded, it stalls.
+
+    Args:
+        prefetch: the most messages that may be under way, queued or unsettled at once; 0 when the program gives
+            credit itself.
+    """
+
+    __slots__ = ("low", "paused", "prefetch")
+
+    def __init__(self, prefetch: int) -> None:
+        self.prefetch = prefetch
+        self.low = prefetch // 2
+        """Credit is renewed when no more than this is in use: one flow for half a window of messages."""
+        self.paused = False
+
+    def due(self, credit: int, held: int) -> int:
+        """The credit to set now; 0 to leave it as it is.
+
+        Args:
+            credit: what the sender has left.
+            held: messages queued here or not settled by the program.
+        """
+        if self.paused or self.prefetch == 0 or credit + held > self.low:
+            return 0
+        return self.prefetch - held

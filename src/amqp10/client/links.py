@@ -1,0 +1,347 @@
+"""A link as the program wants it: it outlives the engine's links, which die with a session or a connection."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from amqp10.client.closing import Ending
+from amqp10.client.recovery import Backoff, may_pass
+from amqp10.errors import (
+    AMQPError,
+    AMQPTimeoutError,
+    ClosedError,
+    FilterRefusedError,
+    LinkDetachedError,
+    LinkRefusedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from amqp10.client.core import ClientCore
+    from amqp10.client.options import ReceiverSpec, SenderSpec
+    from amqp10.client.sessions import SessionCore
+    from amqp10.client.wait import Wait
+    from amqp10.engine import LinkAttached, LinkDetached, OutgoingDelivery
+
+__all__ = ["LinkCore", "Stage"]
+
+
+class Stage(Enum):
+    """Where a link is between the program's wish and its end."""
+
+    WAITING = auto()
+    """For its session, or for the time of the next attempt."""
+    ATTACHING = auto()
+    ATTACHED = auto()
+    CLOSING = auto()
+    """The program closed it: what is in flight comes to its end first."""
+    DETACHING = auto()
+    OVER = auto()
+
+
+_ATTACHED: Final = Stage.ATTACHED
+_UNDER_WAY: Final = (Stage.ATTACHING, Stage.ATTACHED, Stage.CLOSING, Stage.DETACHING)
+
+
+class LinkCore:
+    """What senders and receivers have in common.
+
+    Attributes:
+        stage: where it is.
+        link: the engine's link of the present attachment; None while there is none.
+        error: why it is over; None while it is not.
+        address: where its messages come from or go to; of a dynamic node what the peer calls it now.
+        due: when something has to be done about it: a new attempt, or an end to waiting. None for never.
+    """
+
+    is_receiver: bool
+    patience: float | None = None
+    """For how many seconds a link that is being closed waits to come to rest, at most; None: as long as there is."""
+
+    def __init__(self, core: ClientCore, session: SessionCore, spec: SenderSpec | ReceiverSpec) -> None:
+        self.core = core
+        self.session = session
+        self.stage = Stage.WAITING
+        self.link: Any = None
+        self.error: AMQPError | None = None
+        self.address: str | None = spec.address
+        self.name = self._base_name = spec.name or uuid4().hex
+        self._named = spec.name is not None
+        self._attachments = 0
+        self.due: float | None = None
+        self._close_by: float | None = None
+        self._attached_at = 0.0
+        self.was_attached = False
+        self._last_refusal: AMQPError | None = None
+        self._ready: list[Wait] = []
+        self._gone: list[Wait] = []
+        self.backoff = Backoff(core.options.policy, 1, core.options.random)
+        session.links[self] = None
+
+    # -- what the two kinds add ------------------------------------------------------------------------------------
+
+    def _send_attach(self, name: str) -> Any:
+        raise NotImplementedError
+
+    def _missing_filters(self) -> Sequence[str]:
+        return ()
+
+    def _started(self) -> None:
+        """The link is attached."""
+        raise NotImplementedError
+
+    def _stopped(self, ending: Ending, undelivered: Sequence[OutgoingDelivery], error: AMQPError | None) -> None:
+        """The link carries no messages any more."""
+        raise NotImplementedError
+
+    def _at_rest(self) -> bool:
+        """Whether a link that is being closed can be detached now."""
+        raise NotImplementedError
+
+    # -- attach ----------------------------------------------------------------------------------------------------
+
+    def attach(self) -> None:
+        """Attach on the session as it is now."""
+        if not self._named and self._attachments:
+            # A half-dead old connection must not be able to steal the link.
+            self.name = f"{self._base_name}-{self._attachments}"
+        self._attachments += 1
+        try:
+            link = self._send_attach(self.name)
+        except AMQPError as error:
+            self.fail(error)
+            return
+        link.context = self
+        self.link = link
+        self.stage = Stage.ATTACHING
+        timeout = self.core.options.timeout
+        if self.was_attached:
+            self.due = None if timeout is None else self.core.driver.clock() + timeout
+        self.core.attend()
+
+    def attached(self, event: LinkAttached) -> None:
+        """The peer's attach is here."""
+        if event.link is not self.link or self.stage is not Stage.ATTACHING:
+            return
+        missing = self._missing_filters()
+        if missing:
+            names = ", ".join(missing)
+            self.fail(FilterRefusedError(f"the peer attached the link without the filter {names}"))
+            return
+        terminus = self.link.source if self.is_receiver else self.link.target
+        address = getattr(terminus, "address", None)
+        if address is not None and (self.address is None or getattr(terminus, "dynamic", False)):
+            self.address = str(address)
+        self.stage = Stage.ATTACHED
+        self._attached_at = self.core.driver.clock()
+        self.due = None
+        self.was_attached = True
+        self._started()
+        _set_all(self._ready)
+        self.core.progress()
+
+    async def wait_attached(self, deadline: float | None) -> None:
+        """Until the link is attached for the first time.
+
+        Raises:
+            LinkError: the peer refused it.
+            AMQPTimeoutError: it did not answer in time.
+        """
+        try:
+            while not self.was_attached:
+                if self.error is not None:
+                    raise self.error
+                wait = self.core.driver.new_wait()
+                self._ready.append(wait)
+                await wait.wait(deadline)
+        except BaseException as error:
+            self.withdraw()
+            if isinstance(error, AMQPTimeoutError) and self._last_refusal is not None:
+                raise self._last_refusal from None
+            raise
+
+    def withdraw(self) -> None:
+        """Nobody wants the link any more: a detach follows its attach, whatever the peer says."""
+        if self.stage is not Stage.OVER:
+            self._end(Ending.CLOSED, (), ClosedError("the link was given up before it was attached"), detach=True)
+
+    # -- endings ---------------------------------------------------------------------------------------------------
+
+    def detached(self, event: LinkDetached) -> None:
+        """The link is over on the peer's side, or because the peer broke a rule on it."""
+        if event.link is not self.link:
+            return
+        undelivered = event.undelivered
+        self.link = None
+        if self.stage in (Stage.CLOSING, Stage.DETACHING):
+            self._end(Ending.CLOSED, undelivered, ClosedError("the link is closed"))
+            return
+        error = self._told(event)
+        self._last_refusal = error
+        now = self.core.driver.clock()
+        if self.was_attached and now - self._attached_at >= self.core.options.policy.max_delay:
+            self.backoff.reset()  # it has held for long enough to say that it works
+        self.backoff.begin(now)
+        policy = self.core.options.policy
+        first = not self.was_attached and not self.core.in_grace(now)
+        retryable = may_pass(error, policy.retry, grace=not first and self.core.in_grace(now))
+        error.retryable = retryable
+        if not retryable or not self.core.options.recovers or not self.backoff.goes_on(error, now):
+            self._end(Ending.REFUSED, undelivered, error)
+            return
+        broke = event.error is not None and not event.refused
+        self._interrupted(undelivered, error if broke else None)
+        self.due = now + self.backoff.delay()
+        self.backoff.attempts += 1
+        self.core.attend()
+
+    @staticmethod
+    def _told(event: LinkDetached) -> AMQPError:
+        kind = LinkRefusedError if event.refused else LinkDetachedError
+        cause = event.error
+        if cause is None:
+            what = "refused the link" if event.refused else "detached the link"
+            error = kind(f"the peer {what} and gave no reason", condition="amqp:link:detach-forced")
+        else:
+            error = kind(cause.message, condition=cause.condition)
+            error.description = cause.description
+            error.info = cause.info
+            error.__cause__ = cause
+        return error
+
+    def _interrupted(self, undelivered: Sequence[OutgoingDelivery], error: AMQPError | None) -> None:
+        self.link = None
+        self.stage = Stage.WAITING
+        self._stopped(Ending.LOST, undelivered, error)
+
+    def lost(self, undelivered: Sequence[OutgoingDelivery]) -> None:
+        """The connection or the session is gone and will come back, and the link with it."""
+        if self.stage is Stage.OVER:
+            return
+        if self.stage in (Stage.CLOSING, Stage.DETACHING):
+            self._end(Ending.CLOSED, undelivered, ClosedError("the link is closed"))
+            return
+        if self.was_attached:
+            self.due = None
+        self._interrupted(undelivered, None)
+
+    def fail(
+        self,
+        error: AMQPError,
+        undelivered: Sequence[OutgoingDelivery] = (),
+        ending: Ending = Ending.REFUSED,
+    ) -> None:
+        """The link is over for good."""
+        if self.stage is not Stage.OVER:
+            self._end(ending, undelivered, error, detach=ending is Ending.REFUSED)
+
+    def _end(
+        self,
+        ending: Ending,
+        undelivered: Sequence[OutgoingDelivery],
+        error: AMQPError,
+        *,
+        detach: bool = False,
+    ) -> None:
+        link, self.link = self.link, None
+        self.stage = Stage.OVER
+        self.error = error
+        self.due = None
+        if detach and link is not None and link.session.can_send:
+            link.detach()
+            self.core.driver.kick()
+        self.session.links.pop(self, None)
+        self._stopped(ending, undelivered, error)
+        _set_all(self._ready)
+        _set_all(self._gone)
+        self.core.progress()
+
+    # -- closing ---------------------------------------------------------------------------------------------------
+
+    def start_closing(self, deadline: float | None) -> None:
+        """Close: what is in flight comes to its end first, as far as the time allows. Goes on by itself."""
+        if self.stage is Stage.OVER:
+            return
+        if self.stage in (Stage.CLOSING, Stage.DETACHING):
+            if deadline is not None and (self.due is None or deadline < self.due):
+                self.due = deadline
+                self.core.attend()
+            return
+        if self.stage is not _ATTACHED:
+            self._end(Ending.CLOSED, (), ClosedError("the link is closed"), detach=True)
+            return
+        self.stage = Stage.CLOSING
+        self._close_by = self.due = deadline
+        if self.patience is not None:
+            patience = self.core.driver.clock() + self.patience
+            self.due = patience if deadline is None else min(deadline, patience)
+        self._wind_down()
+        self.core.attend()
+        self.advance_closing()
+
+    def _wind_down(self) -> None:
+        """Take nothing new."""
+        raise NotImplementedError
+
+    def advance_closing(self) -> None:
+        """Detach when all has come to its end."""
+        if self.stage is Stage.CLOSING and self._at_rest():
+            self._detach()
+
+    def _detach(self) -> None:
+        self.stage = Stage.DETACHING
+        self.due = self._close_by
+        self._before_detach()
+        self._detach_link()
+        self.core.driver.kick()
+
+    def _detach_link(self) -> None:
+        self.link.detach()
+
+    def _before_detach(self) -> None:
+        """The last chance to say something on the link."""
+
+    async def wait_gone(self) -> None:
+        """Until the link is over."""
+        while self.stage is not Stage.OVER:
+            wait = self.core.driver.new_wait()
+            self._gone.append(wait)
+            # The time is kept by the core, so that an interrupted close goes on.
+            await wait.wait(None)
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    def at_due(self, now: float) -> None:
+        """What had to happen by now has not happened, or is to be tried again."""
+        if self.due is None or now < self.due:
+            return
+        if self.stage is Stage.CLOSING and (self._close_by is None or now < self._close_by):
+            self._detach()
+        elif self.stage in (Stage.CLOSING, Stage.DETACHING):
+            link = self.link
+            undelivered = () if link is None else self.core.take_undelivered(link)
+            self._end(Ending.CLOSED, undelivered, ClosedError("the link is closed"), detach=True)
+        elif self.stage is Stage.ATTACHING:
+            if self.was_attached:
+                link, self.link = self.link, None
+                if link.session.can_send:
+                    link.detach()
+                self.backoff.begin(now)
+                self.stage = Stage.WAITING
+                self.due = now + self.backoff.delay()
+                self.backoff.attempts += 1
+            else:
+                self.due = None  # whoever waits for it has the same deadline
+        elif self.stage is Stage.WAITING:
+            self.due = None
+            if self.session.can_carry:
+                self.attach()
+
+
+def _set_all(waits: list[Wait]) -> None:
+    for wait in waits:
+        wait.set()
+    waits.clear()

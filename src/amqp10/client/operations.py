@@ -1,0 +1,144 @@
+"""What can wait, each written once for every front end.
+
+A deadline is a time on the driver's clock; None for no limit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from amqp10.client.core import ClientCore
+from amqp10.client.options import ReceiverSpec, SenderSpec
+from amqp10.client.receiving import ReceiverCore
+from amqp10.client.sending import SenderCore
+from amqp10.errors import AMQPError, AMQPTimeoutError, SendTimeoutError
+
+if TYPE_CHECKING:
+    from amqp10.client.links import LinkCore
+    from amqp10.client.outcomes import Outcome
+    from amqp10.client.sessions import SessionCore
+
+__all__ = ["attach_receiver", "attach_sender", "close_connection", "close_link", "close_session", "connect", "send"]
+
+
+async def connect(core: ClientCore, deadline: float | None) -> None:
+    """Open the connection for the first time: what may pass is tried again until the deadline.
+
+    Raises:
+        AMQPError: what the last attempt failed with. Nothing is left then, nor when the call is interrupted.
+    """
+    core.backoff.begin(core.driver.clock())
+    try:
+        while True:
+            try:
+                await core.attempt(core.next_address(), deadline)
+                break
+            except AMQPError as error:
+                await _before_next(core, error, deadline)
+    except BaseException as error:
+        core.fail(error if isinstance(error, AMQPError) else AMQPError(211, "connect() was interrupted"))
+        raise
+    core.backoff.reset()
+    core.restored()
+
+
+async def _before_next(core: ClientCore, error: AMQPError, deadline: float | None) -> None:
+    now = core.driver.clock()
+    if core.follow(error):
+        return
+    in_time = deadline is None or now < deadline
+    if not core.backoff.goes_on(error, now) or not in_time:
+        raise error
+    tried = core.backoff.attempts
+    if not core.options.recovers and tried >= len(core.options.addresses):
+        raise error
+    delay = core.backoff.delay()
+    if deadline is not None and now + delay >= deadline:
+        raise error
+    if delay > 0:
+        await core.rest(now + delay, error)
+
+
+async def _attached(link: LinkCore, deadline: float | None) -> None:
+    try:
+        await link.wait_attached(deadline)
+    except AMQPTimeoutError as error:
+        raise AMQPTimeoutError(f"the peer did not attach the link to {link.address!r} in time") from error
+
+
+async def attach_sender(session: SessionCore, spec: SenderSpec, deadline: float | None) -> SenderCore:
+    """Attach a sender.
+
+    Raises:
+        LinkError: the peer refused it.
+        AMQPTimeoutError: it did not answer in time; a detach follows the attach.
+    """
+    link = SenderCore(session.core, session, spec)
+    await _attach(link, deadline)
+    return link
+
+
+async def attach_receiver(session: SessionCore, spec: ReceiverSpec, deadline: float | None) -> ReceiverCore:
+    """Attach a receiver. Errors as for :func:`attach_sender`."""
+    link = ReceiverCore(session.core, session, spec)
+    await _attach(link, deadline)
+    return link
+
+
+async def _attach(link: LinkCore, deadline: float | None) -> None:
+    core = link.core
+    core.refuse()
+    if link.session.can_carry:
+        link.attach()
+        core.driver.kick()
+    await _attached(link, deadline)
+
+
+async def send(sender: SenderCore, message: Any, settled: bool, deadline: float | None) -> Outcome:
+    """Send, and wait for the outcome.
+
+    Raises:
+        SendTimeoutError: there is no outcome in time. A message that was not written is never sent; one that was is
+            not sent again.
+        MessageRejectedError: the receiver rejected it.
+        AMQPError: see :mod:`amqp10.client.closing`.
+    """
+    try:
+        delivery = await sender.submit(message, settled, deadline)
+    except AMQPTimeoutError:
+        raise SendTimeoutError(
+            "the message could not be sent in time: the receiver gave no credit", sent=False
+        ) from None
+    if delivery.outcome is not None:
+        return delivery.outcome
+    try:
+        return await delivery.wait_outcome(deadline)
+    except AMQPError as error:
+        if delivery.done or not isinstance(error, AMQPTimeoutError):
+            raise
+        sent = sender.abandon(delivery)
+        raise SendTimeoutError("the message had no outcome in time", sent=sent) from None
+    except BaseException:
+        if not delivery.done:
+            sender.abandon(delivery)
+        raise
+
+
+async def close_link(link: LinkCore, deadline: float | None) -> None:
+    """Close a link: outcomes are awaited until the deadline. An interrupted close goes on by itself."""
+    link.start_closing(deadline)
+    await link.wait_gone()
+
+
+async def close_session(session: SessionCore, deadline: float | None) -> None:
+    """Close a session with its links, as :func:`close_link` does."""
+    links = list(session.links)
+    session.close(deadline)
+    for link in links:
+        await link.wait_gone()
+
+
+async def close_connection(core: ClientCore, deadline: float | None) -> None:
+    """Close the connection with everything on it, as :func:`close_link` does."""
+    core.start_closing(deadline)
+    await core.wait_over()

@@ -1,0 +1,473 @@
+"""The receiving end of a link: what has arrived, credit, and settling."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from amqp10.client.closing import Ending
+from amqp10.client.credit import CreditWindow
+from amqp10.client.links import LinkCore, Stage
+from amqp10.client.message import Message
+from amqp10.client.options import ReceiverSpec, receiver_fields
+from amqp10.client.wait import Turns, Wait
+from amqp10.codec import Symbol
+from amqp10.errors import AMQPError, AMQPTimeoutError, ClosedError
+from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected
+from amqp10.wire.performatives import Error
+
+if TYPE_CHECKING:
+    from amqp10.client.core import ClientCore
+    from amqp10.client.sessions import SessionCore
+    from amqp10.engine import IncomingDelivery, OutgoingDelivery
+
+__all__ = ["ReceivedMessage", "ReceiverCore"]
+
+logger = logging.getLogger("amqp10.client")
+
+_STREAM_OFFSET: Final = "x-stream-offset"
+_DRAIN_TIME: Final = 5.0
+"""Seconds that a sender has to answer when the only message that was asked for did not come."""
+_CLOSE_PATIENCE: Final = 1.0
+_FAILED: Final = Modified(delivery_failed=True)
+
+
+class ReceivedMessage(Message):
+    """A message that arrived. Settle it when it has been dealt with; settling does not wait.
+
+    Each way of settling returns False when the delivery is no longer this program's: the connection was lost
+    meanwhile, and the message will come again.
+    """
+
+    __slots__ = ("_delivery", "_receiver")
+
+    def __init__(self, delivery: IncomingDelivery, receiver: ReceiverCore) -> None:
+        self._delivery = delivery
+        self._receiver = receiver
+        self._wire = None
+
+    def encode(self) -> bytes:
+        """The message as it travelled."""
+        return self._delivery.payload
+
+    def _settle(self, state: Any) -> bool:
+        return self._receiver.settle(self._delivery, state)
+
+    def accept(self) -> bool:
+        """It was processed (messaging, "accepted")."""
+        return self._settle(ACCEPTED)
+
+    def release(self) -> bool:
+        """It was not looked at, and may go to anybody (messaging, "released")."""
+        return self._settle(RELEASED)
+
+    def reject(
+        self,
+        condition: str = "amqp:internal-error",
+        description: str | None = None,
+        info: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """It is invalid (messaging, "rejected"). What becomes of it is the peer's business: often a dead letter."""
+        pairs = None if info is None else {Symbol(name): value for name, value in info.items()}
+        return self._settle(Rejected(error=Error(condition=Symbol(condition), description=description, info=pairs)))
+
+    def modify(
+        self,
+        *,
+        delivery_failed: bool = True,
+        undeliverable_here: bool = False,
+        annotations: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """It was not processed and goes back changed (messaging, "modified").
+
+        Args:
+            delivery_failed: whether to count this as an attempt that failed.
+            undeliverable_here: whether it must not come to this receiver again.
+            annotations: to be merged into the message's annotations.
+        """
+        if delivery_failed and not undeliverable_here and annotations is None:
+            return self._settle(_FAILED)
+        pairs = None if annotations is None else {Symbol(name): value for name, value in annotations.items()}
+        return self._settle(
+            Modified(delivery_failed=delivery_failed, undeliverable_here=undeliverable_here, message_annotations=pairs)
+        )
+
+    @property
+    def stale(self) -> bool:
+        """Whether the link that it came on is gone: it cannot be settled any more."""
+        return self._delivery.link is not self._receiver.link
+
+    @property
+    def delivery_count(self) -> int:
+        """How often its delivery failed before (messaging, "header")."""
+        header = self.wire.header
+        return 0 if header is None or header.delivery_count is None else int(header.delivery_count)
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether it may have been delivered before."""
+        header = self.wire.header
+        return header is not None and (header.first_acquirer is False or bool(header.delivery_count))
+
+    @property
+    def tag(self) -> bytes:
+        """The delivery tag (transport, "delivery-tag")."""
+        return self._delivery.tag
+
+
+class ReceiverCore(LinkCore):
+    """A receiver."""
+
+    is_receiver = True
+    patience = _CLOSE_PATIENCE
+
+    def __init__(self, core: ClientCore, session: SessionCore, spec: ReceiverSpec) -> None:
+        super().__init__(core, session, spec)
+        if spec.subscription is not None:
+            self.name = self._base_name = spec.subscription
+            self._named = True
+        self.spec = spec
+        self.message_type: type[ReceivedMessage] = ReceivedMessage
+        self.queue: deque[IncomingDelivery] = deque()
+        self.turns = Turns(core.driver, self.give_turns)
+        self.window = CreditWindow(spec.prefetch)
+        self.unsettled = 0
+        """How many messages the program has that it has not settled."""
+        self.sink: Callable[[IncomingDelivery], None] | None = None
+        """Takes messages as they arrive, instead of the queue."""
+        self._auto = spec.accept == "auto"
+        self._second = spec.confirm == "second"
+        self._last: IncomingDelivery | None = None
+        """With accept="auto", the message that the program has."""
+        self._asked = 0
+        """Credit that the program gave itself (prefetch=0) and that no message has used."""
+        self._arrivals = 0
+        self._draining: list[Wait] = []
+        self._settling: dict[IncomingDelivery, list[Wait]] = {}
+        self._warned = False
+        self._offset: int | None = None
+        self._unsubscribe = False
+
+    # -- what arrives ----------------------------------------------------------------------------------------------
+
+    def arrived(self, delivery: IncomingDelivery) -> None:
+        """A message is here. :meth:`batch_done` follows."""
+        self._arrivals += 1
+        if self._asked:
+            self._asked -= 1
+        if self.sink is not None:
+            self.sink(delivery)
+        else:
+            self.queue.append(delivery)
+
+    def batch_done(self) -> None:
+        """All that arrived at once has been taken in."""
+        if self.turns:
+            self.turns.grant(len(self.queue))
+        self.renew()
+        if self.stage is Stage.CLOSING:
+            self.advance_closing()
+
+    def give_turns(self) -> None:
+        """A message, or the turn for one, is free again."""
+        self.turns.grant(len(self.queue))
+
+    # -- credit ----------------------------------------------------------------------------------------------------
+
+    def renew(self) -> None:
+        """Give credit again when half of it is used."""
+        link = self.link
+        if link is None or self.stage is not Stage.ATTACHED or link.drain:
+            return
+        credit = self.window.due(link.credit, len(self.queue) + self.unsettled)
+        if credit:
+            link.flow(credit)
+            self.core.driver.kick()
+
+    def add_credit(self, count: int) -> None:
+        """Ask for more messages, with prefetch=0.
+
+        Raises:
+            ValueError: the receiver has a prefetch, or the number is not positive.
+        """
+        if self.spec.prefetch:
+            raise ValueError("add_credit() is for receivers with prefetch=0")
+        if count < 1:
+            raise ValueError(f"credit is given in positive numbers, not {count}")
+        self._refuse()
+        self._asked += count
+        self._give_asked()
+
+    def _give_asked(self) -> None:
+        link = self.link
+        if link is not None and self.stage is Stage.ATTACHED and not link.drain:
+            link.flow(self._asked)
+            self.core.driver.kick()
+
+    def pause(self) -> None:
+        """No new credit; what is here, or on its way, can still be received."""
+        self.window.paused = True
+
+    def resume(self) -> None:
+        """Credit again."""
+        self.window.paused = False
+        self.renew()
+
+    async def drain(self, deadline: float | None) -> int:
+        """Have the sender send what it has and give back the rest of the credit (transport, "flow control").
+
+        Returns:
+            How much credit was given back.
+        """
+        self.pause()
+        link = self.link
+        if link is None or self.stage is not Stage.ATTACHED or link.credit == 0:
+            self._asked = 0
+            return 0
+        credit: int = link.credit
+        arrived = self._arrivals
+        if not link.drain:
+            link.flow(credit, drain=True)
+            self.core.driver.kick()
+        while self.link is link and link.credit > 0:
+            wait = self.core.driver.new_wait()
+            self._draining.append(wait)
+            await wait.wait(deadline)
+        self._asked = 0
+        return max(0, credit - (self._arrivals - arrived))
+
+    def flowed(self) -> None:
+        """The sender's flow is here."""
+        link = self.link
+        if link is None:
+            return
+        if self._draining and link.credit == 0:
+            self._drained()
+        if self.stage is Stage.CLOSING:
+            self.advance_closing()
+
+    def _drained(self) -> None:
+        waits, self._draining = self._draining, []
+        for wait in waits:
+            wait.set()
+
+    # -- handing out -----------------------------------------------------------------------------------------------
+
+    def _refuse(self) -> None:
+        if self.error is not None:
+            raise self.error if not isinstance(self.error, ClosedError) else ClosedError("the receiver is closed")
+        if self.stage in (Stage.CLOSING, Stage.DETACHING):
+            raise ClosedError("the receiver is being closed")
+
+    @property
+    def ended(self) -> bool:
+        """Whether the program closed it: iteration ends without an error."""
+        return isinstance(self.error, ClosedError) or self.stage in (Stage.CLOSING, Stage.DETACHING)
+
+    def try_receive(self) -> ReceivedMessage | None:
+        """The next message if one is here and nobody came first.
+
+        Raises:
+            AMQPError: the link is over, and nothing is left of what arrived on it.
+        """
+        if self._auto:
+            self._accept_last()
+        if len(self.queue) > self.turns.granted and len(self.turns) == self.turns.granted:
+            return self._take()
+        if not self.queue:
+            self._refuse()
+        return None
+
+    def _take(self) -> ReceivedMessage:
+        delivery = self.queue.popleft()
+        if not delivery.settled:
+            self.unsettled += 1
+            if self._auto:
+                self._last = delivery
+        elif self.window.prefetch:
+            self.renew()
+        message = self.message_type(delivery, self)
+        if self.spec.stream is not None:
+            self._note_offset(message)
+        return message
+
+    def _note_offset(self, message: ReceivedMessage) -> None:
+        offset = message.annotations.get(_STREAM_OFFSET)
+        if isinstance(offset, int):
+            self._offset = int(offset)
+
+    def _accept_last(self) -> None:
+        last, self._last = self._last, None
+        if last is not None and not last.settled:
+            self.settle(last, ACCEPTED)
+
+    async def receive(self, deadline: float | None) -> ReceivedMessage:
+        """The next message, as soon as it is here.
+
+        Raises:
+            AMQPTimeoutError: nothing came.
+            AMQPError: the link is over.
+        """
+        message = self.try_receive()
+        if message is not None:
+            return message
+        self._warn_of_stall()
+        try:
+            return await self._next(deadline)
+        except AMQPTimeoutError:
+            if self.spec.prefetch or not self._asked:
+                raise
+        # The one message that this call asked for did not come: make sure that it does not come later.
+        await self.drain(self.core.driver.clock() + _DRAIN_TIME)
+        message = self.try_receive()
+        if message is None:
+            raise AMQPTimeoutError("no message came in time")
+        return message
+
+    async def _next(self, deadline: float | None) -> ReceivedMessage:
+        while True:
+            if self.spec.prefetch == 0 and self._asked <= len(self.turns):
+                self._asked += 1
+                self._give_asked()
+            try:
+                await self.turns.wait(deadline)
+            except AMQPTimeoutError:
+                raise AMQPTimeoutError("no message came in time") from None
+            if self.queue:
+                return self._take()
+            self._refuse()
+
+    async def receive_many(self, most: int, deadline: float | None) -> list[ReceivedMessage]:
+        """At least one message, and as many as are here, up to ``most``. Errors as for :meth:`receive`."""
+        if most < 1:
+            raise ValueError(f"at least one message is to be received, not {most}")
+        messages = [await self.receive(deadline)]
+        while len(messages) < most and len(self.queue) > self.turns.granted:
+            messages.append(self._take())
+        return messages
+
+    def _warn_of_stall(self) -> None:
+        if not self._warned and 0 < self.spec.prefetch <= self.unsettled:
+            self._warned = True
+            logger.warning(
+                "the receiver of %s has %d messages that the program has not settled: no more will come until it does",
+                self.address,
+                self.unsettled,
+            )
+
+    # -- settling --------------------------------------------------------------------------------------------------
+
+    def settle(self, delivery: IncomingDelivery, state: Any) -> bool:
+        """Settle a message with an outcome. Returns whether it was still this program's."""
+        if delivery.link is not self.link:
+            return delivery.settled and delivery.state is None
+        if delivery.settled:
+            # Sent settled: there is nothing to say, but it is in order to say it, once.
+            first = delivery.state is None
+            delivery.state = state
+            return first
+        if self._second:
+            if delivery.state is not None:
+                return False
+            delivery.update(state)
+        else:
+            delivery.settle(state)
+        self.unsettled -= 1
+        link = self.link
+        if link.credit + len(self.queue) + self.unsettled <= self.window.low:
+            self.renew()
+        self.core.driver.kick()
+        return True
+
+    def accept_all(self, messages: Iterable[ReceivedMessage]) -> int:
+        """Accept many messages: one disposition for each run of them. Returns how many were still ours."""
+        return sum(1 for message in messages if self.settle(message._delivery, ACCEPTED))
+
+    def peer_settled(self, deliveries: Iterable[IncomingDelivery]) -> None:
+        """The sender has settled deliveries of this link."""
+        for delivery in deliveries:
+            for wait in self._settling.pop(delivery, ()):
+                wait.set()
+
+    async def wait_settled(self, delivery: IncomingDelivery, deadline: float | None) -> None:
+        """Until the sender has settled a delivery (settle mode second)."""
+        while not delivery.settled:
+            if delivery.link is not self.link:
+                raise ClosedError("the link that the message came on is gone")
+            wait = self.core.driver.new_wait()
+            self._settling.setdefault(delivery, []).append(wait)
+            await wait.wait(deadline)
+
+    # -- the link comes and goes -----------------------------------------------------------------------------------
+
+    def _send_attach(self, name: str) -> Any:
+        engine_session = self.session.engine
+        assert engine_session is not None
+        return engine_session.attach_receiver(name, **receiver_fields(self.spec, self._offset))
+
+    def _missing_filters(self) -> Sequence[str]:
+        wanted = receiver_fields(self.spec)["source"].filter
+        if not wanted:
+            return ()
+        got = getattr(self.link.source, "filter", None) or {}
+        missing = [str(name) for name in wanted if name not in got]
+        if missing and not self.spec.filters_required:
+            logger.warning("the peer does not apply the filter %s for %s", ", ".join(missing), self.address)
+            return ()
+        return missing
+
+    def _started(self) -> None:
+        if self.spec.prefetch:
+            self.renew()
+        elif self._asked:
+            self._give_asked()
+
+    def _stopped(self, ending: Ending, undelivered: Sequence[OutgoingDelivery], error: AMQPError | None) -> None:
+        self.unsettled = 0
+        self._last = None
+        if ending is Ending.CLOSED:
+            self.queue.clear()
+        else:
+            # The peer still has what was not settled; what was, is only here.
+            self.queue = deque(delivery for delivery in self.queue if delivery.settled)
+        self.turns.revoke()
+        self._drained()
+        settling, self._settling = self._settling, {}
+        for waits in settling.values():
+            for wait in waits:
+                wait.set()
+        if ending is Ending.LOST:
+            self.turns.grant(len(self.queue))
+        else:
+            self.turns.release_all()
+
+    # -- closing ---------------------------------------------------------------------------------------------------
+
+    def unsubscribe(self) -> None:
+        """Closing ends the subscription too."""
+        self._unsubscribe = True
+
+    def _wind_down(self) -> None:
+        link = self.link
+        self.window.paused = True
+        if link.credit and not link.drain:
+            link.flow(link.credit, drain=True)
+            self.core.driver.kick()
+        self.turns.release_all()
+
+    def _at_rest(self) -> bool:
+        return self.link is None or self.link.credit == 0
+
+    def _before_detach(self) -> None:
+        last, self._last = self._last, None
+        if last is not None and not last.settled:
+            last.settle(RELEASED)
+        for delivery in self.queue:
+            if not delivery.settled:
+                delivery.settle(RELEASED)
+        self.queue.clear()
+
+    def _detach_link(self) -> None:
+        self.link.detach(closed=self.spec.subscription is None or self._unsubscribe)

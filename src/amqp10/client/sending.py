@@ -1,0 +1,455 @@
+"""The sending end of a link: credit and turns, deliveries and their outcomes, and what is sent again."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from amqp10.client.closing import FATES, Ending, Fate, failure
+from amqp10.client.closing import Stage as DeliveryStage
+from amqp10.client.links import LinkCore, Stage
+from amqp10.client.message import Message
+from amqp10.client.options import SenderSpec, sender_fields
+from amqp10.client.outcomes import Outcome, outcome_of
+from amqp10.client.wait import Turns, Wait
+from amqp10.errors import AMQPError, ClosedError, ConnectionLostError, DeliveryError
+from amqp10.wire.messaging import ACCEPTED
+
+if TYPE_CHECKING:
+    from amqp10.client.core import ClientCore
+    from amqp10.client.sessions import SessionCore
+    from amqp10.engine import OutgoingDelivery
+
+__all__ = ["Delivery", "SenderCore"]
+
+logger = logging.getLogger("amqp10.client")
+
+_ATTACHED: Final = Stage.ATTACHED
+
+
+class Delivery:
+    """A message that was submitted, and what became of it.
+
+    Attributes:
+        message: what was submitted.
+        attempts: how often it was written: more than 1 after it was sent again.
+        outcome: what the receiver did with it; None while that is not known, and when it failed.
+        error: why it failed; None while it has not.
+    """
+
+    __slots__ = (
+        "_callbacks",
+        "_carrier",
+        "_gone",
+        "_sender",
+        "_waits",
+        "attempts",
+        "breaks",
+        "error",
+        "message",
+        "outcome",
+        "settled",
+    )
+
+    def __init__(self, sender: SenderCore, message: Message, settled: bool) -> None:
+        self._sender = sender
+        self.message = message
+        self.settled = settled
+        self.attempts = 0
+        self.breaks = 0
+        self.outcome: Outcome | None = None
+        self.error: AMQPError | None = None
+        self._carrier: OutgoingDelivery | None = None
+        self._waits: list[Wait] | None = None
+        self._callbacks: list[Callable[[Any], object]] | None = None
+        self._gone = False
+        """Whether nobody waits for its outcome any more: it is not sent again."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it has its outcome, or has failed."""
+        return self.outcome is not None or self.error is not None
+
+    @property
+    def sent(self) -> bool:
+        """Whether it has been written, at least in part."""
+        carrier = self._carrier
+        return self.attempts > (1 if carrier is not None and carrier.delivery_id < 0 else 0)
+
+    @property
+    def message_id(self) -> Any:
+        """The id of its message."""
+        return self.message.id
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        """Call ``callback(delivery)`` when it is done: soon, not from within this call."""
+        if self.done:
+            self._sender.core.driver.call(callback, self)
+        elif self._callbacks is None:
+            self._callbacks = [callback]
+        else:
+            self._callbacks.append(callback)
+
+    def withdraw(self) -> bool:
+        """Take it back before it is written. Returns whether that was possible; then it has failed as closed."""
+        return self._sender.take_back(self)
+
+    def finish(self, outcome: Outcome | None, error: AMQPError | None) -> None:
+        """It has come to its end."""
+        self.outcome = outcome
+        self.error = error
+        self._carrier = None
+        waits, self._waits = self._waits, None
+        if waits is not None:
+            for wait in waits:
+                wait.set()
+        callbacks, self._callbacks = self._callbacks, None
+        if callbacks is not None:
+            for callback in callbacks:
+                self._sender.core.driver.call(callback, self)
+
+    async def wait_outcome(self, deadline: float | None) -> Outcome:
+        """Until it is done.
+
+        Raises:
+            AMQPError: it failed, see :mod:`amqp10.client.closing`; MessageRejectedError when it was rejected.
+            AMQPTimeoutError: it is not done in time. It goes on.
+        """
+        while not self.done:
+            wait = self._sender.core.driver.new_wait()
+            if self._waits is None:
+                self._waits = [wait]
+            else:
+                self._waits.append(wait)
+            try:
+                await wait.wait(deadline)
+            finally:
+                if self._waits is not None and wait in self._waits:
+                    self._waits.remove(wait)
+        if self.error is not None:
+            raise self.error
+        assert self.outcome is not None
+        return self.outcome
+
+    def __repr__(self) -> str:
+        state = "failed" if self.error is not None else repr(self.outcome) if self.outcome is not None else "under way"
+        return f"<Delivery {state}, attempts={self.attempts}>"
+
+
+class SenderCore(LinkCore):
+    """A sender."""
+
+    is_receiver = False
+
+    def __init__(self, core: ClientCore, session: SessionCore, spec: SenderSpec) -> None:
+        super().__init__(core, session, spec)
+        self.spec = spec
+        self.delivery_type: type[Delivery] = Delivery
+        self.turns = Turns(core.driver, self.give_turns)
+        self.again: deque[Delivery] = deque()
+        """What was written or queued on an earlier attachment: it goes out before anything new."""
+        self.unsettled = 0
+        """How many deliveries are on the link without an outcome."""
+        self.unsettled_bytes = 0
+        self.open = 0
+        """How many deliveries of the program are not done, wherever they are."""
+        self.cautious = False
+        """Whether the link broke on a message, and which one is being found out: one at a time."""
+        self._idle: list[Wait] = []
+
+    # -- may another one go out? -----------------------------------------------------------------------------------
+
+    def room(self) -> int:
+        """How many messages may be sent now."""
+        link = self.link
+        if link is None or self.stage is not _ATTACHED or self.core.paused or self.again:
+            return 0
+        room: int = link.credit
+        if self.spec.max_unsettled - self.unsettled < room:
+            room = self.spec.max_unsettled - self.unsettled
+        if self.unsettled_bytes >= self.spec.max_unsettled_bytes:
+            return 0
+        return room
+
+    def give_turns(self) -> None:
+        """Something may have become possible."""
+        if self.again:
+            self._send_again()
+        if self.turns:
+            self.turns.grant(self.room())
+
+    def refuse(self) -> None:
+        """Raise what stands against sending, if anything does.
+
+        Raises:
+            AMQPError: the link is over or being closed, or the connection is down and messages do not wait.
+        """
+        if self.error is not None:
+            ending = Ending.CLOSED if isinstance(self.error, ClosedError) else Ending.REFUSED
+            if isinstance(self.error, ConnectionLostError):
+                ending = Ending.GAVE_UP
+            raise failure(ending, Fate.FAILS, self.error)
+        if self.stage in (Stage.CLOSING, Stage.DETACHING):
+            raise ClosedError("the sender is being closed", sent=False)
+        if self.core.down_error is not None and self.core.options.policy.while_down == "fail":
+            raise failure(Ending.GAVE_UP, Fate.FAILS, self.core.down_error)
+
+    # -- sending ---------------------------------------------------------------------------------------------------
+
+    def message_of(self, body: Any) -> Message:
+        """What is sent: a message as it is, and anything else as the body of one."""
+        message = body if isinstance(body, Message) else Message(body)
+        if self.spec.generate_id and message.id is None:
+            message = message.replace(id=str(uuid4()))
+        return message
+
+    def try_submit(self, message: Any, settled: bool) -> Delivery | None:
+        """Send if that is possible at once.
+
+        Raises:
+            ProtocolError: the message is larger than the peer accepts, or the settle mode does not allow ``settled``.
+            AMQPError: see :meth:`refuse`.
+        """
+        if self.turns or self.room() <= 0:
+            self.refuse()
+            return None
+        return self._send_new(message, settled)
+
+    def _send_new(self, body: Any, settled: bool) -> Delivery:
+        settled = settled or self.spec.settle == "settled"
+        if settled and self.spec.settle == "unsettled":
+            raise ValueError("the sender was made with settle='unsettled'")
+        delivery = self.delivery_type(self, self.message_of(body), settled)
+        self._transmit(delivery)
+        if settled:
+            delivery.finish(ACCEPTED, None)
+        else:
+            self.open += 1
+        return delivery
+
+    def _transmit(self, delivery: Delivery) -> None:
+        payload = delivery.message.encode()
+        link = self.link
+        carrier = link.send(payload, settled=delivery.settled, context=delivery)
+        delivery.attempts += 1
+        if not delivery.settled:
+            delivery._carrier = carrier
+            self.unsettled += 1
+            self.unsettled_bytes += len(payload)
+        self.core.driver.kick()
+
+    async def submit(self, message: Any, settled: bool, deadline: float | None) -> Delivery:
+        """Send as soon as there is credit and it is this message's turn. Errors as for :meth:`try_submit`."""
+        delivery = self.try_submit(message, settled)
+        while delivery is None:
+            await self.turns.wait(deadline)
+            # The turn is this call's: it is not to queue again behind those who came later.
+            if self.room() > 0:
+                delivery = self._send_new(message, settled)
+            else:
+                self.refuse()
+        return delivery
+
+    def take_back(self, delivery: Delivery) -> bool:
+        """Take a delivery back that has not been written."""
+        if delivery.done:
+            return False
+        carrier = delivery._carrier
+        if delivery in self.again and delivery.attempts == 0:
+            self.again.remove(delivery)
+        elif carrier is not None and carrier.delivery_id < 0:
+            carrier.abort()
+            self._off_the_link(carrier)
+        else:
+            return False
+        self._finish(delivery, None, ClosedError("the delivery was withdrawn", sent=False))
+        self.give_turns()
+        return True
+
+    def abandon(self, delivery: Delivery) -> bool | None:
+        """Nobody waits for the outcome any more: withdraw it, or see that it is not sent again.
+
+        Returns:
+            Whether it was sent; None when that is not known.
+        """
+        if self.take_back(delivery):
+            return False
+        known = delivery._carrier is not None
+        if delivery in self.again:
+            self.again.remove(delivery)
+        delivery._gone = True
+        if not delivery.done:
+            self._finish(delivery, None, DeliveryError("nobody waited for the outcome", sent=True if known else None))
+        return True if known else None
+
+    def _finish(self, delivery: Delivery, outcome: Outcome | None, error: AMQPError | None) -> None:
+        self.open -= 1
+        delivery.finish(outcome, error)
+        if self.open == 0:
+            self._now_idle()
+
+    def _now_idle(self) -> None:
+        waits, self._idle = self._idle, []
+        for wait in waits:
+            wait.set()
+        if self.stage is Stage.CLOSING:
+            self.advance_closing()
+
+    async def flush(self, deadline: float | None) -> None:
+        """Until every delivery of this sender is done."""
+        while self.open:
+            wait = self.core.driver.new_wait()
+            self._idle.append(wait)
+            await wait.wait(deadline)
+
+    # -- outcomes --------------------------------------------------------------------------------------------------
+
+    def _off_the_link(self, carrier: OutgoingDelivery) -> None:
+        self.unsettled -= 1
+        self.unsettled_bytes -= carrier.size
+
+    def updated(self, carrier: OutgoingDelivery, state: Any, settled: bool) -> None:
+        """The receiver reported a state for a delivery."""
+        delivery: Delivery = carrier.context
+        if state is ACCEPTED and settled:
+            outcome: Any = state
+        else:
+            outcome = outcome_of(state, settled)
+            if outcome is None:
+                return
+            if not settled:
+                carrier.settle(state)
+        self.unsettled -= 1
+        self.unsettled_bytes -= carrier.size
+        if delivery.outcome is not None or delivery.error is not None:
+            return
+        if isinstance(outcome, AMQPError):
+            self._finish(delivery, None, outcome)
+        else:
+            self._finish(delivery, outcome, None)
+
+    # -- the link comes and goes -----------------------------------------------------------------------------------
+
+    def _send_attach(self, name: str) -> Any:
+        engine_session = self.session.engine
+        assert engine_session is not None
+        return engine_session.attach_sender(name, **sender_fields(self.spec))
+
+    def _started(self) -> None:
+        self.give_turns()
+
+    def flowed(self) -> None:
+        """The peer's flow is here: credit may have come or gone."""
+        link = self.link
+        if link is None:
+            return
+        if self.turns and self.room() < self.turns.granted:
+            self.turns.revoke()
+        self.give_turns()
+        if link.drain and not self.turns.granted:
+            link.drained()
+            self.core.driver.kick()
+
+    def _send_again(self) -> None:
+        """Send what an earlier attachment left, in order, as far as credit and caution allow."""
+        link = self.link
+        again = self.again
+        while again and link is not None and self.stage is _ATTACHED and link.credit > 0 and not self.core.paused:
+            if self.cautious and self.unsettled:
+                return
+            if self.unsettled >= self.spec.max_unsettled:
+                return
+            delivery = again.popleft()
+            try:
+                self._transmit(delivery)
+            except AMQPError as error:
+                # The peer takes smaller messages now than before.
+                self._fail_one(delivery, error)
+                continue
+            link = self.link
+        if not again:
+            self.cautious = False
+
+    def _fail_one(self, delivery: Delivery, error: AMQPError) -> None:
+        if delivery.settled:
+            logger.warning("a settled message could not be sent again: %s", error)
+        else:
+            self._finish(delivery, None, error)
+
+    def _stopped(self, ending: Ending, undelivered: Sequence[OutgoingDelivery], error: AMQPError | None) -> None:
+        alone = self.unsettled == 1
+        self.unsettled = 0
+        self.unsettled_bytes = 0
+        self.turns.revoke()
+        kept: list[Delivery] = []
+        policy_fails = (
+            ending is Ending.LOST and self.core.down_error is not None and self.core.options.policy.while_down == "fail"
+        )
+        for carrier in undelivered:
+            delivery: Delivery = carrier.context
+            written = carrier.delivery_id >= 0
+            if not written:
+                delivery.attempts -= 1
+            stage = DeliveryStage.QUEUED
+            if written:
+                stage = DeliveryStage.SETTLED if delivery.settled else DeliveryStage.WRITTEN
+            if delivery._gone or (delivery.done and not (delivery.settled and not written)):
+                continue
+            delivery._carrier = None
+            self._apply(delivery, Ending.GAVE_UP if policy_fails else ending, stage, error, alone, kept)
+        if ending is Ending.LOST and not policy_fails:
+            self.again.extendleft(reversed(kept))
+            return
+        for delivery in self.again:
+            if not delivery.done:
+                stage = DeliveryStage.WRITTEN if delivery.attempts else DeliveryStage.QUEUED
+                self._apply(delivery, Ending.GAVE_UP if policy_fails else ending, stage, error, alone, kept)
+        self.again.clear()
+        self.turns.release_all()
+        if self.open == 0:
+            self._now_idle()
+
+    def _apply(
+        self,
+        delivery: Delivery,
+        ending: Ending,
+        stage: DeliveryStage,
+        error: AMQPError | None,
+        alone: bool,
+        kept: list[Delivery],
+    ) -> None:
+        fate = FATES[ending, stage]
+        if fate is Fate.RESENT and not self.spec.resend:
+            fate = Fate.UNKNOWN
+        if fate is Fate.RESENT and error is not None:
+            # The link broke with this message on it. Which one it was shows when each goes alone.
+            self.cautious = True
+            if alone:
+                delivery.breaks += 1
+                if delivery.breaks >= self.spec.max_attempts:
+                    text = f"the link ended {delivery.breaks} times behind this message: {error.message}"
+                    self._finish(delivery, None, DeliveryError(text, condition=error.condition))
+                    return
+        if fate in (Fate.WAITS, Fate.RESENT):
+            kept.append(delivery)
+        elif fate is not Fate.DONE and not delivery.settled:
+            self._finish(delivery, None, failure(ending, fate, error or self.core.down_error))
+
+    def count_resent(self) -> int:
+        """How many messages go out again although they may have arrived."""
+        return sum(1 for delivery in self.again if delivery.attempts and not delivery.done)
+
+    # -- closing ---------------------------------------------------------------------------------------------------
+
+    def _wind_down(self) -> None:
+        for delivery in [delivery for delivery in self.again if delivery.attempts == 0]:
+            self.again.remove(delivery)
+            if not delivery.done:
+                self._finish(delivery, None, failure(Ending.CLOSED, Fate.FAILS, None))
+        self.turns.release_all()
+
+    def _at_rest(self) -> bool:
+        return self.open == 0

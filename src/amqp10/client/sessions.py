@@ -1,0 +1,135 @@
+"""A session as the program wants it, with its links (transport, "sessions")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amqp10.client.closing import Ending
+from amqp10.client.recovery import Backoff, may_pass
+from amqp10.errors import AMQPError, ClosedError, SessionEndedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from amqp10.client.core import ClientCore
+    from amqp10.client.links import LinkCore
+    from amqp10.engine import OutgoingDelivery, Session, SessionEnded
+
+__all__ = ["SessionCore"]
+
+
+class SessionCore:
+    """A session; recovered with its links, in the order in which they were made.
+
+    Args:
+        core: the connection.
+        incoming_window: how many transfer frames the peer may send before it hears from this side again.
+        outgoing_window: stated to the peer.
+    """
+
+    def __init__(self, core: ClientCore, incoming_window: int = 2048, outgoing_window: int = 2048) -> None:
+        self.core = core
+        self.incoming_window = incoming_window
+        self.outgoing_window = outgoing_window
+        self.engine: Session | None = None
+        self.links: dict[LinkCore, None] = {}
+        self.error: AMQPError | None = None
+        self.due: float | None = None
+        self.backoff = Backoff(core.options.policy, 1, core.options.random)
+
+    @property
+    def can_carry(self) -> bool:
+        """Whether links can be attached now."""
+        return self.engine is not None and self.engine.can_send
+
+    def begin(self) -> None:
+        """Begin, and attach the links right behind: nothing of it waits for the peer."""
+        incarnation = self.core.incarnation
+        if incarnation is None or not incarnation.opened or self.error is not None:
+            return
+        self.due = None
+        try:
+            self.engine = incarnation.engine.begin(
+                incoming_window=self.incoming_window, outgoing_window=self.outgoing_window
+            )
+        except AMQPError as error:
+            self.fail(error)
+            return
+        self.engine.context = self
+        for link in list(self.links):
+            link.attach()
+        self.core.driver.kick()
+
+    def ended(self, event: SessionEnded) -> None:
+        """The session is over, by the peer or because it broke a rule."""
+        if event.session is not self.engine:
+            return
+        self.engine = None
+        now = self.core.driver.clock()
+        policy = self.core.options.policy
+        if self.error is not None:
+            self._spread(event.undelivered, None, self.error)
+            return
+        cause = event.error
+        text = cause.message if cause is not None else "the peer ended the session and gave no reason"
+        error = SessionEndedError(text, condition=cause.condition if cause is not None else None)
+        error.__cause__ = cause
+        self.backoff.begin(now)
+        condition_free = cause is None
+        if not self.core.options.recovers or not (condition_free or may_pass(error, policy.retry)):
+            self.fail(error, event.undelivered)
+            return
+        self._spread(event.undelivered, Ending.LOST, error)
+        self.due = now + self.backoff.delay()
+        self.backoff.attempts += 1
+        self.core.attend()
+
+    def lost(self, undelivered: Sequence[OutgoingDelivery]) -> None:
+        """The connection is gone, and the session with it."""
+        self.engine = None
+        self.due = None
+        self._spread(undelivered, Ending.LOST, None)
+
+    def fail(
+        self, error: AMQPError, undelivered: Sequence[OutgoingDelivery] = (), ending: Ending = Ending.REFUSED
+    ) -> None:
+        """The session is over for good, with everything on it."""
+        self.error = error
+        self.engine = None
+        self.due = None
+        self._spread(undelivered, ending, error)
+        self.core.sessions.pop(self, None)
+
+    def _spread(self, undelivered: Sequence[OutgoingDelivery], ending: Ending | None, error: AMQPError | None) -> None:
+        per_link: dict[object, list[OutgoingDelivery]] = {}
+        for delivery in undelivered:
+            per_link.setdefault(delivery.link, []).append(delivery)
+        for link in list(self.links):
+            mine = per_link.get(link.link, ())
+            if ending is Ending.LOST or ending is None or error is None:
+                link.lost(mine)
+            else:
+                link.fail(error, mine, ending)
+
+    def at_due(self, now: float) -> None:
+        """Try again what is to be tried again by now."""
+        if self.due is not None and now >= self.due:
+            self.begin()
+
+    def close(self, deadline: float | None) -> None:
+        """Close its links; the session ends when they are gone."""
+        if self.error is None:
+            self.error = ClosedError("the session is closed")
+        for link in list(self.links):
+            link.start_closing(deadline)
+        self.advance_closing()
+
+    def advance_closing(self) -> None:
+        """End the session when its last link is gone."""
+        if self.error is None or self.links or self not in self.core.sessions:
+            return
+        engine, self.engine = self.engine, None
+        self.core.sessions.pop(self, None)
+        if engine is not None and engine.mapped and engine.can_send:
+            engine.end()
+            self.core.driver.kick()

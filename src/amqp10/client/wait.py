@@ -1,0 +1,222 @@
+"""What the core needs of the world, and how its coroutines wait.
+
+Whatever can wait is an ``async def`` that awaits nothing but :meth:`Wait.wait`, made by the driver. asyncio awaits such
+a coroutine; a caller that blocks runs it with :func:`run`. A time-out, Ctrl-C and the cancellation of a task all enter
+at the same ``await``, so there is one way to clean up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from amqp10.errors import AMQPTimeoutError
+
+if TYPE_CHECKING:
+    from amqp10.client.core import Incarnation
+    from amqp10.client.options import Address
+
+__all__ = ["Driver", "Pause", "Transport", "Turns", "Wait", "run", "sleep"]
+
+T = TypeVar("T")
+
+
+class Wait(Protocol):
+    """Something that happens once. Made by the driver; the core sets it."""
+
+    @property
+    def is_set(self) -> bool:
+        """Whether it has happened."""
+        ...
+
+    def set(self) -> None:
+        """It has happened: wake who waits. Never blocks; a second call does nothing."""
+        ...
+
+    def wait(self, deadline: float | None) -> Awaitable[None]:
+        """Until it has happened.
+
+        Args:
+            deadline: on the driver's clock; None for no limit.
+
+        Raises:
+            AMQPTimeoutError: the deadline came first.
+        """
+        ...
+
+
+class Transport(Protocol):
+    """A byte stream to the peer, as a driver made it."""
+
+    def start(self, incarnation: Incarnation) -> None:
+        """Write what its engine has to send, and hand it what arrives, from now on."""
+        ...
+
+    def close(self) -> None:
+        """Write what is queued, then close. Does not wait."""
+        ...
+
+    def abort(self) -> None:
+        """Close at once. Nothing is reported about it any more."""
+        ...
+
+
+class Driver(Protocol):
+    """Everything the core needs of the world."""
+
+    def clock(self) -> float:
+        """The time, in seconds of a monotonic clock."""
+        ...
+
+    def new_wait(self) -> Wait:
+        """A fresh wait."""
+        ...
+
+    def kick(self) -> None:
+        """Output is there: write it before this turn is over."""
+        ...
+
+    def open(self, where: Address, deadline: float | None) -> Awaitable[Transport]:
+        """Connect.
+
+        Raises:
+            AMQPError: what went wrong. Nothing of the attempt is left then, nor when the call is interrupted.
+        """
+        ...
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run the recovery beside everything else. One at a time."""
+        ...
+
+    def call(self, callback: Callable[..., object], *arguments: object) -> None:
+        """Call a function of the program soon, when the core is at rest."""
+        ...
+
+    def finish(self) -> None:
+        """The connection is over for good: stop what runs in the background."""
+        ...
+
+
+class Pause:
+    """What a coroutine yields to :func:`run` when it waits: for what, and until when."""
+
+    __slots__ = ("deadline", "wait")
+
+    def __init__(self, wait: Wait, deadline: float | None) -> None:
+        self.wait = wait
+        self.deadline = deadline
+
+    def __await__(self) -> Generator[Pause, None, None]:
+        if not self.wait.is_set:
+            yield self
+
+
+def run(work: Coroutine[Any, Any, T], block: Callable[[Pause], None]) -> T:
+    """Run a coroutine of the core for a caller that blocks.
+
+    Args:
+        work: the coroutine.
+        block: waits for one pause. What it raises (a time-out, ``KeyboardInterrupt``) is thrown into the coroutine.
+    """
+    try:
+        pause = work.send(None)
+        while True:
+            try:
+                block(pause)
+            except BaseException as error:  # noqa: BLE001 - it is raised where the coroutine waits
+                pause = work.throw(error)
+            else:
+                pause = work.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+async def sleep(driver: Driver, until: float) -> None:
+    """Wait until a time on the driver's clock."""
+    try:
+        await driver.new_wait().wait(until)
+    except AMQPTimeoutError:
+        return
+
+
+class _Turn:
+    __slots__ = ("granted", "wait")
+
+    def __init__(self, wait: Wait) -> None:
+        self.wait = wait
+        self.granted = False
+
+
+class Turns:
+    """Those who wait for something that is given out one by one (credit, messages), in the order in which they came.
+
+    A turn that is granted is reserved until its owner runs. One that is cancelled meanwhile passes it on, so nothing
+    is lost to somebody who no longer wants it.
+
+    Args:
+        driver: makes the waits.
+        pass_on: called when a turn that was granted is free again, and when one may be asked for.
+    """
+
+    __slots__ = ("_driver", "_pass_on", "_turns", "granted")
+
+    def __init__(self, driver: Driver, pass_on: Callable[[], None]) -> None:
+        self._driver = driver
+        self._pass_on = pass_on
+        self._turns: dict[_Turn, None] = {}
+        self.granted = 0
+        """How many turns are reserved for owners that have not run yet."""
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    async def wait(self, deadline: float | None) -> None:
+        """Wait for a turn. On return it is this caller's, and no longer reserved: it must be used at once."""
+        turn = _Turn(self._driver.new_wait())
+        self._turns[turn] = None
+        try:
+            while not turn.granted:
+                await turn.wait.wait(deadline)
+        except BaseException:
+            self._leave(turn)
+            self._pass_on()
+            raise
+        self._leave(turn)
+
+    def _leave(self, turn: _Turn) -> None:
+        if turn in self._turns:
+            del self._turns[turn]
+            if turn.granted:
+                self.granted -= 1
+
+    def grant(self, available: int) -> None:
+        """Give turns to the first who wait, as far as what is available reaches (reserved ones included)."""
+        room = available - self.granted
+        if room <= 0:
+            return
+        for turn in self._turns:
+            if turn.granted:
+                continue
+            turn.granted = True
+            self.granted += 1
+            turn.wait.set()
+            room -= 1
+            if room == 0:
+                return
+
+    def revoke(self) -> None:
+        """What was available is gone: turns that were granted and not used wait again, in their old places."""
+        for turn in self._turns:
+            if turn.granted:
+                turn.granted = False
+                turn.wait = self._driver.new_wait()
+        self.granted = 0
+
+    def release_all(self) -> None:
+        """There will be nothing more to give: everybody runs, and finds out why."""
+        turns, self._turns = self._turns, {}
+        self.granted = 0
+        for turn in turns:
+            turn.granted = True
+            turn.wait.set()

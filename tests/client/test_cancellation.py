@@ -1,0 +1,144 @@
+"""Each operation is stepped to each of its awaits and interrupted there; what is left is compared with a connection on
+which it never began."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from amqp10.client import operations as ops
+from amqp10.client.links import Stage
+from amqp10.client.message import Message
+from amqp10.client.options import receiver_spec, sender_spec
+from amqp10.client.recovery import ConnectionState
+from amqp10.errors import AMQPTimeoutError
+from tests.client.fake import FakeTask, Rig
+
+
+class Scene:
+    """A connection with a sender that has no credit and two receivers."""
+
+    def __init__(self) -> None:
+        self.rig = Rig(credit=0).connect()
+        self.sender = self.rig.sender()
+        self.receiver = self.rig.receiver()
+        self.manual = self.rig.receiver("manual", prefetch=0)
+
+    def left(self) -> dict[str, Any]:
+        """All that an operation could leave behind."""
+        core, sender = self.rig.core, self.sender
+        state: dict[str, Any] = {
+            "state": core.state,
+            "sessions": len(core.sessions),
+            "sender": (sender.open, sender.unsettled, len(sender.turns), sender.turns.granted, len(sender.again)),
+            "links": [link.stage for session in core.sessions for link in session.links],
+            "peer's links": len(self.rig.peer.links),
+            "handles": [len(session.links) for session in self.rig.peer.engine.sessions.values()],
+            "written": self.rig.peer.bodies,
+        }
+        for name, receiver in (("receiver", self.receiver), ("manual", self.manual)):
+            state[name] = (len(receiver.queue), receiver.unsettled, len(receiver.turns), receiver.turns.granted)
+            state[f"{name} credit"] = (receiver.link.credit, receiver.window.paused)
+        return state
+
+
+OPERATIONS: dict[str, Callable[[Scene], Coroutine[Any, Any, Any]]] = {
+    "attach sender": lambda s: ops.attach_sender(s.rig.core.default_session(), sender_spec("new", {}), None),
+    "attach receiver": lambda s: ops.attach_receiver(s.rig.core.default_session(), receiver_spec("new", {}), None),
+    "submit": lambda s: s.sender.submit("x", False, None),
+    "send": lambda s: ops.send(s.sender, "x", False, None),
+    "flush": lambda s: s.sender.flush(None),
+    "receive": lambda s: s.receiver.receive(None),
+    "receive many": lambda s: s.receiver.receive_many(10, None),
+}
+
+
+def prepare(scene: Scene, name: str) -> None:
+    """What makes the operation wait."""
+    if name.startswith("attach"):
+        scene.rig.peer.silent_links = True
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), AMQPTimeoutError("the time is up")], ids=["Ctrl-C", "time"])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_interrupted_operation_leaves_nothing_behind(name: str, error: BaseException) -> None:
+    for awaits in range(1, 20):
+        scene, untouched = Scene(), Scene()
+        prepare(scene, name)
+        prepare(untouched, name)
+        task = scene.rig.driver.start(OPERATIONS[name](scene))
+        scene.rig.driver.settle()
+        if task.steps < awaits:
+            break
+        task.step(error)
+        assert task.done
+        scene.rig.peer.silent_links = untouched.rig.peer.silent_links = False
+        scene.rig.driver.advance(120)
+        untouched.rig.driver.advance(120)
+        assert scene.left() == untouched.left(), (name, awaits)
+    else:
+        raise AssertionError("the operation has more awaits than were stepped through")
+
+
+def test_a_late_attach_of_the_peer_is_answered_with_a_detach() -> None:
+    scene = Scene()
+    peer = scene.rig.peer
+    peer.silent_links = True
+    task = scene.rig.start(ops.attach_sender(scene.rig.core.default_session(), sender_spec("late", {}), None))
+    requested = [link for session in peer.engine.sessions.values() for link in session.links.values()]
+    task.step(KeyboardInterrupt())
+    scene.rig.driver.settle()
+    late = [link for link in requested if link not in peer.links]
+    assert len(late) == 1
+    late[0].accept()
+    scene.rig.driver.settle()
+    assert late[0].detached
+    assert scene.rig.core.state is ConnectionState.OPEN
+
+
+def test_a_turn_that_was_granted_and_not_taken_goes_to_the_next() -> None:
+    scene = Scene()
+    tasks: list[FakeTask] = [scene.rig.driver.start(scene.sender.submit(n, False, None)) for n in range(3)]
+    link = scene.rig.peer.receiver
+    link.flow(1)
+    transport = scene.rig.transport
+    transport.pump_in()  # the first task has its turn, and has not run yet
+    assert scene.sender.turns.granted == 1
+    tasks[0].step(KeyboardInterrupt())
+    scene.rig.driver.settle()
+    assert scene.rig.peer.bodies == [1]
+    assert tasks[1].done
+    assert not tasks[2].done
+
+
+def test_a_message_whose_receiver_was_cancelled_goes_to_the_next() -> None:
+    scene = Scene()
+    tasks = [scene.rig.driver.start(scene.receiver.receive(None)) for _ in range(2)]
+    scene.rig.driver.settle()
+    link = next(link for link in scene.rig.peer.links if link.name == scene.receiver.name)
+    link.send(Message("only").encode())  # type: ignore[attr-defined]
+    scene.rig.transport.pump_in()
+    tasks[0].step(KeyboardInterrupt())
+    scene.rig.driver.settle()
+    assert tasks[1].value().body == "only"
+
+
+def test_the_one_message_that_was_asked_for_is_not_left_on_its_way_after_a_time_out() -> None:
+    scene = Scene()
+    task = scene.rig.start(scene.manual.receive(scene.rig.driver.now + 2))
+    assert scene.manual.link.credit == 1
+    scene.rig.driver.advance(3)
+    assert isinstance(task.error, AMQPTimeoutError)
+    assert scene.manual.link.credit == 0
+    assert scene.manual.stage is Stage.ATTACHED
+
+
+def test_an_interrupted_connect_aborts_the_transport_and_fails_the_connection() -> None:
+    rig = Rig()
+    task = rig.driver.start(ops.connect(rig.core, None))
+    task.step(KeyboardInterrupt())
+    assert isinstance(task.error, KeyboardInterrupt)
+    assert not rig.transport.live
+    assert rig.core.over
