@@ -143,6 +143,39 @@ class LinkCore:
         _set_all(self._ready)
         self.core.progress()
 
+    @property
+    def credit(self) -> int:
+        """The link's credit now; 0 while it is not attached."""
+        link = self.link
+        return link.credit if link is not None and self.stage is _ATTACHED else 0
+
+    @property
+    def max_message_size(self) -> int:
+        """The largest message that may be sent, in bytes; 0 for no limit."""
+        return 0 if self.link is None else int(self.link.send_limit)
+
+    @property
+    def remote_properties(self) -> dict[str, Any]:
+        """The link properties that the peer stated."""
+        attach = None if self.link is None else self.link.remote_attach
+        return {} if attach is None else {str(name): value for name, value in (attach.properties or {}).items()}
+
+    async def wait_ready(self, deadline: float | None) -> None:
+        """Until a link that somebody else attaches is attached. Errors as for :meth:`wait_attached`; the link stays."""
+        while not self.was_attached:
+            if self.error is not None:
+                raise self.error
+            wait = self.core.driver.new_wait()
+            self._ready.append(wait)
+            await wait.wait(deadline)
+
+    async def wait_back(self, deadline: float | None) -> None:
+        """Until a link that was lost is attached again, or over."""
+        while self.stage is not _ATTACHED and self.error is None:
+            wait = self.core.driver.new_wait()
+            self._ready.append(wait)
+            await wait.wait(deadline)
+
     async def wait_attached(self, deadline: float | None) -> None:
         """Until the link is attached for the first time.
 
@@ -151,12 +184,7 @@ class LinkCore:
             AMQPTimeoutError: it did not answer in time.
         """
         try:
-            while not self.was_attached:
-                if self.error is not None:
-                    raise self.error
-                wait = self.core.driver.new_wait()
-                self._ready.append(wait)
-                await wait.wait(deadline)
+            await self.wait_ready(deadline)
         except BaseException as error:
             self.withdraw()
             if isinstance(error, AMQPTimeoutError) and self._last_refusal is not None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from amqp10.client.core import ClientCore
 from amqp10.client.options import ReceiverSpec, SenderSpec
-from amqp10.client.receiving import ReceiverCore
-from amqp10.client.sending import SenderCore
+from amqp10.client.receiving import ReceivedMessage, ReceiverCore
+from amqp10.client.sending import Delivery, SenderCore
 from amqp10.errors import AMQPError, AMQPTimeoutError, SendTimeoutError
 
 if TYPE_CHECKING:
@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from amqp10.client.outcomes import Outcome
     from amqp10.client.sessions import SessionCore
 
-__all__ = ["attach_receiver", "attach_sender", "close_connection", "close_link", "close_session", "connect", "send"]
+__all__ = [
+    "attach_receiver",
+    "attach_sender",
+    "cached_sender",
+    "close_connection",
+    "close_link",
+    "close_session",
+    "connect",
+    "send",
+    "send_to",
+]
 
 
 async def connect(core: ClientCore, deadline: float | None) -> None:
@@ -66,28 +76,38 @@ async def _attached(link: LinkCore, deadline: float | None) -> None:
         raise AMQPTimeoutError(f"the peer did not attach the link to {link.address!r} in time") from error
 
 
-async def attach_sender(session: SessionCore, spec: SenderSpec, deadline: float | None) -> SenderCore:
+async def attach_sender(
+    session: SessionCore, spec: SenderSpec, deadline: float | None, delivery_type: type[Delivery] = Delivery
+) -> SenderCore:
     """Attach a sender.
 
     Raises:
         LinkError: the peer refused it.
         AMQPTimeoutError: it did not answer in time; a detach follows the attach.
     """
+    session.core.refuse()
     link = SenderCore(session.core, session, spec)
+    link.delivery_type = delivery_type
     await _attach(link, deadline)
     return link
 
 
-async def attach_receiver(session: SessionCore, spec: ReceiverSpec, deadline: float | None) -> ReceiverCore:
+async def attach_receiver(
+    session: SessionCore,
+    spec: ReceiverSpec,
+    deadline: float | None,
+    message_type: type[ReceivedMessage] = ReceivedMessage,
+) -> ReceiverCore:
     """Attach a receiver. Errors as for :func:`attach_sender`."""
+    session.core.refuse()
     link = ReceiverCore(session.core, session, spec)
+    link.message_type = message_type
     await _attach(link, deadline)
     return link
 
 
 async def _attach(link: LinkCore, deadline: float | None) -> None:
     core = link.core
-    core.refuse()
     if link.session.can_carry:
         link.attach()
         core.driver.kick()
@@ -122,6 +142,43 @@ async def send(sender: SenderCore, message: Any, settled: bool, deadline: float 
         if not delivery.done:
             sender.abandon(delivery)
         raise
+
+
+async def cached_sender(
+    core: ClientCore,
+    senders: dict[str, SenderCore],
+    address: str,
+    deadline: float | None,
+    *,
+    resend: bool = True,
+    delivery_type: type[Delivery] = Delivery,
+) -> SenderCore:
+    """The sender that is kept for an address; attached when it is asked for first. Errors as for
+    :func:`attach_sender`."""
+    sender = senders.get(address)
+    if sender is not None and sender.error is None:
+        if not sender.was_attached:
+            await sender.wait_ready(deadline)
+        return sender
+    core.refuse()
+    sender = SenderCore(core, core.default_session(), SenderSpec(address=address, resend=resend))
+    sender.delivery_type = delivery_type
+    senders[address] = sender
+    try:
+        await _attach(sender, deadline)
+    except BaseException:
+        if senders.get(address) is sender:
+            del senders[address]
+        raise
+    return sender
+
+
+async def send_to(
+    core: ClientCore, senders: dict[str, SenderCore], address: str, message: Any, deadline: float | None
+) -> Outcome:
+    """Send to an address, over the sender that is kept for it. Errors as for :func:`send` and :func:`attach_sender`."""
+    sender = await cached_sender(core, senders, address, deadline)
+    return await send(sender, message, False, deadline)
 
 
 async def close_link(link: LinkCore, deadline: float | None) -> None:

@@ -137,6 +137,8 @@ class ReceiverCore(LinkCore):
         """How many messages the program has that it has not settled."""
         self.sink: Callable[[IncomingDelivery], None] | None = None
         """Takes messages as they arrive, instead of the queue."""
+        self.on_lost: Callable[[], None] | None = None
+        """Called when the link, and with it a dynamic address, is gone."""
         self._auto = spec.accept == "auto"
         self._second = spec.confirm == "second"
         self._last: IncomingDelivery | None = None
@@ -427,6 +429,8 @@ class ReceiverCore(LinkCore):
     def _stopped(self, ending: Ending, undelivered: Sequence[OutgoingDelivery], error: AMQPError | None) -> None:
         self.unsettled = 0
         self._last = None
+        if self.on_lost is not None:
+            self.on_lost()
         if ending is Ending.CLOSED:
             self.queue.clear()
         else:

@@ -23,11 +23,21 @@ if TYPE_CHECKING:
     from amqp10.client.sessions import SessionCore
     from amqp10.engine import OutgoingDelivery
 
-__all__ = ["Delivery", "SenderCore"]
+__all__ = ["Delivery", "Late", "SenderCore"]
 
 logger = logging.getLogger("amqp10.client")
 
 _ATTACHED: Final = Stage.ATTACHED
+
+
+class Late:
+    """A message that is built when its turn has come."""
+
+    __slots__ = ()
+
+    def make(self) -> Message:
+        """Build it."""
+        raise NotImplementedError
 
 
 class Delivery:
@@ -201,7 +211,12 @@ class SenderCore(LinkCore):
 
     def message_of(self, body: Any) -> Message:
         """What is sent: a message as it is, and anything else as the body of one."""
-        message = body if isinstance(body, Message) else Message(body)
+        if isinstance(body, Message):
+            message = body
+        elif isinstance(body, Late):
+            return body.make()
+        else:
+            message = Message(body)
         if self.spec.generate_id and message.id is None:
             message = message.replace(id=str(uuid4()))
         return message

@@ -1,0 +1,471 @@
+"""The asyncio driver: bytes between a transport of the event loop and the core, and the time.
+
+Output is written once per turn of the loop. All deadlines of a connection share one timer of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from amqp10.aio.guardian import GUARDIAN
+from amqp10.client.options import Address, Default
+from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, code_from_errno, code_from_gaierror
+from amqp10.net.stdlib_tls import TlsCodec
+from amqp10.wire.frames import EMPTY_FRAME
+
+if TYPE_CHECKING:
+    from amqp10.client.core import ClientCore, Incarnation
+
+__all__ = ["AioDriver"]
+
+T = TypeVar("T")
+
+_FLUSH_SIZE: Final = 64 * 1024
+_FLUSH_COUNT: Final = 256
+_HIGH_WATER: Final = 256 * 1024
+_STALE_KEPT: Final = 512
+"""How many deadlines that nobody waits for any more may stay in the heap beside as many live ones."""
+
+
+class AioWait:
+    """Something that happens once, as a future that is made when somebody waits for it."""
+
+    __slots__ = ("_driver", "_future", "is_set")
+
+    def __init__(self, driver: AioDriver) -> None:
+        self._driver = driver
+        self._future: asyncio.Future[None] | None = None
+        self.is_set = False
+
+    def set(self) -> None:
+        self.is_set = True
+        future = self._future
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    async def wait(self, deadline: float | None) -> None:
+        if self.is_set:
+            return
+        driver = self._driver
+        future = self._future = driver.loop.create_future()
+        if deadline is None:
+            await future
+            return
+        entry = driver.add_deadline(deadline, future)
+        try:
+            await future
+        finally:
+            driver.drop_deadline(entry)
+
+
+class _Deadline:
+    __slots__ = ("future", "when")
+
+    def __init__(self, when: float, future: asyncio.Future[None]) -> None:
+        self.when = when
+        self.future: asyncio.Future[None] | None = future
+
+    def __lt__(self, other: _Deadline) -> bool:
+        return self.when < other.when
+
+
+class AioDriver:
+    """What the core needs of the world, on an event loop. Used from tasks of that loop only."""
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.thread = threading.get_ident()
+        self.tls = tls
+        self.core: ClientCore | None = None
+        self.transport: AioTransport | None = None
+        self._deadlines: list[_Deadline] = []
+        self._stale = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._flushing = False
+        self._work: asyncio.Task[None] | None = None
+
+    # -- what the core asks for ------------------------------------------------------------------------------------
+
+    def clock(self) -> float:
+        return self.loop.time()
+
+    def new_wait(self) -> AioWait:
+        return AioWait(self)
+
+    def kick(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self.loop.call_soon(self._flush)
+            return
+        transport = self.transport
+        if transport is not None and transport.overfull():
+            transport.flush()
+
+    def _flush(self) -> None:
+        self._flushing = False
+        transport = self.transport
+        if transport is not None:
+            transport.flush()
+
+    async def open(self, where: Address, deadline: float | None) -> AioTransport:
+        transport = AioTransport(self)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await transport.connect(where, self.tls if where.secure else None)
+        except TimeoutError:
+            transport.abort()
+            raise AMQPTimeoutError(f"no connection to {where.url} in time") from None
+        except BaseException:
+            transport.abort()
+            raise
+        return transport
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._work = self.loop.create_task(work, name="amqp10 recovery")
+
+    def call(self, callback: Callable[..., object], *arguments: object) -> None:
+        self.loop.call_soon(callback, *arguments)
+
+    def finish(self) -> None:
+        GUARDIAN.forget(self)
+        work = self._work
+        if work is not None and not work.done() and asyncio.current_task(self.loop) is not work:
+            work.cancel()
+        if self._timer is not None and not self._live_deadlines():
+            self._timer.cancel()
+            self._timer = None
+
+    # -- for the public classes ------------------------------------------------------------------------------------
+
+    def check_thread(self) -> None:
+        """Every method is for tasks of the one loop.
+
+        Raises:
+            AMQPError: this is another thread.
+        """
+        if threading.get_ident() != self.thread:
+            raise AMQPError(211, "this connection belongs to an event loop; other threads use the blocking API")
+
+    async def run(self, operation: Awaitable[T]) -> T:
+        """Await an operation of the core."""
+        self.check_thread()
+        return await operation
+
+    def call_core(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call something of the core that does not wait."""
+        self.check_thread()
+        return function(*arguments)
+
+    def deadline(self, timeout: float | Default | None) -> float | None:
+        """When a time-out of this many seconds is over."""
+        core = self.core
+        if isinstance(timeout, Default):
+            timeout = core.options.timeout if core is not None else None
+        return None if timeout is None else self.loop.time() + timeout
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    def add_deadline(self, when: float, future: asyncio.Future[None]) -> _Deadline:
+        entry = _Deadline(when, future)
+        heapq.heappush(self._deadlines, entry)
+        self._arm(when)
+        return entry
+
+    def drop_deadline(self, entry: _Deadline) -> None:
+        if entry.future is None:
+            return
+        entry.future = None
+        self._stale += 1
+        if self._stale > _STALE_KEPT and self._stale * 2 > len(self._deadlines):
+            self._deadlines = [left for left in self._deadlines if left.future is not None]
+            heapq.heapify(self._deadlines)
+            self._stale = 0
+
+    def _live_deadlines(self) -> bool:
+        return len(self._deadlines) > self._stale
+
+    def _arm(self, when: float) -> None:
+        if self._timer is not None:
+            if self._timer_at <= when:
+                return
+            self._timer.cancel()
+        self._timer_at = when
+        self._timer = self.loop.call_at(when, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        now = self.loop.time()
+        deadlines = self._deadlines
+        while deadlines and (deadlines[0].future is None or deadlines[0].when <= now):
+            entry = heapq.heappop(deadlines)
+            future, entry.future = entry.future, None
+            if future is None:
+                self._stale -= 1
+            elif not future.done():
+                future.set_exception(AMQPTimeoutError("the operation did not finish in time"))
+        if deadlines:
+            self._arm(deadlines[0].when)
+        transport = self.transport
+        if transport is not None:
+            transport.check_time(now)
+
+    def watch(self, when: float) -> None:
+        """The engine wants to be asked at this time."""
+        self._arm(when)
+
+
+class AioTransport(asyncio.Protocol):
+    """One TCP connection, with TLS where it is asked for."""
+
+    def __init__(self, driver: AioDriver) -> None:
+        self.driver = driver
+        self.lock = threading.Lock()
+        """Held while bytes are encrypted or handed to the transport; the guardian writes only when it is free."""
+        self._transport: asyncio.Transport | None = None
+        self._tls: TlsCodec | None = None
+        self._ready: asyncio.Future[None] | None = None
+        self._incarnation: Incarnation | None = None
+        self._early: list[bytes] = []
+        self._over = False
+        self._error: AMQPError | None = None
+        self._duplicate: socket.socket | None = None
+        self._rest = b""
+        self.last_written = 0.0
+
+    # -- connecting ------------------------------------------------------------------------------------------------
+
+    async def connect(self, where: Address, tls: ssl.SSLContext | None) -> None:
+        loop = self.driver.loop
+        try:
+            await loop.create_connection(lambda: self, where.host, where.port)
+        except socket.gaierror as error:
+            raise AMQPError(
+                code_from_gaierror(error.errno), f"the name {where.host} could not be resolved: {error.strerror}"
+            ) from error
+        except OSError as error:
+            raise AMQPError(
+                code_from_errno(error.errno), f"no connection to {where.url}: {error.strerror or error}"
+            ) from error
+        if tls is not None:
+            await self._shake_hands(TlsCodec(tls, where.host))
+
+    async def _shake_hands(self, codec: TlsCodec) -> None:
+        early, self._early = self._early, []
+        self._tls = codec
+        self._ready = self.driver.loop.create_future()
+        self._advance_handshake(b"".join(early))
+        await self._ready
+        self._ready = None
+
+    def _advance_handshake(self, data: bytes) -> None:
+        ready, tls = self._ready, self._tls
+        assert ready is not None
+        assert tls is not None
+        try:
+            done = tls.handshake(data)
+        except AMQPError as error:
+            self._send(tls.output())
+            if not ready.done():
+                ready.set_exception(error)
+            return
+        self._send(tls.output())
+        if done and not ready.done():
+            ready.set_result(None)
+
+    # -- the event loop's side -------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=_HIGH_WATER)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def data_received(self, data: bytes) -> None:
+        if self._over:
+            return
+        if self._ready is not None and not self._ready.done():
+            self._advance_handshake(data)
+            return
+        incarnation = self._incarnation
+        if incarnation is None:
+            self._early.append(data)
+            return
+        tls = self._tls
+        if tls is not None:
+            try:
+                with self.lock:
+                    data = tls.decrypt(data)
+            except AMQPError as error:
+                self._end(error)
+                return
+            if not data:
+                return
+        incarnation.received(data)
+
+    def eof_received(self) -> bool:
+        self._end(None)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is None:
+            self._end(None)
+            return
+        number = exc.errno if isinstance(exc, OSError) else None
+        code = code_from_errno(number) if number is not None else 1120
+        error = ConnectionDroppedError(f"the connection was lost: {exc}", code=code)
+        error.__cause__ = exc
+        self._end(error)
+
+    def _end(self, error: AMQPError | None) -> None:
+        ready = self._ready
+        if ready is not None and not ready.done():
+            ready.set_exception(error or ConnectionDroppedError("the peer dropped the connection in the TLS handshake"))
+        if self._over:
+            return
+        self._over = True
+        self._error = error
+        incarnation = self._incarnation
+        if incarnation is not None:
+            incarnation.lost(error)
+        self.abort()
+
+    def pause_writing(self) -> None:
+        core = self.driver.core
+        if core is not None:
+            core.pause_sending()
+
+    def resume_writing(self) -> None:
+        core = self.driver.core
+        if core is not None:
+            core.resume_sending()
+
+    # -- the core's side -------------------------------------------------------------------------------------------
+
+    def start(self, incarnation: Incarnation) -> None:
+        self._incarnation = incarnation
+        self.driver.transport = self
+        early, self._early = self._early, []
+        if self._over:
+            self.driver.loop.call_soon(incarnation.lost, self._error)
+        elif early:
+            self.driver.loop.call_soon(self._replay, b"".join(early))
+
+    def _replay(self, data: bytes) -> None:
+        self.data_received(data)
+
+    def overfull(self) -> bool:
+        """Whether so much is queued that it is better written now than at the end of the turn."""
+        incarnation = self._incarnation
+        if incarnation is None:
+            return False
+        output = incarnation.engine.output
+        return len(output) >= _FLUSH_COUNT or (bool(output) and len(output[-1]) >= _FLUSH_SIZE)
+
+    def flush(self) -> None:
+        incarnation = self._incarnation
+        if incarnation is None or self._over:
+            return
+        engine = incarnation.engine
+        buffers = engine.data_to_send(self.driver.loop.time())
+        if buffers:
+            self._send(b"".join(buffers) if len(buffers) > 1 else bytes(buffers[0]))
+        due = engine.next_deadline()
+        if due is not None:
+            self.driver.watch(due)
+            if engine.remote_idle_timeout > 0 and self._duplicate is None:
+                self._guard()
+
+    def _send(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is None or not data or transport.is_closing():
+            return
+        with self.lock:
+            tls = self._tls
+            if tls is not None and self._ready is None:
+                data = tls.encrypt(data)
+            if self._rest:
+                data, self._rest = self._rest + data, b""
+            self.last_written = time.monotonic()
+            transport.write(data)
+
+    def close(self) -> None:
+        self.flush()
+        self._drop(abort=False)
+
+    def abort(self) -> None:
+        self._drop(abort=True)
+
+    def _drop(self, *, abort: bool) -> None:
+        self._over = True
+        if self.driver.transport is self:
+            self.driver.transport = None
+        with self.lock:
+            duplicate, self._duplicate = self._duplicate, None
+        if duplicate is not None:
+            duplicate.close()
+        transport = self._transport
+        if transport is not None:
+            if abort:
+                transport.abort()
+            else:
+                transport.close()
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    def check_time(self, now: float) -> None:
+        """Called when something is due, after what the loop has read has been handled."""
+        incarnation = self._incarnation
+        if incarnation is None or self._over:
+            return
+        due = incarnation.engine.next_deadline()
+        if due is None:
+            return
+        if due <= now:
+            incarnation.tick()
+            self.flush()
+            due = None if self._over else incarnation.engine.next_deadline()
+        if due is not None:
+            self.driver.watch(due)
+
+    # -- the guardian's side: another thread -----------------------------------------------------------------------
+
+    def _guard(self) -> None:
+        assert self._transport is not None
+        sock = self._transport.get_extra_info("socket")
+        if sock is None:
+            return
+        self._duplicate = socket.fromfd(sock.fileno(), sock.family, sock.type)
+        self._duplicate.setblocking(False)
+        assert self._incarnation is not None
+        GUARDIAN.watch(self.driver, self, self._incarnation.engine)
+
+    def keep_alive(self) -> None:
+        """Write an empty frame if nothing else is being written. The loop is busy with something else."""
+        if not self.lock.acquire(blocking=False):
+            return
+        try:
+            transport, duplicate = self._transport, self._duplicate
+            if duplicate is None or transport is None or self._over or self._rest:
+                return
+            if transport.is_closing() or transport.get_write_buffer_size():
+                return
+            frame = EMPTY_FRAME if self._tls is None else self._tls.encrypt(EMPTY_FRAME)
+            sent = 0
+            # A full buffer means that bytes are on their way: the peer hears something.
+            with contextlib.suppress(BlockingIOError, InterruptedError):
+                sent = duplicate.send(frame)
+            if sent < len(frame) and (sent or self._tls is not None):
+                self._rest = frame[sent:]
+        finally:
+            self.lock.release()

@@ -1,0 +1,50 @@
+"""State changes for those who iterate over them."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from amqp10.client.core import ClientCore
+    from amqp10.client.recovery import StateChange
+    from amqp10.client.wait import Wait
+
+__all__ = ["Changes"]
+
+_KEPT: Final = 64
+
+
+class Changes:
+    """The state changes of a connection from now on. The oldest are dropped, and counted, when nobody takes them."""
+
+    def __init__(self, core: ClientCore) -> None:
+        self._core = core
+        self._kept: deque[StateChange] = deque()
+        self._waits: list[Wait] = []
+        self.dropped = 0
+        core.listeners.append(self._add)
+
+    def _add(self, change: StateChange) -> None:
+        if len(self._kept) == _KEPT:
+            self._kept.popleft()
+            self.dropped += 1
+        self._kept.append(change)
+        waits, self._waits = self._waits, []
+        for wait in waits:
+            wait.set()
+
+    async def next(self) -> StateChange | None:
+        """The next change; None when the connection is over and all have been taken."""
+        while not self._kept:
+            if self._core.over:
+                return None
+            wait = self._core.driver.new_wait()
+            self._waits.append(wait)
+            await wait.wait(None)
+        return self._kept.popleft()
+
+    def stop(self) -> None:
+        """Nobody iterates any more."""
+        if self._add in self._core.listeners:
+            self._core.listeners.remove(self._add)

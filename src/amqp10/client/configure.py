@@ -1,0 +1,74 @@
+"""From the arguments of ``connect()`` to options, the same for every front end."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from amqp10.client.core import ClientOptions
+from amqp10.client.options import Reconnect, addresses
+
+if TYPE_CHECKING:
+    from amqp10.client.recovery import StateChange
+    from amqp10.engine import ClientMechanism
+
+__all__ = ["client_options", "tls_context"]
+
+
+def client_options(
+    url: str | Sequence[str],
+    *,
+    user: str | None,
+    password: str | None,
+    sasl: Sequence[ClientMechanism] | None,
+    hostname: str | None,
+    container_id: str | None,
+    idle_timeout: float,
+    max_frame_size: int,
+    properties: Mapping[str, Any] | None,
+    desired_capabilities: Sequence[str],
+    timeout: float | None,
+    reconnect: Reconnect | None,
+    on_state: Callable[[StateChange], object] | None,
+    external: bool = False,
+) -> ClientOptions:
+    """Check and keep what ``connect()`` was given.
+
+    Raises:
+        ValueError: a URL is malformed, or a number is out of its range.
+    """
+    if idle_timeout < 0:
+        raise ValueError(f"idle_timeout is not negative, unlike {idle_timeout}")
+    if password is not None and user is None:
+        raise ValueError("a password needs a user")
+    return ClientOptions(
+        addresses=addresses(url),
+        user=user,
+        password=password,
+        sasl=sasl,
+        hostname=hostname,
+        container_id=container_id or "",
+        idle_timeout=idle_timeout,
+        max_frame_size=max_frame_size,
+        properties=properties,
+        desired_capabilities=desired_capabilities,
+        timeout=timeout,
+        policy=reconnect if reconnect is not None else Reconnect(),
+        recovers=reconnect is not None,
+        on_state=on_state,
+        external=external,
+    )
+
+
+def tls_context(options: ClientOptions, tls: ssl.SSLContext | None) -> ssl.SSLContext | None:
+    """The context for ``amqps``: the program's, or one that verifies the server; None when no URL needs one.
+
+    Raises:
+        ValueError: a context was given and no URL uses it.
+    """
+    if any(address.secure for address in options.addresses):
+        return tls if tls is not None else ssl.create_default_context()
+    if tls is not None:
+        raise ValueError("tls is for amqps:// URLs, and there is none")
+    return None
