@@ -28,8 +28,8 @@ ALLOWED: dict[str, set[str]] = {
     "broker": BASIS,
     "ipworksmq": {"errors", "component"},
     # What stands in amqp10/__init__.py itself is the layer "".
-    "": {*BASIS, "component"},
-    "testing": {*BASIS, "component", "broker", ""},
+    "": {*BASIS, "component", "client", "blocking", "aio"},
+    "testing": {*BASIS, "component", "broker", "client", "blocking", "aio", ""},
     "cli": {*BASIS, "component", "broker", ""},
     "__main__": {"cli"},
 }

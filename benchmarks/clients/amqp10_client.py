@@ -163,7 +163,7 @@ class Client:
 
 def codec(work: str, count: int) -> None:
     """Messages to bytes and back."""
-    from amqp10 import Message
+    from amqp10.wire.message import Message
     from amqp10.wire.messaging import Properties
 
     def fields(message: Message) -> object:

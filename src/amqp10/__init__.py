@@ -1,7 +1,7 @@
 """AMQP 1.0 for Python.
 
-:class:`AMQP` is the client: connections, sessions, links, messages. :class:`Message` is a message with all its
-sections.
+:func:`connect` is the client: connections that come back, senders, receivers, messages. :mod:`amqp10.aio` is the same
+for asyncio. :class:`AMQP` is a client with the interface of a well-known component.
 
 The layers, from the bottom up; imports point downward only:
 
@@ -10,10 +10,15 @@ The layers, from the bottom up; imports point downward only:
 - ``wire``: frames, performatives, messages
 - ``engine``: the protocol, without I/O
 - ``net``: sockets, TLS, proxies
+- ``client``: what the two front ends below share, without I/O
+- ``blocking`` and ``aio``: connections for programs that block, and for asyncio
 - ``component``: the class ``AMQP``
 - ``broker``: an in-memory broker for development and tests
 - ``cli`` and ``testing``: the ``amqp10`` command, pytest fixtures
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.component.amqp import AMQP
 from amqp10.component.enums import (
@@ -47,18 +52,65 @@ from amqp10.errors import (
     AMQPError,
     AMQPTimeoutError,
     AuthenticationError,
+    ClosedError,
     ConnectionDroppedError,
+    ConnectionLostError,
     DecodeError,
+    DeliveryError,
+    DeliveryUnknownError,
     EncodeError,
+    FilterRefusedError,
     InterruptedCallError,
     LimitError,
+    LinkDetachedError,
+    LinkError,
+    LinkRefusedError,
     MalformedFrameError,
+    MessageRejectedError,
     ProtocolError,
     RemoteError,
+    RequestLostError,
+    SendTimeoutError,
+    SessionEndedError,
 )
-from amqp10.wire.message import Message
+
+if TYPE_CHECKING:
+    from amqp10 import aio
+    from amqp10.blocking import Connection, Delivery, ReceivedMessage, Receiver, Sender, Session, connect
+    from amqp10.client.message import BodyKind, Message
+    from amqp10.client.options import ReceiverOptions, Reconnect, SenderOptions, Stream
+    from amqp10.client.outcomes import Accepted, Modified, Outcome, Released
+    from amqp10.client.recovery import ConnectionState, StateChange
+    from amqp10.client.remote import RemoteInfo
 
 __version__ = "0.1.0"
+
+# Loaded when they are first named: who uses one API does not pay for the others.
+_LAZY: Final[dict[str, str]] = {
+    **dict.fromkeys(
+        ("Connection", "Delivery", "ReceivedMessage", "Receiver", "Sender", "Session", "connect"), "amqp10.blocking"
+    ),
+    **dict.fromkeys(("BodyKind", "Message"), "amqp10.client.message"),
+    **dict.fromkeys(("ReceiverOptions", "Reconnect", "SenderOptions", "Stream"), "amqp10.client.options"),
+    **dict.fromkeys(("Accepted", "Modified", "Outcome", "Released"), "amqp10.client.outcomes"),
+    **dict.fromkeys(("ConnectionState", "StateChange"), "amqp10.client.recovery"),
+    "RemoteInfo": "amqp10.client.remote",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "aio":
+        return import_module("amqp10.aio")
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module 'amqp10' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(module), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "AMQP",
@@ -76,26 +128,58 @@ __all__ = [
     "AMQPSSLServerAuthenticationEventParams",
     "AMQPSSLStatusEventParams",
     "AMQPTimeoutError",
+    "Accepted",
     "AuthScheme",
     "AuthenticationError",
+    "BodyKind",
     "CertStoreType",
+    "ClosedError",
+    "Connection",
     "ConnectionDroppedError",
+    "ConnectionLostError",
+    "ConnectionState",
     "DecodeError",
+    "Delivery",
+    "DeliveryError",
+    "DeliveryUnknownError",
     "EncodeError",
+    "FilterRefusedError",
     "FirewallType",
     "InterruptedCallError",
     "LimitError",
+    "LinkDetachedError",
+    "LinkError",
     "LinkReceiveMode",
+    "LinkRefusedError",
     "LinkRole",
     "LogLevel",
     "MalformedFrameError",
     "Message",
+    "MessageRejectedError",
     "MessageState",
+    "Modified",
+    "Outcome",
     "OutcomeDirection",
     "ProtocolError",
     "ReceiveMode",
+    "ReceivedMessage",
+    "Receiver",
+    "ReceiverOptions",
+    "Reconnect",
+    "Released",
     "RemoteError",
+    "RemoteInfo",
+    "RequestLostError",
     "SSLProvider",
+    "SendTimeoutError",
+    "Sender",
+    "SenderOptions",
+    "Session",
+    "SessionEndedError",
+    "StateChange",
+    "Stream",
     "ValueType",
+    "aio",
+    "connect",
     "__version__",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -28,6 +27,8 @@ from amqp10.client.remote import RemoteInfo
 from amqp10.client.requests import Requests
 
 if TYPE_CHECKING:
+    import ssl
+
     from amqp10.client.message import Message
     from amqp10.client.outcomes import Outcome
     from amqp10.client.receiving import ReceiverCore

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import heapq
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -18,11 +17,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from amqp10.aio.guardian import GUARDIAN
 from amqp10.client.options import Address, Default
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, code_from_errno, code_from_gaierror
-from amqp10.net.stdlib_tls import TlsCodec
 from amqp10.wire.frames import EMPTY_FRAME
 
 if TYPE_CHECKING:
+    import ssl
+
     from amqp10.client.core import ClientCore, Incarnation
+    from amqp10.net.stdlib_tls import TlsCodec
 
 __all__ = ["AioDriver"]
 
@@ -256,6 +257,8 @@ class AioTransport(asyncio.Protocol):
                 code_from_errno(error.errno), f"no connection to {where.url}: {error.strerror or error}"
             ) from error
         if tls is not None:
+            from amqp10.net.stdlib_tls import TlsCodec  # brings OpenSSL, which plain connections do not need
+
             await self._shake_hands(TlsCodec(tls, where.host))
 
     async def _shake_hands(self, codec: TlsCodec) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,8 @@ from amqp10.client.core import ClientOptions
 from amqp10.client.options import Reconnect, addresses
 
 if TYPE_CHECKING:
+    import ssl
+
     from amqp10.client.recovery import StateChange
     from amqp10.engine import ClientMechanism
 
@@ -68,7 +69,11 @@ def tls_context(options: ClientOptions, tls: ssl.SSLContext | None) -> ssl.SSLCo
         ValueError: a context was given and no URL uses it.
     """
     if any(address.secure for address in options.addresses):
-        return tls if tls is not None else ssl.create_default_context()
+        if tls is None:
+            import ssl  # plain connections do not need OpenSSL
+
+            tls = ssl.create_default_context()
+        return tls
     if tls is not None:
         raise ValueError("tls is for amqps:// URLs, and there is none")
     return None

@@ -1,0 +1,416 @@
+"""The public classes of the blocking API.
+
+Generated from ``amqp10/aio/api.py`` by ``scripts/generate_blocking.py``; changes belong there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, Unpack
+
+from amqp10.blocking.driver import BlockingDriver
+from amqp10.blocking.hot import Delivery, ReceivedMessage, ReceiverMethods, SenderMethods
+from amqp10.client import operations
+from amqp10.client.changes import Changes
+from amqp10.client.configure import client_options, tls_context
+from amqp10.client.core import ClientCore
+from amqp10.client.options import (
+    DEFAULT,
+    Default,
+    ReceiverOptions,
+    Reconnect,
+    SenderOptions,
+    receiver_spec,
+    sender_spec,
+)
+from amqp10.client.recovery import ConnectionState, StateChange
+from amqp10.client.remote import RemoteInfo
+from amqp10.client.requests import Requests
+
+if TYPE_CHECKING:
+    import ssl
+
+    from amqp10.client.message import Message
+    from amqp10.client.outcomes import Outcome
+    from amqp10.client.receiving import ReceiverCore
+    from amqp10.client.sending import SenderCore
+    from amqp10.client.sessions import SessionCore
+    from amqp10.engine import ClientMechanism
+
+__all__ = ["Connection", "Receiver", "Sender", "Session", "connect"]
+
+
+def connect(
+    url: str | Sequence[str],
+    *,
+    user: str | None = None,
+    password: str | None = None,
+    sasl: Sequence[ClientMechanism] | None = None,
+    tls: ssl.SSLContext | None = None,
+    hostname: str | None = None,
+    container_id: str | None = None,
+    idle_timeout: float = 60.0,
+    max_frame_size: int = 1 << 20,
+    properties: Mapping[str, Any] | None = None,
+    desired_capabilities: Sequence[str] = (),
+    timeout: float | None = 60.0,
+    reconnect: Reconnect | None = Reconnect(),  # noqa: B008 - it is frozen
+    on_state: Callable[[StateChange], object] | None = None,
+) -> Connection:
+    """Connect to a server, or to the first of several that answers.
+
+    Args:
+        url: ``amqp://[user:password@]host[:port][/vhost]``, ``amqps://`` for TLS, or several of them.
+        user, password: for SASL PLAIN, instead of those in the URL. Without a user ANONYMOUS is offered.
+        sasl: mechanisms to offer instead, the most preferred first.
+        tls: what is asked of the server; by default ``ssl.create_default_context()``, which verifies it.
+        hostname: the name stated to the server, when it is not the one of the URL.
+        container_id: this client's name; made up when not given.
+        idle_timeout: after how many seconds of silence the server is given up; 0 for never. It is told half of that.
+        max_frame_size: the largest frame accepted, in bytes, from 512.
+        properties: connection properties stated to the server.
+        desired_capabilities: capabilities asked for.
+        timeout: seconds for connecting, and the default for everything that waits; None for no limit.
+        reconnect: how a lost connection comes back; None: it does not.
+        on_state: called with each StateChange.
+
+    Raises:
+        ValueError: an argument is out of its range.
+        AuthenticationError: the server did not let the user in.
+        AMQPError: no server could be connected to in time; the error is that of the last attempt.
+    """
+    options = client_options(
+        url,
+        user=user,
+        password=password,
+        sasl=sasl,
+        hostname=hostname,
+        container_id=container_id,
+        idle_timeout=idle_timeout,
+        max_frame_size=max_frame_size,
+        properties=properties,
+        desired_capabilities=desired_capabilities,
+        timeout=timeout,
+        reconnect=reconnect,
+        on_state=on_state,
+    )
+    return Connection._open(BlockingDriver(tls_context(options, tls)), options)
+
+
+class Connection:
+    """A connection. It outlives what carries it: when that is lost it comes back, with its senders and receivers.
+
+    Made by :func:`connect`; leaving its ``with`` block closes it.
+    """
+
+    def __init__(self, driver: BlockingDriver, core: ClientCore) -> None:
+        self._driver = driver
+        self._core = core
+        self._requests = Requests(core)
+        self._senders: dict[str, SenderCore] = {}
+
+    @classmethod
+    def _open(cls, driver: BlockingDriver, options: Any) -> Connection:
+        core = driver.core = ClientCore(driver, options)
+        driver.run(operations.connect(core, driver.deadline(DEFAULT)))
+        return cls(driver, core)
+
+    def session(self, *, incoming_window: int = 2048, outgoing_window: int = 2048) -> Session:
+        """Another session, with windows of its own (transport, "session flow control"). Its links come back with it.
+
+        Args:
+            incoming_window: how many transfer frames the server may send before it hears from this side again.
+            outgoing_window: stated to the server.
+        """
+        return self._open_session(incoming_window, outgoing_window)
+
+    def _open_session(self, incoming_window: int, outgoing_window: int) -> Session:
+        core = self._driver.call_core(self._core.add_session, incoming_window, outgoing_window)
+        return Session(self._driver, core)
+
+    def sender(self, address: str | None = None, **options: Unpack[SenderOptions]) -> Sender:
+        """A sender to an address, on the default session.
+
+        Args:
+            address: where messages go; None with ``dynamic=True``, or for a sender whose messages name it (``to``).
+            options: see :class:`~amqp10.SenderOptions`.
+
+        Raises:
+            LinkRefusedError: the server refused the link.
+            AMQPTimeoutError: it did not answer in time.
+        """
+        return self._open_sender(address, options)
+
+    def _open_sender(self, address: str | None, options: Mapping[str, Any]) -> Sender:
+        session = self._driver.call_core(self._core.default_session)
+        return Sender._open(self._driver, session, address, options)
+
+    def receiver(self, address: str | None = None, **options: Unpack[ReceiverOptions]) -> Receiver:
+        """A receiver from an address, on the default session.
+
+        Args:
+            address: where messages come from; None with ``dynamic=True``.
+            options: see :class:`~amqp10.ReceiverOptions`.
+
+        Raises:
+            LinkRefusedError: the server refused the link.
+            FilterRefusedError: it does not apply a filter that was asked for.
+            AMQPTimeoutError: it did not answer in time.
+        """
+        return self._open_receiver(address, options)
+
+    def _open_receiver(self, address: str | None, options: Mapping[str, Any]) -> Receiver:
+        session = self._driver.call_core(self._core.default_session)
+        return Receiver._open(self._driver, session, address, options)
+
+    def send(self, address: str, message: Message | Any, *, timeout: float | Default | None = DEFAULT) -> Outcome:
+        """Send a message to an address, and wait for its outcome. The sender of each address is kept.
+
+        Errors as for ``Sender.send`` and :meth:`sender`.
+        """
+        deadline = self._driver.deadline(timeout)
+        return self._driver.run(operations.send_to(self._core, self._senders, address, message, deadline))
+
+    def request(
+        self,
+        address: str,
+        message: Message | Any,
+        *,
+        timeout: float | Default | None = DEFAULT,
+        idempotent: bool = False,
+    ) -> ReceivedMessage:
+        """Send a request and wait for its response, which comes on a dynamic address of this connection.
+
+        Args:
+            address: where requests go.
+            message: a Message, or the body of one. ``reply_to`` and ``correlation_id`` are filled in.
+            timeout: seconds for all of it.
+            idempotent: whether the request may be sent again when its response was lost.
+
+        Returns:
+            The response; it is settled already.
+
+        Raises:
+            RequestLostError: the connection was lost before the response came, and the request is not idempotent.
+            AMQPTimeoutError: no response in time.
+        """
+        deadline = self._driver.deadline(timeout)
+        operation = self._requests.request(address, message, idempotent, deadline, ReceivedMessage)
+        return self._driver.run(operation)
+
+    def close(self, *, timeout: float | None = 10.0) -> None:
+        """Close everything in order: outcomes are awaited for ``timeout`` seconds, None for as long as it takes.
+
+        A call that is interrupted goes on in the background.
+        """
+        self._driver.run(operations.close_connection(self._core, self._driver.deadline(timeout)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def changes(self) -> Iterator[StateChange]:
+        """State changes from now on, until the connection is over. 64 are kept for who does not keep up."""
+        changes = Changes(self._core)
+        try:
+            while True:
+                change = self._driver.run(changes.next())
+                if change is None:
+                    return
+                yield change
+        finally:
+            self._driver.call_core(changes.stop)
+
+    @property
+    def state(self) -> ConnectionState:
+        """Where it is in its life."""
+        return self._core.state
+
+    @property
+    def url(self) -> str:
+        """The server that it is, or was last, connected to; without credentials."""
+        return self._core.address.url
+
+    @property
+    def remote(self) -> RemoteInfo:
+        """What the server said about itself. All is None or 0 while the connection is down."""
+        return RemoteInfo.of(self._core)
+
+    def __repr__(self) -> str:
+        return f"<Connection to {self.url} {self.state.value}>"
+
+
+class Session:
+    """A session: senders and receivers that share a window."""
+
+    def __init__(self, driver: BlockingDriver, core: SessionCore) -> None:
+        self._driver = driver
+        self._core = core
+
+    def sender(self, address: str | None = None, **options: Unpack[SenderOptions]) -> Sender:
+        """A sender on this session. Arguments and errors as for ``Connection.sender``."""
+        return Sender._open(self._driver, self._core, address, options)
+
+    def receiver(self, address: str | None = None, **options: Unpack[ReceiverOptions]) -> Receiver:
+        """A receiver on this session. Arguments and errors as for ``Connection.receiver``."""
+        return Receiver._open(self._driver, self._core, address, options)
+
+    def close(self, *, timeout: float | None = 10.0) -> None:
+        """Close its links, then end it."""
+        self._driver.run(operations.close_session(self._core, self._driver.deadline(timeout)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Sender(SenderMethods):
+    """A sender. Made by ``connection.sender()``."""
+
+    def __init__(self, driver: BlockingDriver, core: SenderCore) -> None:
+        self._driver = driver
+        self._core = core
+
+    @classmethod
+    def _open(
+        cls, driver: BlockingDriver, session: SessionCore, address: str | None, options: Mapping[str, Any]
+    ) -> Sender:
+        spec = sender_spec(address, options)
+        deadline = driver.deadline(spec.timeout)
+        core = driver.run(operations.attach_sender(session, spec, deadline, Delivery))
+        return cls(driver, core)
+
+    def flush(self, *, timeout: float | Default | None = DEFAULT) -> None:
+        """Until every message of this sender has its outcome.
+
+        Raises:
+            AMQPTimeoutError: some have none in time.
+        """
+        self._driver.run(self._core.flush(self._driver.deadline(timeout)))
+
+    def close(self, *, timeout: float | None = 10.0) -> None:
+        """Close: outcomes are awaited for ``timeout`` seconds. A call that is interrupted goes on in the background."""
+        self._driver.run(operations.close_link(self._core, self._driver.deadline(timeout)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def address(self) -> str | None:
+        """Where messages go; of a dynamic node what the server calls it now."""
+        return self._core.address
+
+    @property
+    def name(self) -> str:
+        """The name of the link as it is now."""
+        return self._core.name
+
+    @property
+    def credit(self) -> int:
+        """How many messages the receiver takes now."""
+        return self._core.credit
+
+    @property
+    def unsettled(self) -> int:
+        """How many messages are not done."""
+        return self._core.open
+
+    @property
+    def max_message_size(self) -> int:
+        """The largest message that may be sent, in bytes; 0 for no limit."""
+        return self._core.max_message_size
+
+    @property
+    def remote_properties(self) -> Mapping[str, Any]:
+        """The link properties that the server stated."""
+        return self._core.remote_properties
+
+
+class Receiver(ReceiverMethods):
+    """A receiver: iterate it for its messages. Made by ``connection.receiver()``."""
+
+    def __init__(self, driver: BlockingDriver, core: ReceiverCore) -> None:
+        self._driver = driver
+        self._core = core
+
+    @classmethod
+    def _open(
+        cls, driver: BlockingDriver, session: SessionCore, address: str | None, options: Mapping[str, Any]
+    ) -> Receiver:
+        spec = receiver_spec(address, options)
+        deadline = driver.deadline(spec.timeout)
+        core = driver.run(operations.attach_receiver(session, spec, deadline, ReceivedMessage))
+        return cls(driver, core)
+
+    def add_credit(self, n: int) -> None:
+        """Ask for more messages; for receivers with ``prefetch=0``."""
+        self._driver.call_core(self._core.add_credit, n)
+
+    def drain(self, *, timeout: float | Default | None = DEFAULT) -> int:
+        """Have the sender send what it has, and give back the rest of the credit. The receiver is paused then.
+
+        Returns:
+            How much credit was given back.
+        """
+        return self._driver.run(self._core.drain(self._driver.deadline(timeout)))
+
+    def pause(self) -> None:
+        """Give no new credit. What is here, or on its way, can still be received."""
+        self._driver.call_core(self._core.pause)
+
+    def resume(self) -> None:
+        """Give credit again."""
+        self._driver.call_core(self._core.resume)
+
+    def close(self, *, timeout: float | None = 10.0, unsubscribe: bool = False) -> None:
+        """Close: messages that nobody has received are released. An interrupted call goes on in the background.
+
+        Args:
+            timeout: seconds for all of it; None for no limit.
+            unsubscribe: whether a subscription ends with it, and does not only pause.
+        """
+        if unsubscribe:
+            self._driver.call_core(self._core.unsubscribe)
+        self._driver.run(operations.close_link(self._core, self._driver.deadline(timeout)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def address(self) -> str | None:
+        """Where messages come from; of a dynamic node what the server calls it now."""
+        return self._core.address
+
+    @property
+    def name(self) -> str:
+        """The name of the link as it is now."""
+        return self._core.name
+
+    @property
+    def credit(self) -> int:
+        """How many more messages the server may send now."""
+        return self._core.credit
+
+    @property
+    def remote_properties(self) -> Mapping[str, Any]:
+        """The link properties that the server stated."""
+        return self._core.remote_properties

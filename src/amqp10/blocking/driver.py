@@ -1,0 +1,402 @@
+"""The blocking driver: one thread per connection reads and keeps the time; callers write themselves, under the lock.
+
+A call runs the core's coroutines in its own thread (:func:`amqp10.client.wait.run`) and lets the lock go while it
+waits. Callbacks of the program run on the thread of the connection, without the lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from amqp10.blocking.transport import BlockingTransport
+from amqp10.client.options import Address, Default
+from amqp10.client.wait import Pause, run
+from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, InterruptedCallError
+from amqp10.net.waiting import Deadline, Waiter
+
+if TYPE_CHECKING:
+    import ssl
+
+    from amqp10.client.core import ClientCore
+
+__all__ = ["BlockingDriver"]
+
+logger = logging.getLogger("amqp10.client")
+
+T = TypeVar("T")
+
+_FLUSH_COUNT: Final = 64
+_FLUSH_DELAY: Final = 0.001
+"""Seconds after which the connection's thread writes what callers have left."""
+_JOIN_TIME: Final = 2.0
+_LONGEST_WAIT: Final = 3600.0
+
+_generation = 0
+"""Counts forks: a child must not touch the connections of its parent."""
+
+
+def _forked() -> None:
+    global _generation  # noqa: PLW0603 - there is one process
+    _generation += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+class BlockingWait:
+    """Something that happens once. Set under the driver's lock."""
+
+    __slots__ = ("_driver", "gate", "is_set")
+
+    def __init__(self, driver: BlockingDriver) -> None:
+        self._driver = driver
+        self.gate: threading.Lock | None = None
+        self.is_set = False
+
+    def set(self) -> None:
+        if self.is_set:
+            return
+        self.is_set = True
+        if self.gate is not None:
+            self.gate.release()
+        elif self._driver.awaited is self:
+            self._driver.wake()
+
+    def wait(self, deadline: float | None) -> Pause:
+        return Pause(self, deadline)
+
+
+class BlockingDriver:
+    """What the core needs of the world, for callers that block, in any thread."""
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        self.lock = threading.Lock()
+        self.tls = tls
+        self.core: ClientCore | None = None
+        self.transport: BlockingTransport | None = None
+        self.awaited: Any = None
+        """What the recovery waits for."""
+        self._generation = _generation
+        self._thread: threading.Thread | None = None
+        self._ident: int | None = None
+        self._waiter = Waiter()
+        self._dialling: Waiter | None = None
+        self._work: Coroutine[Any, Any, None] | None = None
+        self._pause: Pause | None = None
+        self._calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
+        self._kicks = 0
+        self._flush_at: float | None = None
+        self._finished = False
+        self._ending: list[BlockingTransport] = []
+        self._expected: BaseException | None = None
+
+    # -- what the core asks for ------------------------------------------------------------------------------------
+
+    def clock(self) -> float:
+        return time.monotonic()
+
+    def new_wait(self) -> BlockingWait:
+        return BlockingWait(self)
+
+    def kick(self) -> None:
+        self._kicks += 1
+        transport = self.transport
+        if transport is not None and transport.overfull():
+            self._flush()
+
+    async def open(self, where: Address, deadline: float | None) -> BlockingTransport:
+        """Runs in the thread that asks, without the lock; nothing else can be done with the connection meanwhile."""
+        waiter = Waiter()
+        self._dialling = waiter
+        self.lock.release()
+        try:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            limit = Deadline(left, absolute=True)
+            return BlockingTransport.connect(self, where, self.tls if where.secure else None, limit, waiter)
+        except InterruptedCallError:
+            raise ConnectionDroppedError("the connection is not wanted any more") from None
+        finally:
+            self._take_lock()
+            self._dialling = None
+            waiter.close()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._work = work
+        self._pause = None
+        self._start_thread()
+        self.wake()
+
+    def call(self, callback: Callable[..., object], *arguments: object) -> None:
+        self._calls.append((callback, arguments))
+        self.wake()
+
+    def finish(self) -> None:
+        self._finished = True
+        if self._dialling is not None:
+            self._dialling.interrupt()
+        self.wake()
+
+    # -- callers ---------------------------------------------------------------------------------------------------
+
+    def _take_lock(self) -> None:
+        """Take the lock whatever interrupts that; the interruption comes behind it."""
+        interruption: BaseException | None = None
+        held = False
+        while not held:
+            try:
+                held = self.lock.acquire()
+            except BaseException as error:  # noqa: BLE001 - raised below, with the lock
+                interruption = error
+        if interruption is not None:
+            raise interruption
+
+    def check(self) -> None:
+        """Whether this process may use the connection.
+
+        Raises:
+            AMQPError: 211, it was made before a fork.
+        """
+        if self._generation != _generation:
+            raise AMQPError(211, "this connection belongs to the parent process: connect after the fork")
+
+    @contextmanager
+    def held(self) -> Generator[None, None, None]:
+        """The lock, for a step that does not wait. An interruption in the middle of one costs the connection a
+        recovery, because nobody knows how far it came."""
+        self.check()
+        self.lock.acquire()
+        try:
+            yield
+        except BaseException as error:
+            if not isinstance(error, Exception) and error is not self._expected:
+                self._damaged()
+            raise
+        finally:
+            self.leave()
+
+    def leave(self) -> None:
+        """Let the lock go: what was sent is written now, or soon by the connection's thread."""
+        if self._kicks:
+            if self._kicks >= _FLUSH_COUNT or self._thread is None:
+                self._flush()
+            elif self._flush_at is None:
+                self._flush_at = time.monotonic() + _FLUSH_DELAY
+                self.wake()
+        self.lock.release()
+
+    def _damaged(self) -> None:
+        core = self.core
+        if core is not None and core.incarnation is not None:
+            core.incarnation.lost(ConnectionDroppedError("a call was interrupted while it changed the connection"))
+
+    def run(self, operation: Coroutine[Any, Any, T]) -> T:
+        """Run an operation of the core, and wait as long as it does.
+
+        Raises:
+            AMQPError: 135, this is a callback, which must not wait.
+        """
+        try:
+            self.check()
+            if threading.get_ident() == self._ident:
+                raise AMQPError(135, "a callback runs on the connection's own thread and must not wait for it")
+        except AMQPError:
+            operation.close()
+            raise
+        try:
+            with self.held():
+                return run(operation, self._block)
+        finally:
+            self._after_call()
+
+    def _after_call(self) -> None:
+        if self._thread is None:
+            self._run_calls()
+        elif self._finished and threading.get_ident() != self._ident:
+            self._thread.join(_JOIN_TIME)
+
+    def call_core(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call something of the core that does not wait."""
+        with self.held():
+            return function(*arguments)
+
+    def deadline(self, timeout: float | Default | None) -> float | None:
+        """When a time-out of this many seconds is over."""
+        core = self.core
+        if isinstance(timeout, Default):
+            timeout = core.options.timeout if core is not None else None
+        return None if timeout is None else time.monotonic() + timeout
+
+    def _block(self, pause: Pause) -> None:
+        wait: Any = pause.wait
+        if wait.is_set:
+            return
+        gate = wait.gate = threading.Lock()
+        gate.acquire()
+        if self._kicks:
+            self._flush()
+        left = -1.0
+        if pause.deadline is not None:
+            left = min(max(0.0, pause.deadline - time.monotonic()), threading.TIMEOUT_MAX)
+        self.lock.release()
+        try:
+            gate.acquire(timeout=left)
+        except BaseException as error:
+            self._expected = error
+            raise
+        finally:
+            self._take_lock()
+        if not wait.is_set:
+            raise AMQPTimeoutError("the operation did not finish in time")
+
+    # -- output ----------------------------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        self._kicks = 0
+        self._flush_at = None
+        transport = self.transport
+        if transport is not None:
+            transport.flush()
+
+    # -- the connection's thread -----------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Have the connection's thread look."""
+        if threading.get_ident() != self._ident:
+            self._waiter.interrupt()
+
+    def started(self, transport: BlockingTransport) -> None:
+        """A transport carries the connection now."""
+        self.transport = transport
+        self._start_thread()
+        self.wake()
+
+    def ended(self, transport: BlockingTransport) -> None:
+        """A transport does not any more; its socket is closed by the connection's thread, which may be waiting for
+        it."""
+        if self.transport is transport:
+            self.transport = None
+        if self._thread is None or threading.get_ident() == self._ident:
+            transport.dispose()
+        else:
+            self._ending.append(transport)
+            self.wake()
+
+    def _start_thread(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._main, name="amqp10 connection", daemon=True)
+            self._thread.start()
+
+    def _main(self) -> None:
+        self._ident = threading.get_ident()
+        self._waiter.begin()
+        try:
+            while self._turn():
+                pass
+        finally:
+            with self.lock:
+                for transport in self._ending:
+                    transport.dispose()
+                self._ending.clear()
+            self._waiter.close()
+
+    def _turn(self) -> bool:
+        with self.lock:
+            self._step_work()
+            if self._flush_at is not None or self._kicks:
+                self._write_left()
+            for transport in self._ending:
+                transport.dispose()
+            self._ending.clear()
+            calls = bool(self._calls)
+            carrier = self.transport
+            if self._finished and carrier is None and self._work is None and not calls:
+                return False
+            fd, write, timeout = self._plan(carrier)
+        if calls:
+            self._run_calls()
+            return True
+        try:
+            readable, writable = self._waiter.wait(fd, read=fd >= 0, write=write, timeout=timeout)
+        except InterruptedCallError:
+            return True
+        if carrier is not None:
+            self._serve(carrier, readable, writable)
+        return True
+
+    def _write_left(self) -> None:
+        """What callers have left is written when it is a moment old: more may come, and they write themselves."""
+        if self._flush_at is None or time.monotonic() >= self._flush_at or self._finished:
+            self._flush()
+
+    def _plan(self, carrier: BlockingTransport | None) -> tuple[int, bool, float]:
+        now = time.monotonic()
+        times: list[float] = [now + _LONGEST_WAIT]
+        if self._flush_at is not None:
+            times.append(self._flush_at)
+        if self._pause is not None and self._pause.deadline is not None:
+            times.append(self._pause.deadline)
+        fd, write = -1, False
+        if carrier is not None:
+            fd, write = carrier.fileno(), carrier.unsent
+            due = carrier.next_deadline()
+            if due is not None:
+                times.append(due)
+        return fd, write, max(0.0, min(times) - now)
+
+    def _serve(self, carrier: BlockingTransport, readable: bool, writable: bool) -> None:
+        if not readable:
+            with self.lock:
+                if self.transport is not carrier:
+                    return
+                due = carrier.next_deadline()
+                late = due is not None and time.monotonic() >= due
+                if writable:
+                    carrier.flush()
+                if not late:
+                    return
+        # A peer is judged silent only after a look at what has arrived: this process may have been stopped.
+        data, error = carrier.read()
+        with self.lock:
+            if self.transport is not carrier:
+                return
+            carrier.arrived(data, error)
+            if self.transport is carrier:
+                carrier.tick(time.monotonic())
+                self._kicks = 0
+                self._flush_at = None
+                if self.transport is carrier:
+                    carrier.flush()
+
+    def _step_work(self) -> None:
+        """Run the recovery as far as it goes."""
+        while self._work is not None:
+            work, pause = self._work, self._pause
+            try:
+                if pause is None or pause.wait.is_set:
+                    following = work.send(None)
+                elif pause.deadline is not None and time.monotonic() >= pause.deadline:
+                    following = work.throw(AMQPTimeoutError("the time is up"))
+                else:
+                    return
+            except StopIteration:
+                if self._work is work:
+                    self._work = self._pause = self.awaited = None
+                continue
+            self._pause = following
+            self.awaited = following.wait
+
+    def _run_calls(self) -> None:
+        while self._calls:
+            callback, arguments = self._calls.popleft()
+            try:
+                callback(*arguments)
+            except Exception:
+                logger.exception("a callback of the program failed")

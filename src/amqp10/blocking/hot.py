@@ -1,0 +1,216 @@
+"""The blocking side of what happens once per message: submit, outcomes, iteration, settling."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from amqp10.client import operations
+from amqp10.client import receiving as _receiving
+from amqp10.client import sending as _sending
+from amqp10.client.options import DEFAULT, Default
+from amqp10.errors import AMQPTimeoutError, SendTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from amqp10.blocking.driver import BlockingDriver
+    from amqp10.client.message import Message
+    from amqp10.client.outcomes import Outcome
+    from amqp10.client.receiving import ReceiverCore
+    from amqp10.client.sending import SenderCore
+
+__all__ = ["Delivery", "ReceivedMessage", "ReceiverMethods", "SenderMethods"]
+
+
+class Delivery(_sending.Delivery):
+    """A message that was submitted. :meth:`result` gives its outcome; giving up waiting does not touch it."""
+
+    __slots__ = ()
+
+    @property
+    def _driver(self) -> BlockingDriver:
+        return cast("BlockingDriver", self._sender.core.driver)
+
+    def result(self, timeout: float | Default | None = DEFAULT) -> Outcome:
+        """Wait for the outcome.
+
+        Raises:
+            AMQPTimeoutError: there is none in time; the message goes on.
+            MessageRejectedError: the receiver rejected it.
+            DeliveryUnknownError, ConnectionLostError, LinkError, ClosedError: ``sent`` says how far it had come.
+        """
+        if self.outcome is not None:
+            return self.outcome
+        driver = self._driver
+        return driver.run(self.wait_outcome(driver.deadline(timeout)))
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        """Call ``callback(delivery)`` when it is done, on the connection's thread. It must not wait."""
+        with self._driver.held():
+            super().add_done_callback(callback)
+
+    def cancel(self) -> bool:
+        """Take it back before it is written. Returns whether that was possible."""
+        with self._driver.held():
+            return self.withdraw()
+
+
+class ReceivedMessage(_receiving.ReceivedMessage):
+    """A message that arrived. Settle it when it has been dealt with; settling does not wait.
+
+    Each way of settling returns False when the delivery is no longer this program's: the connection was lost
+    meanwhile, and the message will come again.
+    """
+
+    __slots__ = ()
+
+    def _settle(self, state: Any) -> bool:
+        receiver = self._receiver
+        driver = cast("BlockingDriver", receiver.core.driver)
+        with driver.held():
+            return receiver.settle(self._delivery, state)
+
+    def settled(self, *, timeout: float | Default | None = DEFAULT) -> None:
+        """Until the sender has settled too; for receivers with ``confirm="second"``."""
+        driver = cast("BlockingDriver", self._receiver.core.driver)
+        driver.run(self._receiver.wait_settled(self._delivery, driver.deadline(timeout)))
+
+
+class SenderMethods:
+    """What a sender does per message."""
+
+    _core: SenderCore
+    _driver: BlockingDriver
+
+    def send(
+        self, message: Message | Any, *, settled: bool = False, timeout: float | Default | None = DEFAULT
+    ) -> Outcome:
+        """Send a message, and wait for its outcome.
+
+        Args:
+            message: a Message, or the body of one.
+            settled: whether to send it without asking for an outcome: at most once.
+            timeout: seconds for all of it.
+
+        Raises:
+            MessageRejectedError: the receiver rejected it.
+            SendTimeoutError: there was no outcome in time. It is not sent (again) after that.
+            DeliveryUnknownError: its outcome was lost, and it may not be sent again.
+            ConnectionLostError, LinkError, ClosedError: ``sent`` says how far it had come.
+        """
+        driver = self._driver
+        return driver.run(operations.send(self._core, message, settled, driver.deadline(timeout)))
+
+    def submit(
+        self, message: Message | Any, *, settled: bool = False, timeout: float | Default | None = DEFAULT
+    ) -> Delivery:
+        """Send a message as soon as there is credit, and do not wait for its outcome. Arguments as for :meth:`send`.
+
+        Raises:
+            SendTimeoutError: there was no credit in time. It was not sent.
+            ConnectionLostError, LinkError, ClosedError: it was not sent.
+        """
+        delivery = self.try_submit(message, settled=settled)
+        if delivery is None:
+            driver = self._driver
+            try:
+                waited = driver.run(self._core.submit(message, settled, driver.deadline(timeout)))
+            except AMQPTimeoutError:
+                raise SendTimeoutError("the receiver gave no credit in time", sent=False) from None
+            return cast("Delivery", waited)
+        return delivery
+
+    def try_submit(self, message: Message | Any, *, settled: bool = False) -> Delivery | None:
+        """Send a message if that is possible at once; None when it would have to wait. Errors as for :meth:`submit`."""
+        with self._driver.held():
+            return cast("Delivery | None", self._core.try_submit(message, settled))
+
+    def send_many(
+        self, messages: Iterable[Message | Any], *, timeout: float | Default | None = DEFAULT
+    ) -> list[Outcome]:
+        """Send messages one behind the other without waiting for each, and wait for all outcomes.
+
+        Returns:
+            Their outcomes, in order.
+
+        Raises:
+            AMQPError: the first error of one of them, when all have come to their end, or when time is up. Errors as
+                for :meth:`send`.
+        """
+        driver, core = self._driver, self._core
+        deadline = driver.deadline(timeout)
+        waiting: deque[_sending.Delivery] = deque()
+        outcomes: list[Outcome] = []
+        try:
+            for message in messages:
+                delivery: _sending.Delivery | None = self.try_submit(message)
+                waiting.append(delivery if delivery is not None else driver.run(core.submit(message, False, deadline)))
+                while waiting and (outcome := waiting[0].outcome) is not None:
+                    outcomes.append(outcome)
+                    waiting.popleft()
+            for delivery in waiting:
+                if delivery.outcome is not None:
+                    outcomes.append(delivery.outcome)
+                else:
+                    outcomes.append(driver.run(delivery.wait_outcome(deadline)))
+        except BaseException as error:
+            with driver.held():
+                for delivery in waiting:
+                    if not delivery.done:
+                        core.abandon(delivery)
+            if isinstance(error, AMQPTimeoutError) and not isinstance(error, SendTimeoutError):
+                raise SendTimeoutError("not all messages had their outcome in time", sent=None) from None
+            raise
+        return outcomes
+
+
+class ReceiverMethods:
+    """What a receiver does per message."""
+
+    _core: ReceiverCore
+    _driver: BlockingDriver
+
+    def receive(self, *, timeout: float | Default | None = DEFAULT) -> ReceivedMessage:
+        """The next message.
+
+        Raises:
+            AMQPTimeoutError: none came in time.
+            ClosedError: the receiver was closed.
+            LinkError, ConnectionLostError: it is over, and nothing is left of what had arrived.
+        """
+        driver = self._driver
+        with driver.held():
+            message = self._core.try_receive()
+        if message is None:
+            message = driver.run(self._core.receive(driver.deadline(timeout)))
+        return cast("ReceivedMessage", message)
+
+    def receive_many(self, max: int, *, timeout: float | Default | None = DEFAULT) -> list[ReceivedMessage]:
+        """As many messages as are here, up to ``max``; waits for the first one only. Errors as for :meth:`receive`."""
+        driver = self._driver
+        messages = driver.run(self._core.receive_many(max, driver.deadline(timeout)))
+        return cast("list[ReceivedMessage]", messages)
+
+    def accept_all(self, messages: Iterable[ReceivedMessage]) -> int:
+        """Accept many messages at once. Returns how many were still this program's."""
+        with self._driver.held():
+            return self._core.accept_all(messages)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> ReceivedMessage:
+        core, driver = self._core, self._driver
+        if core.queue or not core.ended:
+            with driver.held():
+                message = core.try_receive()
+            if message is not None:
+                return cast("ReceivedMessage", message)
+            try:
+                return cast("ReceivedMessage", driver.run(core.receive(None)))
+            except BaseException:
+                if not core.ended:
+                    raise
+        raise StopIteration

@@ -1,0 +1,243 @@
+"""The blocking driver's byte stream: a socket that never blocks, and TLS over buffers where it is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError
+from amqp10.net.options import TransportOptions
+from amqp10.net.tcp import TcpTransport, connect_tcp
+
+if TYPE_CHECKING:
+    import ssl
+
+    from amqp10.blocking.driver import BlockingDriver
+    from amqp10.client.core import Incarnation
+    from amqp10.client.options import Address
+    from amqp10.net.stdlib_tls import TlsCodec
+    from amqp10.net.waiting import Deadline, Waiter
+
+__all__ = ["BlockingTransport"]
+
+_FLUSH_SIZE: Final = 64 * 1024
+_FLUSH_COUNT: Final = 256
+_HIGH_WATER: Final = 256 * 1024
+_LOW_WATER: Final = 64 * 1024
+_TCP_OPTIONS: Final = TransportOptions(use_ipv6=2, tcp_no_delay=True)
+
+
+class BlockingTransport:
+    """Used under the driver's lock, but for :meth:`connect` and :meth:`read`."""
+
+    def __init__(self, driver: BlockingDriver, tcp: TcpTransport, tls: TlsCodec | None) -> None:
+        self._driver = driver
+        self._tcp = tcp
+        self._tls = tls
+        self._incarnation: Incarnation | None = None
+        self._unsent: list[bytes | memoryview] = []
+        self._unsent_size = 0
+        self._paused = False
+        self._over = False
+        self._early = b""
+
+    @classmethod
+    def connect(
+        cls,
+        driver: BlockingDriver,
+        where: Address,
+        context: ssl.SSLContext | None,
+        deadline: Deadline,
+        waiter: Waiter,
+    ) -> BlockingTransport:
+        """Connect, and shake hands where there is TLS. Waits; without the lock."""
+        waiter.begin()
+        tcp = connect_tcp(where.host, where.port, _TCP_OPTIONS, deadline, waiter)
+        transport = cls(driver, tcp, None)
+        try:
+            if context is not None:
+                from amqp10.net.stdlib_tls import TlsCodec  # brings OpenSSL, which plain connections do not need
+
+                transport._shake_hands(TlsCodec(context, where.host), deadline, waiter)
+        except BaseException:
+            tcp.close(graceful=False)
+            raise
+        return transport
+
+    def _shake_hands(self, codec: TlsCodec, deadline: Deadline, waiter: Waiter) -> None:
+        data = b""
+        while True:
+            done, failure = False, None
+            try:
+                done = codec.handshake(data)
+            except AMQPError as error:
+                failure = error
+            self._write_all(codec.output(), deadline, waiter)
+            if failure is not None:
+                raise failure
+            if done:
+                self._tls = codec
+                return
+            data = self._read_some(deadline, waiter)
+
+    def _write_all(self, data: bytes, deadline: Deadline, waiter: Waiter) -> None:
+        view = memoryview(data)
+        while view:
+            sent = self._tcp.send([view])
+            view = view[sent:]
+            if view:
+                waiter.wait(self._tcp.fileno(), write=True, timeout=deadline.remaining())
+                self._in_time(deadline)
+
+    def _read_some(self, deadline: Deadline, waiter: Waiter) -> bytes:
+        while True:
+            data = self._tcp.recv()
+            if data:
+                return data
+            if data is not None:
+                raise ConnectionDroppedError("the peer dropped the connection in the TLS handshake")
+            waiter.wait(self._tcp.fileno(), read=True, timeout=deadline.remaining())
+            self._in_time(deadline)
+
+    @staticmethod
+    def _in_time(deadline: Deadline) -> None:
+        if deadline.expired:
+            raise AMQPTimeoutError(f"the TLS handshake was not complete in {deadline.in_words()}")
+
+    # -- the core's side -------------------------------------------------------------------------------------------
+
+    def start(self, incarnation: Incarnation) -> None:
+        """See :class:`amqp10.client.wait.Transport`."""
+        self._incarnation = incarnation
+        self._driver.started(self)
+
+    def close(self) -> None:
+        """See :class:`amqp10.client.wait.Transport`."""
+        if not self._over:
+            with contextlib.suppress(AMQPError):
+                self._push_out()
+            self._end()
+
+    def abort(self) -> None:
+        """See :class:`amqp10.client.wait.Transport`."""
+        self._end()
+
+    def _end(self) -> None:
+        if not self._over:
+            self._over = True
+            self._driver.ended(self)
+
+    def dispose(self) -> None:
+        """Close the socket: nobody waits for it any more."""
+        self._tcp.close(graceful=True)
+
+    # -- the driver's side -----------------------------------------------------------------------------------------
+
+    @property
+    def unsent(self) -> bool:
+        """Whether bytes wait for the socket."""
+        return bool(self._unsent)
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._tcp.fileno()
+
+    def next_deadline(self) -> float | None:
+        """When the engine is to be asked next."""
+        return None if self._incarnation is None else self._incarnation.engine.next_deadline()
+
+    def overfull(self) -> bool:
+        """Whether so much is queued that it is better written now than when the call is over."""
+        if self._incarnation is None:
+            return False
+        output = self._incarnation.engine.output
+        return len(output) >= _FLUSH_COUNT or (bool(output) and len(output[-1]) >= _FLUSH_SIZE)
+
+    def flush(self) -> None:
+        """Write what there is, as far as the socket takes it."""
+        if self._over:
+            return
+        try:
+            self._push_out()
+        except AMQPError as error:
+            self._broken(error)
+            return
+        incarnation = self._incarnation
+        if incarnation is None:
+            return
+        if self._unsent_size > _HIGH_WATER and not self._paused:
+            self._paused = True
+            incarnation.core.pause_sending()
+        elif self._paused and self._unsent_size <= _LOW_WATER:
+            self._paused = False
+            incarnation.core.resume_sending()
+        if self._unsent:
+            self._driver.wake()
+
+    def _push_out(self) -> None:
+        incarnation = self._incarnation
+        if incarnation is None:
+            return
+        buffers = incarnation.engine.data_to_send(self._driver.clock())
+        tls = self._tls
+        if tls is not None and buffers:
+            buffers = [tls.encrypt(b"".join(buffers))]
+        if self._unsent:
+            self._unsent += buffers
+            buffers = self._unsent
+        if not buffers:
+            return
+        sent = self._tcp.send(buffers)
+        self._unsent = _rest(buffers, sent)
+        self._unsent_size = sum(map(len, self._unsent))
+
+    def read(self) -> tuple[bytes | None, AMQPError | None]:
+        """What has arrived: None for nothing, empty for the end; and what went wrong. Without the lock, by the
+        connection's thread only."""
+        try:
+            return self._tcp.recv(), None
+        except AMQPError as error:
+            return b"", error
+
+    def arrived(self, data: bytes | None, error: AMQPError | None) -> None:
+        """Take what :meth:`read` gave."""
+        incarnation = self._incarnation
+        if incarnation is None or data is None or self._over:
+            return
+        if not data:
+            self._broken(error)
+            return
+        tls = self._tls
+        if tls is not None:
+            try:
+                data = tls.decrypt(data)
+            except AMQPError as broken:
+                self._broken(broken)
+                return
+            if not data:
+                return
+        incarnation.received(data)
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        incarnation = self._incarnation
+        if incarnation is None or self._over:
+            return
+        due = incarnation.engine.next_deadline()
+        if due is not None and now >= due:
+            incarnation.tick()
+
+    def _broken(self, error: AMQPError | None) -> None:
+        self._end()
+        if self._incarnation is not None:
+            self._incarnation.lost(error)
+
+
+def _rest(buffers: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
+    """What is left of buffers of which so many bytes were sent."""
+    for index, buffer in enumerate(buffers):
+        size = len(buffer)
+        if sent < size:
+            return [memoryview(buffer)[sent:], *buffers[index + 1 :]] if sent else buffers[index:]
+        sent -= size
+    return []
