@@ -201,6 +201,7 @@ class FakeTransport:
         """To the peer, as far as the connection lives."""
         if self.incarnation is None or not self.live:
             return False
+        self.incarnation.core.before_flush()
         data = b"".join(self.incarnation.engine.data_to_send(self.driver.now))
         if self.cut_after is not None:
             if len(data) > self.cut_after:

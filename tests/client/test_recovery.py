@@ -309,3 +309,19 @@ def test_nothing_is_lost_wherever_the_connection_is_cut(cuts: list[int], message
     assert first_seen == list(range(messages))
     assert len(accepted) - messages <= resent
     assert (sender.open, sender.unsettled, len(sender.turns), len(sender.again)) == (0, 0, 0, 0)
+
+
+def test_closing_while_a_new_connection_is_not_open_yet_ends_the_attempt() -> None:
+    rig = Rig().connect()
+    rig.transport.cut()
+    rig.driver.settle()
+    transport = rig.driver.transports[-1]
+    transport.cut()
+    for task in list(rig.driver.tasks):
+        task.step() if task.pause is None or task.pause.wait.is_set else None
+    # The recovery has sent its header and waits for the answer.
+    assert rig.core.incarnation is not None
+    assert not rig.core.incarnation.opened
+    rig.run(ops.close_connection(rig.core, rig.driver.now + 10))
+    rig.driver.settle()
+    assert not rig.driver.tasks

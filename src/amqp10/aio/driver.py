@@ -380,6 +380,7 @@ class AioTransport(asyncio.Protocol):
         if incarnation is None or self._over:
             return
         engine = incarnation.engine
+        incarnation.core.before_flush()
         buffers = engine.data_to_send(self.driver.loop.time())
         if buffers:
             self._send(b"".join(buffers) if len(buffers) > 1 else bytes(buffers[0]))

@@ -178,6 +178,7 @@ class BlockingTransport:
         incarnation = self._incarnation
         if incarnation is None:
             return
+        incarnation.core.before_flush()
         buffers = incarnation.engine.data_to_send(self._driver.clock())
         tls = self._tls
         if tls is not None and buffers:

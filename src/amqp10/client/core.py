@@ -357,11 +357,15 @@ class ClientCore:
             else:
                 self._handle_rare(incarnation, event)
         if touched:
-            for receiver in touched:
-                receiver.batch_done()
-            touched.clear()
+            self.before_flush()
         if incarnation.engine.pending:
             self.driver.kick()
+
+    def before_flush(self) -> None:
+        """Called before bytes are taken from the engine: what is said once per batch is said now."""
+        touched = self.touched
+        while touched:
+            touched.pop().batch_done()
 
     def _updated(self, event: DeliveriesUpdated) -> None:
         state, settled = event.state, event.settled
@@ -497,6 +501,8 @@ class ClientCore:
     def _finish(self, move: Move, error: AMQPError | None) -> None:
         incarnation, self.incarnation = self.incarnation, None
         if incarnation is not None:
+            incarnation.reason = error or ClosedError("the connection is closed")
+            incarnation.settled_wait.set()
             incarnation.transport.close()
         closed = self.error or ClosedError("the connection is closed")
         if self.error is None:

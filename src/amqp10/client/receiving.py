@@ -183,7 +183,7 @@ class ReceiverCore(LinkCore):
         link = self.link
         if link is None or self.stage is not Stage.ATTACHED or link.drain:
             return
-        credit = self.window.due(link.credit, len(self.queue) + self.unsettled)
+        credit = self.window.due(link.credit, len(self.queue), self.unsettled)
         if credit:
             link.flow(credit)
             self.core.driver.kick()
@@ -289,7 +289,8 @@ class ReceiverCore(LinkCore):
             if self._auto:
                 self._last = delivery
         elif self.window.prefetch:
-            self.renew()
+            self.core.touched.add(self)
+            self.core.driver.kick()
         message = self.message_type(delivery, self)
         if self.spec.stream is not None:
             self._note_offset(message)
@@ -377,9 +378,8 @@ class ReceiverCore(LinkCore):
         else:
             delivery.settle(state)
         self.unsettled -= 1
-        link = self.link
-        if link.credit + len(self.queue) + self.unsettled <= self.window.low:
-            self.renew()
+        # Credit is renewed once for all that is settled before the next bytes are written.
+        self.core.touched.add(self)
         self.core.driver.kick()
         return True
 
