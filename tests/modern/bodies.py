@@ -287,7 +287,8 @@ async def body_a_lost_connection_comes_back_with_everything_on_it(broker: Broker
                 message.accept()
             await until(lambda: connection.state is ConnectionState.OPEN)
             broker.kill_connections()
-            await until(lambda n=n: sum(1 for c in changes if c.state is ConnectionState.LOST) == n + 1)
+            expected = n + 1
+            await until(lambda: [change.state for change in changes].count(ConnectionState.LOST) == expected)  # noqa: B023
         await until(lambda: connection.state is ConnectionState.OPEN)
         assert list(dict.fromkeys(got)) == list(range(5))
         assert isinstance(await sender.send("end"), amqp10.Accepted)
@@ -488,8 +489,9 @@ async def body_state_changes_can_be_iterated(broker: Broker) -> None:
 
 async def body_the_server_says_who_it_is(broker: Broker) -> None:
     async with connect(broker.url, container_id="me") as connection:
-        assert connection.remote.container_id
-        assert connection.remote.max_frame_size > 0
+        there = connection.remote
+        assert there.container_id
+        assert there.max_frame_size > 0
         broker.stop()
         await until(lambda: connection.state is not ConnectionState.OPEN)
         assert connection.remote.container_id is None
@@ -526,15 +528,17 @@ async def body_many_senders_and_receivers_share_one_link_each(broker: Broker) ->
 
 
 async def body_arguments_that_cannot_be_are_told(broker: Broker) -> None:
+    misspelt: Any = {"prefech": 1}
+    unknown: Any = {"settle": "maybe"}
     with pytest.raises(ValueError, match="scheme"):
         await connect("localhost")
     with pytest.raises(ValueError, match="amqp"):
         await connect("http://localhost")
     async with connect(broker.url) as connection:
         with pytest.raises(TypeError, match="prefetch"):
-            await connection.receiver("q", prefech=1)
+            await connection.receiver("q", **misspelt)
         with pytest.raises(ValueError, match="settle"):
-            await connection.sender("q", settle="maybe")
+            await connection.sender("q", **unknown)
         with pytest.raises(ValueError, match="dynamic"):
             await connection.receiver()
         sender = await connection.sender("q")
