@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from amqp10.client import operations as ops
 from amqp10.client.message import Message
-from amqp10.client.options import Reconnect, Stream, addresses
+from amqp10.client.options import Reconnect, Stream, addresses, sender_spec
 from amqp10.client.recovery import Backoff, ConnectionState, Verdict, judge
 from amqp10.codec import Symbol
 from amqp10.errors import (
@@ -325,3 +325,53 @@ def test_closing_while_a_new_connection_is_not_open_yet_ends_the_attempt() -> No
     rig.run(ops.close_connection(rig.core, rig.driver.now + 10))
     rig.driver.settle()
     assert not rig.driver.tasks
+
+
+def test_a_peer_that_ends_the_session_to_refuse_a_link_costs_the_other_links_nothing() -> None:
+    rig = Rig().connect()
+    good = rig.sender("good")
+    peer = rig.peer
+    peer.silent_links = True
+    task = rig.start(ops.attach_sender(rig.core.default_session(), sender_spec("missing", {}), rig.driver.now + 30))
+    peer.silent_links = False
+    session = next(iter(peer.engine.sessions.values()))
+    session.end(ProtocolError("no queue 'missing'", condition="amqp:not-found"))
+    rig.driver.settle()
+    assert isinstance(task.error, LinkRefusedError)
+    assert task.error.condition == "amqp:not-found"
+    assert good.error is None
+    delivery = rig.run(good.submit("still works", False, None))
+    rig.driver.settle()
+    peer.accept()
+    rig.driver.settle()
+    assert delivery.outcome is not None
+
+
+def test_a_link_that_is_refused_with_its_session_behind_a_reconnection_is_tried_on_another() -> None:
+    rig = Rig().connect()
+    good, late = rig.sender("good"), rig.sender("late")
+    missing = True
+
+    def requested(peer: Peer) -> None:
+        take = peer._requested
+
+        def decide(event: Any) -> None:
+            if missing and event.link.target.address == "late":
+                event.link.session.end(ProtocolError("not yet", condition="amqp:not-found"))
+            else:
+                take(event)
+
+        peer._requested = decide  # type: ignore[method-assign]
+
+    rig.prepare = requested
+    rig.transport.cut()
+    rig.driver.advance(5)
+    assert good.link is not None
+    assert good.link.attached
+    attachments = good._attachments
+    rig.driver.advance(5)
+    assert good._attachments == attachments
+    assert late.error is None
+    missing = False
+    rig.driver.advance(15)
+    assert late.link.attached

@@ -263,6 +263,13 @@ class ClientCore:
         session.begin()
         return session
 
+    def private_session(self) -> SessionCore:
+        """A session for a link that endangers others. It begins when the link is due."""
+        session = SessionCore(self)
+        session.private = True
+        self.sessions[session] = None
+        return session
+
     # -- connecting ------------------------------------------------------------------------------------------------
 
     def next_address(self) -> Address:
