@@ -219,6 +219,8 @@ class BlockingDriver:
     def _after_call(self) -> None:
         if self._thread is None:
             self._run_calls()
+            if self._finished:
+                self._waiter.close()
         elif self._finished and threading.get_ident() != self._ident:
             self._thread.join(_JOIN_TIME)
 
