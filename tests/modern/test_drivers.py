@@ -18,8 +18,9 @@ import pytest
 import trustme
 
 import amqp10
-from amqp10 import AMQPError, ConnectionState, aio
+from amqp10 import AMQPError, ConnectionState, FirewallType, aio
 from amqp10.broker import Broker
+from tests.component.relay_proxy import RelayProxy
 
 # -- signals ---------------------------------------------------------------------------------------------------------
 
@@ -356,3 +357,28 @@ def test_a_server_that_nobody_vouches_for_is_refused_by_default_and_not_tried_ag
 def test_a_tls_context_without_a_tls_url_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="amqps"):
         amqp10.connect("amqp://localhost", tls=ssl.create_default_context())
+
+
+# -- proxies ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheme"),
+    [(FirewallType.fwTunnel, "http"), (FirewallType.fwSOCKS5, "socks5h"), (FirewallType.fwSOCKS4, "socks4a")],
+)
+def test_both_apis_go_through_a_proxy_and_come_back_through_it(kind: FirewallType, scheme: str, broker: Broker) -> None:
+    with RelayProxy(kind, (broker.host, broker.port)) as relay:
+        proxy = f"{scheme}://{relay.host}:{relay.port}"
+        url = "amqp://nowhere.invalid:5672"
+
+        async def main() -> None:
+            async with aio.connect(url, proxy=proxy) as connection:
+                await connection.send("q", 1)
+                broker.kill_connections()
+                await connection.send("q", 2)
+
+        asyncio.run(main(), debug=True)
+        with amqp10.connect(url, proxy=proxy) as connection:
+            connection.send("q", 3)
+        assert len(relay.asked) == 3
+        assert "nowhere.invalid" in relay.asked[0]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from amqp10.aio.guardian import GUARDIAN
 from amqp10.client.options import Address, Default
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, code_from_errno, code_from_gaierror
+from amqp10.net.proxy_url import proxy_of_url
 from amqp10.wire.frames import EMPTY_FRAME
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ class _Deadline:
 class AioDriver:
     """What the core needs of the world, on an event loop. Used from tasks of that loop only."""
 
-    def __init__(self, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None, proxy: str | None = None) -> None:
+        self.proxy = None if proxy is None else proxy_of_url(proxy)
         self.loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
         self.tls = tls
@@ -246,8 +248,14 @@ class AioTransport(asyncio.Protocol):
 
     async def connect(self, where: Address, tls: ssl.SSLContext | None) -> None:
         loop = self.driver.loop
+        proxy = self.driver.proxy
         try:
-            await loop.create_connection(lambda: self, where.host, where.port)
+            if proxy is None:
+                await loop.create_connection(lambda: self, where.host, where.port)
+            else:
+                from amqp10.aio.tunnel import open_tunnel  # not needed by most programs
+
+                await loop.create_connection(lambda: self, sock=await open_tunnel(loop, where, proxy))
         except socket.gaierror as error:
             raise AMQPError(
                 code_from_gaierror(error.errno), f"the name {where.host} could not be resolved: {error.strerror}"

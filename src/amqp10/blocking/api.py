@@ -48,6 +48,7 @@ def connect(
     password: str | None = None,
     sasl: Sequence[ClientMechanism] | None = None,
     tls: ssl.SSLContext | None = None,
+    proxy: str | None = None,
     hostname: str | None = None,
     container_id: str | None = None,
     idle_timeout: float = 60.0,
@@ -65,6 +66,8 @@ def connect(
         user, password: for SASL PLAIN, instead of those in the URL. Without a user ANONYMOUS is offered.
         sasl: mechanisms to offer instead, the most preferred first.
         tls: what is asked of the server; by default ``ssl.create_default_context()``, which verifies it.
+        proxy: the proxy to go through: ``http://[user:password@]host[:port]``, ``socks5://`` and their like. The
+            environment is not looked at.
         hostname: the name stated to the server, when it is not the one of the URL.
         container_id: this client's name; made up when not given.
         idle_timeout: after how many seconds of silence the server is given up; 0 for never. It is told half of that.
@@ -95,7 +98,7 @@ def connect(
         reconnect=reconnect,
         on_state=on_state,
     )
-    return Connection._open(BlockingDriver(tls_context(options, tls)), options)
+    return Connection._open(BlockingDriver(tls_context(options, tls), proxy), options)
 
 
 class Connection:

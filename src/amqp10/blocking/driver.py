@@ -19,6 +19,8 @@ from amqp10.blocking.transport import BlockingTransport
 from amqp10.client.options import Address, Default
 from amqp10.client.wait import Pause, run
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, InterruptedCallError
+from amqp10.net.options import TransportOptions
+from amqp10.net.proxy_url import proxy_of_url
 from amqp10.net.waiting import Deadline, Waiter
 
 if TYPE_CHECKING:
@@ -77,7 +79,10 @@ class BlockingWait:
 class BlockingDriver:
     """What the core needs of the world, for callers that block, in any thread."""
 
-    def __init__(self, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None, proxy: str | None = None) -> None:
+        self._tcp = TransportOptions(use_ipv6=2, tcp_no_delay=True)
+        if proxy is not None:
+            self._tcp.proxy = proxy_of_url(proxy)
         self.lock = threading.Lock()
         self.tls = tls
         self.core: ClientCore | None = None
@@ -120,7 +125,8 @@ class BlockingDriver:
         try:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             limit = Deadline(left, absolute=True)
-            return BlockingTransport.connect(self, where, self.tls if where.secure else None, limit, waiter)
+            context = self.tls if where.secure else None
+            return BlockingTransport.connect(self, where, self._tcp, context, limit, waiter)
         except InterruptedCallError:
             raise ConnectionDroppedError("the connection is not wanted any more") from None
         finally:

@@ -376,11 +376,14 @@ class ClientCore:
 
     def _updated(self, event: DeliveriesUpdated) -> None:
         state, settled = event.state, event.settled
-        sender: SenderCore | None = None
+        senders: list[SenderCore] = []
         for carrier in event.deliveries:
-            sender = carrier.link.context
+            sender: SenderCore = carrier.link.context
             sender.updated(carrier, state, settled)
-            if sender.turns or sender.again:
+            if not senders or senders[-1] is not sender:
+                senders.append(sender)
+        for sender in senders:
+            if sender.turns.waiting or sender.again:
                 sender.give_turns()
 
     def _handle_rare(self, incarnation: Incarnation, event: Event) -> None:

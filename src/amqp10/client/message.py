@@ -21,6 +21,7 @@ from amqp10.wire.messaging import (
     SECTION_DELIVERY_ANNOTATIONS,
     SECTION_FOOTER,
     SECTION_MESSAGE_ANNOTATIONS,
+    SECTION_PROPERTIES,
     Header,
     Properties,
 )
@@ -37,6 +38,12 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BODY_SECTIONS: Final = (SECTION_DATA, SECTION_AMQP_SEQUENCE, SECTION_AMQP_VALUE)
 _LONGEST_TTL: Final = 0xFFFFFFFF
 _BODY: Final = ("body", "_section")
+_NO_PROPERTIES: Final = (None,) * 12
+_SHORT_ID: Final = 100
+# A properties section with nothing but a message-id: a list8 of one str8, up to the text.
+_ID_SECTIONS: Final = [
+    bytes((0x00, 0x53, SECTION_PROPERTIES, 0xC0, size + 3, 1, 0xA1, size)) for size in range(_SHORT_ID + 1)
+]
 
 
 def as_timestamp(value: datetime, field: str) -> Timestamp:
@@ -74,6 +81,38 @@ def _body_section(body: Any) -> bytes:
     if kind is bytes or isinstance(body, (bytes, bytearray, memoryview)):
         return encode_section(SECTION_DATA, data_sections(body))
     return encode_section(SECTION_AMQP_VALUE, body)
+
+
+def _properties(
+    message_id: Any,
+    user_id: bytes | str | None,
+    to: str | None,
+    subject: str | None,
+    reply_to: str | None,
+    correlation_id: Any,
+    content_type: str | None,
+    content_encoding: str | None,
+    expires: datetime | None,
+    created: datetime | None,
+    group_id: str | None,
+    group_sequence: int | None,
+    reply_to_group_id: str | None,
+) -> bytes:
+    return Properties(
+        message_id=_message_id(message_id),
+        user_id=user_id.encode() if isinstance(user_id, str) else user_id,
+        to=to,
+        subject=subject,
+        reply_to=reply_to,
+        correlation_id=_message_id(correlation_id),
+        content_type=content_type,
+        content_encoding=content_encoding,
+        absolute_expiry_time=None if expires is None else as_timestamp(expires, "expires"),
+        creation_time=None if created is None else as_timestamp(created, "created"),
+        group_id=group_id,
+        group_sequence=None if group_sequence is None else UInt(group_sequence),
+        reply_to_group_id=reply_to_group_id,
+    ).encode()
 
 
 class Message:
@@ -147,23 +186,28 @@ class Message:
             parts.append(encode_section(SECTION_DELIVERY_ANNOTATIONS, delivery_annotations))
         if annotations:
             parts.append(encode_section(SECTION_MESSAGE_ANNOTATIONS, annotations))
-        section = Properties(
-            message_id=_message_id(id),
-            user_id=user_id.encode() if isinstance(user_id, str) else user_id,
-            to=to,
-            subject=subject,
-            reply_to=reply_to,
-            correlation_id=_message_id(correlation_id),
-            content_type=content_type,
-            content_encoding=content_encoding,
-            absolute_expiry_time=None if expires is None else as_timestamp(expires, "expires"),
-            creation_time=None if created is None else as_timestamp(created, "created"),
-            group_id=group_id,
-            group_sequence=None if group_sequence is None else UInt(group_sequence),
-            reply_to_group_id=reply_to_group_id,
-        ).encode()
-        if section[-1] != 0x45:  # an empty list
-            parts.append(section)
+        rest = (
+            user_id,
+            to,
+            subject,
+            reply_to,
+            correlation_id,
+            content_type,
+            content_encoding,
+            expires,
+            created,
+            group_id,
+            group_sequence,
+            reply_to_group_id,
+        )
+        if rest != _NO_PROPERTIES:
+            parts.append(_properties(id, *rest))
+        elif type(id) is str and len(id) <= _SHORT_ID and id.isascii():
+            # What most messages have, without the steps in between.
+            size = len(id)
+            parts.append(_ID_SECTIONS[size] + id.encode())
+        elif id is not None:
+            parts.append(_properties(id, *rest))
         if properties:
             parts.append(encode_application_properties(dict(properties)))
         parts.append(_body_section(body) if _section is None else _section)

@@ -166,7 +166,7 @@ class ReceiverCore(LinkCore):
 
     def batch_done(self) -> None:
         """All that arrived at once has been taken in."""
-        if self.turns:
+        if self.turns.waiting:
             self.turns.grant(len(self.queue))
         self.renew()
         if self.stage is Stage.CLOSING:
@@ -276,7 +276,7 @@ class ReceiverCore(LinkCore):
         """
         if self._auto:
             self._accept_last()
-        if len(self.queue) > self.turns.granted and len(self.turns) == self.turns.granted:
+        if len(self.queue) > self.turns.granted and len(self.turns.waiting) == self.turns.granted:
             return self._take()
         if not self.queue:
             self._refuse()
@@ -331,7 +331,7 @@ class ReceiverCore(LinkCore):
 
     async def _next(self, deadline: float | None) -> ReceivedMessage:
         while True:
-            if self.spec.prefetch == 0 and self._asked <= len(self.turns):
+            if self.spec.prefetch == 0 and self._asked <= len(self.turns.waiting):
                 self._asked += 1
                 self._give_asked()
             try:

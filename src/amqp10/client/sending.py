@@ -188,7 +188,7 @@ class SenderCore(LinkCore):
         """Something may have become possible."""
         if self.again:
             self._send_again()
-        if self.turns:
+        if self.turns.waiting:
             self.turns.grant(self.room())
 
     def refuse(self) -> None:
@@ -228,7 +228,7 @@ class SenderCore(LinkCore):
             ProtocolError: the message is larger than the peer accepts, or the settle mode does not allow ``settled``.
             AMQPError: see :meth:`refuse`.
         """
-        if self.turns or self.room() <= 0:
+        if self.turns.waiting or self.room() <= 0:
             self.refuse()
             return None
         return self._send_new(message, settled)
@@ -361,7 +361,7 @@ class SenderCore(LinkCore):
         link = self.link
         if link is None:
             return
-        if self.turns and self.room() < self.turns.granted:
+        if self.turns.waiting and self.room() < self.turns.granted:
             self.turns.revoke()
         self.give_turns()
         if link.drain and not self.turns.granted:
