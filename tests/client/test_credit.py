@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from amqp10.client.credit import CreditWindow
+from amqp10.client.message import Message
+from tests.client.fake import Rig
 
 
 def test_credit_is_given_when_half_of_it_is_used_and_not_before() -> None:
@@ -63,3 +66,22 @@ def test_no_more_than_the_prefetch_is_ever_under_way(prefetch: int, steps: list[
         assert credit + queued + unsettled <= prefetch
         # Whoever waits for a message and may have one gets it.
         assert credit or queued or unsettled == prefetch
+
+
+def test_a_program_that_forgets_to_settle_is_told_so_once_and_not_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig().connect()
+    receiver = rig.receiver(prefetch=2)
+    for n in range(2):
+        rig.peer.sender.send(Message(n).encode())
+    rig.driver.settle()
+    held = [rig.run(receiver.receive(None)) for _ in range(2)]
+    waiting = rig.start(receiver.receive(None))
+    rig.driver.advance(10)
+    assert not caplog.messages
+    rig.driver.advance(60)
+    assert sum("has not settled" in message for message in caplog.messages) == 1
+    held[0].accept()
+    rig.driver.settle()
+    rig.peer.sender.send(Message(2).encode())
+    rig.driver.settle()
+    assert waiting.value().body == 2

@@ -31,6 +31,8 @@ _STREAM_OFFSET: Final = "x-stream-offset"
 _DRAIN_TIME: Final = 5.0
 """Seconds that a sender has to answer when the only message that was asked for did not come."""
 _CLOSE_PATIENCE: Final = 1.0
+_STALL_TIME: Final = 20.0
+"""Seconds after which a program that waits for messages, and settles none of those that it has, is told so."""
 _FAILED: Final = Modified(delivery_failed=True)
 
 
@@ -316,7 +318,9 @@ class ReceiverCore(LinkCore):
         message = self.try_receive()
         if message is not None:
             return message
-        self._warn_of_stall()
+        if not self._warned and self.due is None and 0 < self.spec.prefetch <= self.unsettled:
+            self.due = self.core.driver.clock() + _STALL_TIME
+            self.core.attend()
         try:
             return await self._next(deadline)
         except AMQPTimeoutError:
@@ -351,8 +355,19 @@ class ReceiverCore(LinkCore):
             messages.append(self._take())
         return messages
 
+    def _stalled(self) -> bool:
+        return 0 < self.spec.prefetch <= self.unsettled and bool(self.turns.waiting)
+
+    def at_due(self, now: float) -> None:
+        """See :meth:`LinkCore.at_due`; what is due while all is well is a look at whether the program settles."""
+        if self.stage is not Stage.ATTACHED:
+            super().at_due(now)
+        elif self.due is not None and now >= self.due:
+            self.due = None
+            self._warn_of_stall()
+
     def _warn_of_stall(self) -> None:
-        if not self._warned and 0 < self.spec.prefetch <= self.unsettled:
+        if not self._warned and self._stalled():
             self._warned = True
             logger.warning(
                 "the receiver of %s has %d messages that the program has not settled: no more will come until it does",
