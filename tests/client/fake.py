@@ -178,6 +178,9 @@ class FakeTransport:
         self.incarnation: Incarnation | None = None
         self.live = True
         self.cut_after: int | None = None
+        """After how many more bytes to the peer the network goes."""
+        self.cut_before: int | None = None
+        """After how many more bytes from the peer."""
 
     def start(self, incarnation: Incarnation) -> None:
         self.incarnation = incarnation
@@ -219,6 +222,13 @@ class FakeTransport:
         if self.incarnation is None or not self.live:
             return False
         data = b"".join(self.peer.engine.data_to_send(self.driver.now))
+        if self.cut_before is not None:
+            if len(data) > self.cut_before:
+                if self.cut_before:
+                    self.incarnation.received(data[: self.cut_before])
+                self.cut()
+                return True
+            self.cut_before -= len(data)
         if data:
             self.incarnation.received(data)
         return bool(data)

@@ -12,7 +12,7 @@ from amqp10.client import operations as ops
 from amqp10.client.message import Message
 from amqp10.client.options import Reconnect, Stream, addresses, sender_spec
 from amqp10.client.recovery import Backoff, ConnectionState, Verdict, judge
-from amqp10.codec import Symbol
+from amqp10.codec import Symbol, UInt
 from amqp10.errors import (
     AMQPError,
     AuthenticationError,
@@ -23,6 +23,7 @@ from amqp10.errors import (
     ProtocolError,
     RemoteError,
 )
+from amqp10.wire.performatives import Close, Error
 from tests.client.fake import Peer, Rig
 
 OPEN, LOST, BACKOFF = ConnectionState.OPEN, ConnectionState.LOST, ConnectionState.BACKOFF
@@ -276,22 +277,21 @@ def test_protocol_faults_are_fatal_three_in_a_row() -> None:
     assert not backoff.goes_on(fault, 0)
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    cuts=st.lists(st.integers(0, 400), max_size=6),
-    messages=st.integers(1, 30),
-    credit=st.integers(1, 20),
-)
-def test_nothing_is_lost_wherever_the_connection_is_cut(cuts: list[int], messages: int, credit: int) -> None:
+CUTS = st.lists(st.tuples(st.sampled_from(["out", "in"]), st.integers(0, 600)), max_size=6)
+
+
+def produce_through(cuts: list[tuple[str, int]], messages: int, credit: int) -> None:
+    """Send numbered messages while the connection is cut after so many bytes in either direction, again and again;
+    compare what the peers accepted with what was sent."""
     rig = Rig(credit=credit).connect()
     sender = rig.sender()
     accepted: list[Any] = []
     tasks = [rig.driver.start(ops.send(sender, n, False, None)) for n in range(messages)]
     left = list(cuts)
-    resent = 0
     for _ in range(400):
-        if left:
-            rig.transport.cut_after = left.pop()
+        if left and rig.transport.cut_after is None and rig.transport.cut_before is None:
+            direction, count = left.pop()
+            setattr(rig.transport, "cut_after" if direction == "out" else "cut_before", count)
         rig.driver.advance(0.2)
         for peer in rig.peers:
             for delivery in peer.received:
@@ -309,6 +309,65 @@ def test_nothing_is_lost_wherever_the_connection_is_cut(cuts: list[int], message
     assert first_seen == list(range(messages))
     assert len(accepted) - messages <= resent
     assert (sender.open, sender.unsettled, len(sender.turns), len(sender.again)) == (0, 0, 0, 0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(cuts=CUTS, messages=st.integers(1, 30), credit=st.integers(1, 20))
+def test_nothing_is_lost_wherever_the_connection_is_cut(
+    cuts: list[tuple[str, int]], messages: int, credit: int
+) -> None:
+    produce_through(cuts, messages, credit)
+
+
+@pytest.mark.parametrize("direction", ["out", "in"])
+def test_nothing_is_lost_when_the_connection_is_cut_after_any_byte(direction: str) -> None:
+    for count in range(0, 700, 3):
+        produce_through([(direction, count), (direction, count + 1)], messages=3, credit=2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cuts=CUTS, messages=st.integers(1, 20), prefetch=st.integers(0, 8))
+def test_every_message_is_received_wherever_the_connection_is_cut(
+    cuts: list[tuple[str, int]], messages: int, prefetch: int
+) -> None:
+    rig = Rig().connect()
+    receiver = rig.receiver(prefetch=prefetch)
+    # What the broker has: a message leaves it when its acceptance has arrived.
+    queue = dict.fromkeys(range(messages))
+    sent: dict[Any, tuple[int, Any]] = {}
+    got: list[int] = []
+    left = list(cuts)
+    task = None
+    for _ in range(600):
+        if left and rig.transport.cut_after is None and rig.transport.cut_before is None:
+            direction, count = left.pop()
+            setattr(rig.transport, "cut_after" if direction == "out" else "cut_before", count)
+        peer = rig.peer
+        for delivery, (number, _) in list(sent.items()):
+            if delivery.remote_state is not None:
+                queue.pop(number, None)
+                del sent[delivery]
+            elif not delivery.link.attached:
+                del sent[delivery]
+        under_way = {number for number, _ in sent.values()}
+        for link in peer.links:
+            for number in queue:
+                if link.attached and link.credit > 0 and number not in under_way:
+                    delivery = link.send(Message(number).encode())  # type: ignore[attr-defined]
+                    sent[delivery] = (number, link)
+                    under_way.add(number)
+        if task is None:
+            task = rig.driver.start(receiver.receive(None))
+        rig.driver.advance(0.1)
+        if task.done:
+            message = task.value()
+            got.append(message.body)
+            message.accept()
+            task = None
+        if not queue:
+            break
+    assert set(got) == set(range(messages))
+    assert not queue
 
 
 def test_closing_while_a_new_connection_is_not_open_yet_ends_the_attempt() -> None:
@@ -375,3 +434,21 @@ def test_a_link_that_is_refused_with_its_session_behind_a_reconnection_is_tried_
     missing = False
     rig.driver.advance(15)
     assert late.link.attached
+
+
+def test_a_redirect_on_the_wire_is_followed() -> None:
+    rig = Rig().connect()
+    error = ProtocolError("go there", condition="amqp:connection:redirect")
+    rig.peer.engine.send(
+        0,
+        Close(
+            error=Error(
+                condition=Symbol("amqp:connection:redirect"),
+                description=error.message,
+                info={Symbol("network-host"): "other", Symbol("port"): UInt(5000)},
+            )
+        ),
+    )
+    rig.driver.settle()
+    assert rig.driver.opened[-1][1] == "amqp://other:5000"
+    assert rig.core.state is OPEN

@@ -179,7 +179,7 @@ class BlockingTransport:
         if incarnation is None:
             return
         incarnation.core.before_flush()
-        buffers = incarnation.engine.data_to_send(self._driver.clock())
+        buffers: list[bytes | memoryview] = incarnation.engine.data_to_send(self._driver.clock())
         tls = self._tls
         if tls is not None and buffers:
             buffers = [tls.encrypt(b"".join(buffers))]

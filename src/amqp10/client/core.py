@@ -29,6 +29,7 @@ from amqp10.engine import (
     ConnectionClosed,
     ConnectionFailed,
     ConnectionOpened,
+    DeliveriesSettled,
     DeliveriesUpdated,
     EndpointRole,
     ExternalMechanism,
@@ -404,6 +405,10 @@ class ClientCore:
         elif isinstance(event, SessionEnded):
             if event.session.context is not None:
                 event.session.context.ended(event)
+        elif isinstance(event, DeliveriesSettled):
+            for delivery in event.deliveries:
+                if delivery.link.context is not None:
+                    delivery.link.context.peer_settled(delivery)
         elif isinstance(event, ConnectionOpened):
             incarnation.opened = True
             incarnation.settled_wait.set()

@@ -402,11 +402,10 @@ class ReceiverCore(LinkCore):
         """Accept many messages: one disposition for each run of them. Returns how many were still ours."""
         return sum(1 for message in messages if self.settle(message._delivery, ACCEPTED))
 
-    def peer_settled(self, deliveries: Iterable[IncomingDelivery]) -> None:
-        """The sender has settled deliveries of this link."""
-        for delivery in deliveries:
-            for wait in self._settling.pop(delivery, ()):
-                wait.set()
+    def peer_settled(self, delivery: IncomingDelivery) -> None:
+        """The sender has settled a delivery of this link."""
+        for wait in self._settling.pop(delivery, ()):
+            wait.set()
 
     async def wait_settled(self, delivery: IncomingDelivery, deadline: float | None) -> None:
         """Until the sender has settled a delivery (settle mode second)."""
