@@ -57,6 +57,7 @@ class AioWait:
         if self.is_set:
             return
         driver = self._driver
+        driver.before_wait()
         future = self._future = driver.loop.create_future()
         if deadline is None:
             await future
@@ -118,6 +119,12 @@ class AioDriver:
         transport = self.transport
         if transport is not None:
             transport.flush()
+
+    def before_wait(self) -> None:
+        """Somebody is about to wait. When nobody else does, what it waits for had better go out now than at the end
+        of the turn; many share one write."""
+        if self._flushing and not self._live_deadlines() and self.transport is not None:
+            self.transport.flush()
 
     async def open(self, where: Address, deadline: float | None) -> AioTransport:
         transport = AioTransport(self)

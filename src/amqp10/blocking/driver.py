@@ -11,9 +11,10 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from weakref import WeakSet
 
 from amqp10.blocking.transport import BlockingTransport
 from amqp10.client.options import Address, Default
@@ -40,17 +41,53 @@ _FLUSH_DELAY: Final = 0.001
 _JOIN_TIME: Final = 2.0
 _LONGEST_WAIT: Final = 3600.0
 
-_generation = 0
-"""Counts forks: a child must not touch the connections of its parent."""
+_drivers: WeakSet[BlockingDriver] = WeakSet()
+
+
+class _ParentsLock:
+    """Stands for the lock of a connection that a fork has brought into a child: the child must not touch it."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        raise AMQPError(211, "this connection belongs to the parent process: connect after the fork")
+
+    def release(self) -> None:
+        return
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *args: object) -> None:
+        return
 
 
 def _forked() -> None:
-    global _generation  # noqa: PLW0603 - there is one process
-    _generation += 1
+    for driver in list(_drivers):
+        driver.lock = _ParentsLock()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
+
+
+class _Step:
+    """The lock, for a step that does not wait. An interruption in the middle of one costs the connection a recovery,
+    because nobody knows how far it came."""
+
+    __slots__ = ("_driver",)
+
+    def __init__(self, driver: BlockingDriver) -> None:
+        self._driver = driver
+
+    def __enter__(self) -> None:
+        self._driver.lock.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        driver = self._driver
+        if error is not None and not isinstance(error, Exception) and error is not driver.expected:
+            driver.damaged()
+        driver.leave()
 
 
 class BlockingWait:
@@ -83,13 +120,14 @@ class BlockingDriver:
         self._tcp = TransportOptions(use_ipv6=2, tcp_no_delay=True)
         if proxy is not None:
             self._tcp.proxy = proxy_of_url(proxy)
-        self.lock = threading.Lock()
+        self.lock: threading.Lock | _ParentsLock = threading.Lock()
+        self.step = _Step(self)
+        _drivers.add(self)
         self.tls = tls
         self.core: ClientCore | None = None
         self.transport: BlockingTransport | None = None
         self.awaited: Any = None
         """What the recovery waits for."""
-        self._generation = _generation
         self._thread: threading.Thread | None = None
         self._ident: int | None = None
         self._waiter = Waiter()
@@ -101,7 +139,8 @@ class BlockingDriver:
         self._flush_at: float | None = None
         self._finished = False
         self._ending: list[BlockingTransport] = []
-        self._expected: BaseException | None = None
+        self.expected: BaseException | None = None
+        """What interrupted a wait: it was raised where that is allowed for."""
 
     # -- what the core asks for ------------------------------------------------------------------------------------
 
@@ -164,30 +203,6 @@ class BlockingDriver:
         if interruption is not None:
             raise interruption
 
-    def check(self) -> None:
-        """Whether this process may use the connection.
-
-        Raises:
-            AMQPError: 211, it was made before a fork.
-        """
-        if self._generation != _generation:
-            raise AMQPError(211, "this connection belongs to the parent process: connect after the fork")
-
-    @contextmanager
-    def held(self) -> Generator[None, None, None]:
-        """The lock, for a step that does not wait. An interruption in the middle of one costs the connection a
-        recovery, because nobody knows how far it came."""
-        self.check()
-        self.lock.acquire()
-        try:
-            yield
-        except BaseException as error:
-            if not isinstance(error, Exception) and error is not self._expected:
-                self._damaged()
-            raise
-        finally:
-            self.leave()
-
     def leave(self) -> None:
         """Let the lock go: what was sent is written now, or soon by the connection's thread."""
         if self._kicks:
@@ -198,7 +213,8 @@ class BlockingDriver:
                 self.wake()
         self.lock.release()
 
-    def _damaged(self) -> None:
+    def damaged(self) -> None:
+        """A step was interrupted in the middle: the state of the connection is not to be trusted."""
         core = self.core
         if core is not None and core.incarnation is not None:
             core.incarnation.lost(ConnectionDroppedError("a call was interrupted while it changed the connection"))
@@ -209,18 +225,16 @@ class BlockingDriver:
         Raises:
             AMQPError: 135, this is a callback, which must not wait.
         """
-        try:
-            self.check()
-            if threading.get_ident() == self._ident:
-                raise AMQPError(135, "a callback runs on the connection's own thread and must not wait for it")
-        except AMQPError:
+        if threading.get_ident() == self._ident:
             operation.close()
-            raise
+            raise AMQPError(135, "a callback runs on the connection's own thread and must not wait for it")
         try:
-            with self.held():
+            with self.step:
                 return run(operation, self._block)
         finally:
-            self._after_call()
+            operation.close()
+            if self._finished or self._thread is None:
+                self._after_call()
 
     def _after_call(self) -> None:
         if self._thread is None:
@@ -232,7 +246,7 @@ class BlockingDriver:
 
     def call_core(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call something of the core that does not wait."""
-        with self.held():
+        with self.step:
             return function(*arguments)
 
     def deadline(self, timeout: float | Default | None) -> float | None:
@@ -257,7 +271,7 @@ class BlockingDriver:
         try:
             gate.acquire(timeout=left)
         except BaseException as error:
-            self._expected = error
+            self.expected = error
             raise
         finally:
             self._take_lock()

@@ -154,6 +154,10 @@ class Incarnation:
         core.handle(self, self.engine.tick(core.driver.clock()))
 
 
+def _ignore(delivery: IncomingDelivery) -> None:
+    """What arrives on a link that is not used any more stays with the peer."""
+
+
 class ClientCore:
     """A connection that outlives its transports.
 
@@ -353,13 +357,19 @@ class ClientCore:
     def handle(self, incarnation: Incarnation, events: list[Event]) -> None:
         """Take what an engine reports."""
         touched = self.touched
+        link: object = None
+        take: Any = None
         for event in events:
             kind = type(event)
             if kind is IncomingDelivery:
-                receiver = event.link.context  # type: ignore[union-attr]
-                if receiver.link is event.link:  # type: ignore[union-attr]
-                    receiver.arrived(event)
-                    touched.add(receiver)
+                if event.link is not link:  # type: ignore[union-attr]
+                    link = event.link  # type: ignore[union-attr]
+                    receiver = link.context
+                    take = _ignore
+                    if receiver.link is link:
+                        take = receiver.intake()
+                        touched.add(receiver)
+                take(event)
             elif kind is DeliveriesUpdated:
                 self._updated(event)  # type: ignore[arg-type]
             else:

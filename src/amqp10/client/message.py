@@ -276,7 +276,7 @@ class Message:
     @property
     def body(self) -> Any:
         """The body: ``bytes`` of data, the elements of sequences as one list, or the value. None when there is none."""
-        wire = self.wire
+        wire = self._wire or self.wire
         value = wire.value
         if value is not None:
             return value
@@ -309,79 +309,79 @@ class Message:
     @property
     def id(self) -> Any:
         """The message id."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else section.message_id
 
     @property
     def user_id(self) -> bytes | None:
         """Who is responsible for the message."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else section.user_id
 
     @property
     def to(self) -> Any:
         """Where it goes to."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else section.to
 
     @property
     def subject(self) -> str | None:
         """What it is about."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else section.subject
 
     @property
     def reply_to(self) -> Any:
         """Where answers go to."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else section.reply_to
 
     @property
     def correlation_id(self) -> Any:
         """The id of what it answers."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else section.correlation_id
 
     @property
     def content_type(self) -> str | None:
         """What the data are (MIME)."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None or section.content_type is None else str(section.content_type)
 
     @property
     def content_encoding(self) -> str | None:
         """How the data are compressed (MIME)."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None or section.content_encoding is None else str(section.content_encoding)
 
     @property
     def expires(self) -> datetime | None:
         """When it is of no use any more."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else _moment(section.absolute_expiry_time)
 
     @property
     def created(self) -> datetime | None:
         """When it was made."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else _moment(section.creation_time)
 
     @property
     def group_id(self) -> str | None:
         """The group it belongs to."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else section.group_id
 
     @property
     def group_sequence(self) -> int | None:
         """Its place in the group."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else section.group_sequence
 
     @property
     def reply_to_group_id(self) -> str | None:
         """The group that answers belong to."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else section.reply_to_group_id
 
     # -- header ----------------------------------------------------------------------------------------------------
@@ -389,19 +389,19 @@ class Message:
     @property
     def durable(self) -> bool:
         """Whether it must survive a restart of the broker."""
-        header = self.wire.header
+        header = (self._wire or self.wire).header
         return header is not None and bool(header.durable)
 
     @property
     def priority(self) -> int:
         """From 0 to 255; 4 for a message that has none of its own."""
-        header = self.wire.header
+        header = (self._wire or self.wire).header
         return 4 if header is None or header.priority is None else int(header.priority)
 
     @property
     def ttl(self) -> float | None:
         """For how many seconds it is of use; None for ever."""
-        header = self.wire.header
+        header = (self._wire or self.wire).header
         return None if header is None or header.ttl is None else int(header.ttl) / 1000
 
     # -- maps ------------------------------------------------------------------------------------------------------
@@ -409,25 +409,25 @@ class Message:
     @property
     def properties(self) -> Mapping[str, Any]:
         """The program's own properties. Changing the mapping does not change the message."""
-        section = self.wire.application_properties
+        section = (self._wire or self.wire).application_properties
         return {} if section is None else section
 
     @property
     def annotations(self) -> Mapping[Any, Any]:
         """What the infrastructure says about it (messaging, "message-annotations")."""
-        section = self.wire.message_annotations
+        section = (self._wire or self.wire).message_annotations
         return {} if section is None else section
 
     @property
     def delivery_annotations(self) -> Mapping[Any, Any]:
         """For the next hop only (messaging, "delivery-annotations")."""
-        section = self.wire.delivery_annotations
+        section = (self._wire or self.wire).delivery_annotations
         return {} if section is None else section
 
     @property
     def footer(self) -> Mapping[Any, Any]:
         """What could only be known at the end (messaging, "footer")."""
-        section = self.wire.footer
+        section = (self._wire or self.wire).footer
         return {} if section is None else section
 
     def __eq__(self, other: object) -> bool:

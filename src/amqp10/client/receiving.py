@@ -15,6 +15,7 @@ from amqp10.client.options import ReceiverSpec, receiver_fields
 from amqp10.client.wait import Turns, Wait
 from amqp10.codec import Symbol
 from amqp10.errors import AMQPError, AMQPTimeoutError, ClosedError
+from amqp10.wire.message import Message as WireMessage
 from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected
 from amqp10.wire.performatives import Error
 
@@ -53,6 +54,14 @@ class ReceivedMessage(Message):
     def encode(self) -> bytes:
         """The message as it travelled."""
         return self._delivery.payload
+
+    @property
+    def wire(self) -> WireMessage:
+        """The sections as the specification has them, with AMQP's own types."""
+        wire = self._wire
+        if wire is None:
+            wire = self._wire = WireMessage.decode(self._delivery.payload)
+        return wire
 
     def _settle(self, state: Any) -> bool:
         return self._receiver.settle(self._delivery, state)
@@ -147,7 +156,9 @@ class ReceiverCore(LinkCore):
         """With accept="auto", the message that the program has."""
         self._asked = 0
         """Credit that the program gave itself (prefetch=0) and that no message has used."""
-        self._arrivals = 0
+        self._received = 0
+        """How many messages the program has received, ever."""
+        self._stream = spec.stream is not None
         self._draining: list[Wait] = []
         self._settling: dict[IncomingDelivery, list[Wait]] = {}
         self._warned = False
@@ -156,18 +167,14 @@ class ReceiverCore(LinkCore):
 
     # -- what arrives ----------------------------------------------------------------------------------------------
 
-    def arrived(self, delivery: IncomingDelivery) -> None:
-        """A message is here. :meth:`batch_done` follows."""
-        self._arrivals += 1
-        if self._asked:
-            self._asked -= 1
-        if self.sink is not None:
-            self.sink(delivery)
-        else:
-            self.queue.append(delivery)
+    def intake(self) -> Callable[[IncomingDelivery], None]:
+        """What to call with each message that arrives on the link; :meth:`batch_done` follows."""
+        return self.queue.append if self.sink is None else self.sink
 
     def batch_done(self) -> None:
-        """All that arrived at once has been taken in."""
+        """All that arrived at once has been taken in, or settled."""
+        if self.spec.prefetch == 0 and self.link is not None:
+            self._asked = self.link.credit
         if self.turns.waiting:
             self.turns.grant(len(self.queue))
         self.renew()
@@ -231,7 +238,7 @@ class ReceiverCore(LinkCore):
             self._asked = 0
             return 0
         credit: int = link.credit
-        arrived = self._arrivals
+        before = self._received + len(self.queue)
         if not link.drain:
             link.flow(credit, drain=True)
             self.core.driver.kick()
@@ -240,7 +247,7 @@ class ReceiverCore(LinkCore):
             self._draining.append(wait)
             await wait.wait(deadline)
         self._asked = 0
-        return max(0, credit - (self._arrivals - arrived))
+        return max(0, credit - (self._received + len(self.queue) - before))
 
     def flowed(self) -> None:
         """The sender's flow is here."""
@@ -286,15 +293,15 @@ class ReceiverCore(LinkCore):
 
     def _take(self) -> ReceivedMessage:
         delivery = self.queue.popleft()
+        self._received += 1
         if not delivery.settled:
             self.unsettled += 1
             if self._auto:
                 self._last = delivery
         elif self.window.prefetch:
-            self.core.touched.add(self)
-            self.core.driver.kick()
+            self._soon()
         message = self.message_type(delivery, self)
-        if self.spec.stream is not None:
+        if self._stream:
             self._note_offset(message)
         return message
 
@@ -393,10 +400,17 @@ class ReceiverCore(LinkCore):
         else:
             delivery.settle(state)
         self.unsettled -= 1
-        # Credit is renewed once for all that is settled before the next bytes are written.
-        self.core.touched.add(self)
-        self.core.driver.kick()
+        core = self.core
+        if self not in core.touched:
+            # Credit is renewed once for all that is settled before the next bytes are written.
+            core.touched.add(self)
+            core.driver.kick()
         return True
+
+    def _soon(self) -> None:
+        if self not in self.core.touched:
+            self.core.touched.add(self)
+            self.core.driver.kick()
 
     def accept_all(self, messages: Iterable[ReceivedMessage]) -> int:
         """Accept many messages: one disposition for each run of them. Returns how many were still ours."""
@@ -449,7 +463,9 @@ class ReceiverCore(LinkCore):
             self.queue.clear()
         else:
             # The peer still has what was not settled; what was, is only here.
-            self.queue = deque(delivery for delivery in self.queue if delivery.settled)
+            kept = [delivery for delivery in self.queue if delivery.settled]
+            self.queue.clear()
+            self.queue.extend(kept)
         self.turns.revoke()
         self._drained()
         settling, self._settling = self._settling, {}
