@@ -285,7 +285,7 @@ def test_waiting_for_an_outcome_that_timed_out_lets_the_delivery_go_on() -> None
     r = rig()
     sender = r.sender()
     delivery = r.run(sender.submit("a", False, None))
-    waiting = r.start(delivery.wait_outcome(r.driver.now + 1))
+    waiting = r.start(delivery._wait_outcome(r.driver.now + 1))
     r.driver.advance(2)
     assert waiting.error is not None
     cut(r)
@@ -432,11 +432,11 @@ def test_a_delivery_can_be_taken_back_before_it_is_written_and_not_after() -> No
     sender = r.sender()
     written = r.run(sender.submit("written", False, None))
     r.driver.settle()
-    assert not written.withdraw()
+    assert not written._withdraw()
     r.unreachable = True
     cut(r)
     # It was written once: it may be there, and taking it back would be a lie.
-    assert not written.withdraw()
+    assert not written._withdraw()
 
 
 def test_outcomes_that_come_before_the_connection_is_lost_are_not_lost_with_it() -> None:

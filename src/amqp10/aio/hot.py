@@ -34,11 +34,11 @@ class Delivery(_sending.Delivery):
     __slots__ = ()
 
     def __await__(self) -> Generator[Any, None, Outcome]:
-        return self.wait_outcome(None).__await__()
+        return self._wait_outcome(None).__await__()
 
     def cancel(self) -> bool:
         """Take it back before it is written. Returns whether that was possible."""
-        return self.withdraw()
+        return self._withdraw()
 
 
 class ReceivedMessage(_receiving.ReceivedMessage):
@@ -148,7 +148,7 @@ class SenderMethods:
                     # Others have their turn, and outcomes are looked at.
                     await sleep(0)
             for delivery in waiting:
-                outcomes.append(await delivery.wait_outcome(deadline))
+                outcomes.append(await delivery._wait_outcome(deadline))
         except BaseException as error:
             for delivery in waiting:
                 if not delivery.done:

@@ -48,7 +48,7 @@ class Delivery(_sending.Delivery):
         if self.outcome is not None:
             return self.outcome
         driver = self._driver
-        return driver.run(self.wait_outcome(driver.deadline(timeout)))
+        return driver.run(self._wait_outcome(driver.deadline(timeout)))
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
         """Call ``callback(delivery)`` when it is done, on the connection's thread. It must not wait."""
@@ -58,7 +58,7 @@ class Delivery(_sending.Delivery):
     def cancel(self) -> bool:
         """Take it back before it is written. Returns whether that was possible."""
         with self._driver.step:
-            return self.withdraw()
+            return self._withdraw()
 
 
 class ReceivedMessage(_receiving.ReceivedMessage):
@@ -164,7 +164,7 @@ class SenderMethods:
                 if delivery.outcome is not None:
                     outcomes.append(delivery.outcome)
                 else:
-                    outcomes.append(driver.run(delivery.wait_outcome(deadline)))
+                    outcomes.append(driver.run(delivery._wait_outcome(deadline)))
         except BaseException as error:
             with driver.step:
                 for delivery in waiting:

@@ -132,7 +132,7 @@ async def send(sender: SenderCore, message: Any, settled: bool, deadline: float 
     if delivery.outcome is not None:
         return delivery.outcome
     try:
-        return await delivery.wait_outcome(deadline)
+        return await delivery._wait_outcome(deadline)
     except AMQPError as error:
         if delivery.done or not isinstance(error, AMQPTimeoutError):
             raise

@@ -51,25 +51,25 @@ class Delivery:
     """
 
     __slots__ = (
+        "_breaks",
         "_callbacks",
         "_carrier",
         "_gone",
         "_sender",
+        "_settled",
         "_waits",
         "attempts",
-        "breaks",
         "error",
         "message",
         "outcome",
-        "settled",
     )
 
     def __init__(self, sender: SenderCore, message: Message, settled: bool) -> None:
         self._sender = sender
         self.message = message
-        self.settled = settled
+        self._settled = settled
         self.attempts = 0
-        self.breaks = 0
+        self._breaks = 0
         self.outcome: Outcome | None = None
         self.error: AMQPError | None = None
         self._carrier: OutgoingDelivery | None = None
@@ -103,11 +103,11 @@ class Delivery:
         else:
             self._callbacks.append(callback)
 
-    def withdraw(self) -> bool:
+    def _withdraw(self) -> bool:
         """Take it back before it is written. Returns whether that was possible; then it has failed as closed."""
         return self._sender.take_back(self)
 
-    def finish(self, outcome: Outcome | None, error: AMQPError | None) -> None:
+    def _finish(self, outcome: Outcome | None, error: AMQPError | None) -> None:
         """It has come to its end."""
         self.outcome = outcome
         self.error = error
@@ -121,7 +121,7 @@ class Delivery:
             for callback in callbacks:
                 self._sender.core.driver.call(callback, self)
 
-    async def wait_outcome(self, deadline: float | None) -> Outcome:
+    async def _wait_outcome(self, deadline: float | None) -> Outcome:
         """Until it is done.
 
         Raises:
@@ -266,7 +266,7 @@ class SenderCore(LinkCore):
         delivery = self.delivery_type(self, self.message_of(body), settled)
         self._transmit(delivery)
         if settled:
-            delivery.finish(ACCEPTED, None)
+            delivery._finish(ACCEPTED, None)
         else:
             self.open += 1
         return delivery
@@ -308,9 +308,9 @@ class SenderCore(LinkCore):
     def _transmit(self, delivery: Delivery) -> None:
         payload = delivery.message.encode()
         link = self.link
-        carrier = link.send(payload, settled=delivery.settled, context=delivery)
+        carrier = link.send(payload, settled=delivery._settled, context=delivery)
         delivery.attempts += 1
-        if not delivery.settled:
+        if not delivery._settled:
             delivery._carrier = carrier
             self.unsettled += 1
             self.unsettled_bytes += len(payload)
@@ -362,7 +362,7 @@ class SenderCore(LinkCore):
 
     def _finish(self, delivery: Delivery, outcome: Outcome | None, error: AMQPError | None) -> None:
         self.open -= 1
-        delivery.finish(outcome, error)
+        delivery._finish(outcome, error)
         if self.open == 0:
             self._now_idle()
 
@@ -449,7 +449,7 @@ class SenderCore(LinkCore):
             self.cautious = False
 
     def _fail_one(self, delivery: Delivery, error: AMQPError) -> None:
-        if delivery.settled:
+        if delivery._settled:
             logger.warning("a settled message could not be sent again: %s", error)
         else:
             self._finish(delivery, None, error)
@@ -470,8 +470,8 @@ class SenderCore(LinkCore):
                 delivery.attempts -= 1
             stage = DeliveryStage.QUEUED
             if written:
-                stage = DeliveryStage.SETTLED if delivery.settled else DeliveryStage.WRITTEN
-            if delivery._gone or (delivery.done and not (delivery.settled and not written)):
+                stage = DeliveryStage.SETTLED if delivery._settled else DeliveryStage.WRITTEN
+            if delivery._gone or (delivery.done and not (delivery._settled and not written)):
                 continue
             delivery._carrier = None
             self._apply(delivery, Ending.GAVE_UP if policy_fails else ending, stage, error, alone, kept)
@@ -503,14 +503,14 @@ class SenderCore(LinkCore):
             # The link broke with this message on it. Which one it was shows when each goes alone.
             self.cautious = True
             if alone:
-                delivery.breaks += 1
-                if delivery.breaks >= self.spec.max_attempts:
-                    text = f"the link ended {delivery.breaks} times behind this message: {error.message}"
+                delivery._breaks += 1
+                if delivery._breaks >= self.spec.max_attempts:
+                    text = f"the link ended {delivery._breaks} times behind this message: {error.message}"
                     self._finish(delivery, None, DeliveryError(text, condition=error.condition))
                     return
         if fate in (Fate.WAITS, Fate.RESENT):
             kept.append(delivery)
-        elif fate is not Fate.DONE and not delivery.settled:
+        elif fate is not Fate.DONE and not delivery._settled:
             self._finish(delivery, None, failure(ending, fate, error or self.core.down_error))
 
     def count_resent(self) -> int:
