@@ -176,6 +176,27 @@ def test_a_program_that_computes_for_ten_idle_time_outs_keeps_its_connection(kin
     )
 
 
+def test_a_connection_whose_loop_is_closed_is_not_kept_alive_for_ever() -> None:
+    program = """
+import asyncio, time
+from amqp10 import aio
+from amqp10.aio.guardian import GUARDIAN
+from amqp10.broker import Broker
+
+with Broker(idle_timeout=0.2) as strict:
+    async def main():
+        connection = await aio.connect(strict.url)
+        await connection.send("q", 1)
+        assert GUARDIAN._watched
+    asyncio.run(main())
+    end = time.monotonic() + 20
+    while GUARDIAN._watched and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not GUARDIAN._watched
+"""
+    subprocess.run([sys.executable, "-W", "ignore::ResourceWarning", "-c", program], timeout=60, check=True)
+
+
 def test_a_thousand_tasks_share_a_sender_and_a_receiver_in_debug_mode_without_a_complaint(broker: Broker) -> None:
     complaints: list[Any] = []
 

@@ -469,6 +469,15 @@ class AioTransport(asyncio.Protocol):
         assert self._incarnation is not None
         GUARDIAN.watch(self.driver, self, self._incarnation.engine)
 
+    def in_use(self) -> bool:
+        """See :class:`amqp10.aio.guardian.Guarded`."""
+        if not self.driver.loop.is_closed():
+            return True
+        duplicate, self._duplicate = self._duplicate, None
+        if duplicate is not None:
+            duplicate.close()
+        return False
+
     def keep_alive(self) -> None:
         """Write an empty frame if nothing else is being written. The loop is busy with something else."""
         if not self.lock.acquire(blocking=False):

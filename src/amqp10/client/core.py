@@ -214,7 +214,8 @@ class ClientCore:
         change = StateChange(
             state, error, self.address.url, self.backoff.attempts, self.backoff.elapsed(now), resent, retry_in
         )
-        level = logging.INFO if state in (ConnectionState.OPEN, ConnectionState.CLOSED) else logging.WARNING
+        # One warning for each outage, not one for each attempt.
+        level = logging.WARNING if state in (ConnectionState.LOST, ConnectionState.FAILED) else logging.INFO
         if state is not ConnectionState.CONNECTING:
             logger.log(level, "connection to %s: %s%s", change.url, state.value, f": {error}" if error else "")
         self.changes.append(change)
