@@ -262,6 +262,9 @@ class FakeDriver:
         self.transports.append(transport)
         return transport
 
+    async def ask(self, token: Callable[[], Any]) -> str:
+        return str(token())
+
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self.start(work)
 

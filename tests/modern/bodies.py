@@ -397,6 +397,22 @@ async def body_a_wrong_password_is_not_tried_for_ever(broker: Broker) -> None:
             assert "right" not in repr(connection)
 
 
+async def body_a_token_is_fetched_for_each_attempt(broker: Broker) -> None:
+    asked: list[int] = []
+
+    def token() -> str:
+        asked.append(1)
+        return "t0k3n"
+
+    with Broker(users={"me": "t0k3n"}) as strict:
+        async with connect(strict.url, user="me", token=token) as connection:
+            await connection.send("q", 1)
+            strict.kill_connections()
+            await connection.send("q", 2)
+            assert "t0k3n" not in repr(connection._core.options)
+    assert len(asked) == 2
+
+
 async def body_a_message_that_times_out_in_the_queue_is_never_sent(broker: Broker) -> None:
     async with connect(broker.url) as connection:
         receiver = await connection.receiver(dynamic=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -45,6 +45,7 @@ def connect(
     user: str | None = None,
     password: str | None = None,
     sasl: Sequence[ClientMechanism] | None = None,
+    token: Callable[[], str | Awaitable[str]] | None = None,
     tls: ssl.SSLContext | None = None,
     proxy: str | None = None,
     hostname: str | None = None,
@@ -63,6 +64,8 @@ def connect(
         url: ``amqp://[user:password@]host[:port][/vhost]``, ``amqps://`` for TLS, or several of them.
         user, password: for SASL PLAIN, instead of those in the URL. Without a user ANONYMOUS is offered.
         sasl: mechanisms to offer instead, the most preferred first.
+        token: gives a token to log in with, each time a connection is made: with OAUTHBEARER, XOAUTH2, or as the
+            password of PLAIN, whichever the server offers. It may wait; in asyncio it may be a coroutine function.
         tls: what is asked of the server; by default ``ssl.create_default_context()``, which verifies it.
         proxy: the proxy to go through: ``http://[user:password@]host[:port]``, ``socks5://`` and their like. The
             environment is not looked at.
@@ -86,6 +89,7 @@ def connect(
         user=user,
         password=password,
         sasl=sasl,
+        token=token,
         hostname=hostname,
         container_id=container_id,
         idle_timeout=idle_timeout,

@@ -139,6 +139,10 @@ class AioDriver:
             raise
         return transport
 
+    async def ask(self, token: Callable[[], str | Awaitable[str]]) -> str:
+        value = token()
+        return value if isinstance(value, str) else await value
+
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._work = self.loop.create_task(work, name="amqp10 recovery")
 

@@ -47,6 +47,7 @@ def connect(
     user: str | None = None,
     password: str | None = None,
     sasl: Sequence[ClientMechanism] | None = None,
+    token: Callable[[], str] | None = None,
     tls: ssl.SSLContext | None = None,
     proxy: str | None = None,
     hostname: str | None = None,
@@ -65,6 +66,8 @@ def connect(
         url: ``amqp://[user:password@]host[:port][/vhost]``, ``amqps://`` for TLS, or several of them.
         user, password: for SASL PLAIN, instead of those in the URL. Without a user ANONYMOUS is offered.
         sasl: mechanisms to offer instead, the most preferred first.
+        token: gives a token to log in with, each time a connection is made: with OAUTHBEARER, XOAUTH2, or as the
+            password of PLAIN, whichever the server offers. It may wait.
         tls: what is asked of the server; by default ``ssl.create_default_context()``, which verifies it.
         proxy: the proxy to go through: ``http://[user:password@]host[:port]``, ``socks5://`` and their like. The
             environment is not looked at.
@@ -88,6 +91,7 @@ def connect(
         user=user,
         password=password,
         sasl=sasl,
+        token=token,
         hostname=hostname,
         container_id=container_id,
         idle_timeout=idle_timeout,

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakSet
@@ -172,6 +172,17 @@ class BlockingDriver:
             self._take_lock()
             self._dialling = None
             waiter.close()
+
+    async def ask(self, token: Callable[[], str | Awaitable[str]]) -> str:
+        """The program's function runs without the lock: it may wait for somebody else."""
+        self.lock.release()
+        try:
+            value = token()
+        finally:
+            self._take_lock()
+        if not isinstance(value, str):
+            raise TypeError("token() of the blocking API gives the token itself, not something to await")
+        return value
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._work = work

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import random as system_random
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +21,7 @@ from amqp10.client.receiving import ReceiverCore
 from amqp10.client.recovery import TRANSITIONS, Backoff, ConnectionState, Move, StateChange, may_pass
 from amqp10.client.sending import SenderCore
 from amqp10.client.sessions import SessionCore
+from amqp10.client.tokens import token_mechanisms
 from amqp10.client.wait import Driver, Transport, Wait
 from amqp10.engine import (
     AnonymousMechanism,
@@ -69,6 +70,7 @@ class ClientOptions:
         addresses: the servers, in the order in which they are tried.
         user, password: credentials that come before those of a URL.
         sasl: mechanisms, instead of those that the credentials give.
+        token: gives the token to log in with, anew for each attempt.
         hostname: the name stated in open and SASL; None for the virtual host of the URL, or its host.
         policy: how the connection comes back.
         recovers: whether it does.
@@ -80,6 +82,7 @@ class ClientOptions:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     sasl: Sequence[ClientMechanism] | None = None
+    token: Callable[[], str | Awaitable[str]] | None = None
     hostname: str | None = None
     container_id: str = ""
     idle_timeout: float = 60.0
@@ -94,11 +97,13 @@ class ClientOptions:
     """Whether a client certificate is presented, so that EXTERNAL makes sense."""
     random: Callable[[], float] = system_random
 
-    def mechanisms(self, address: Address) -> list[ClientMechanism]:
+    def mechanisms(self, address: Address, token: str | None) -> list[ClientMechanism]:
         """What is offered to a server, the strongest first."""
         if self.sasl is not None:
             return list(self.sasl)
         user = self.user if self.user is not None else address.user
+        if token is not None:
+            return token_mechanisms(token, user or "", address.host)
         password = self.password if self.password is not None else address.password
         if user is not None:
             return [PlainMechanism(user, password or "")]
@@ -295,12 +300,13 @@ class ClientCore:
         """
         self.address = address
         self.backoff.attempts += 1
+        token = None if self.options.token is None else await self.driver.ask(self.options.token)
         transport = await self.driver.open(address, deadline)
         incarnation: Incarnation | None = None
         try:
             if self.unwanted():
                 raise ClosedError("the connection is closed")
-            incarnation = self._adopt(transport, address)
+            incarnation = self._adopt(transport, address, token)
             await incarnation.settled_wait.wait(deadline)
             if incarnation.reason is not None:
                 raise incarnation.reason
@@ -311,7 +317,7 @@ class ClientCore:
             raise
         self._opened()
 
-    def _adopt(self, transport: Transport, address: Address) -> Incarnation:
+    def _adopt(self, transport: Transport, address: Address, token: str | None) -> Incarnation:
         options = self.options
         engine = Connection(
             EndpointRole.CLIENT,
@@ -319,7 +325,7 @@ class ClientCore:
             hostname=options.host_of(address),
             max_frame_size=options.max_frame_size,
             idle_timeout=options.idle_timeout,
-            sasl=SaslClient(options.mechanisms(address)),
+            sasl=SaslClient(options.mechanisms(address, token)),
             properties=options.properties,
             desired_capabilities=options.desired_capabilities,
             # Delivery ids, and with them tags, do not begin anew with a connection.

@@ -84,6 +84,14 @@ class Driver(Protocol):
         """
         ...
 
+    def ask(self, token: Callable[[], str | Awaitable[str]]) -> Awaitable[str]:
+        """Have the program give a token, which may take its time.
+
+        Raises:
+            AMQPError: it gave none.
+        """
+        ...
+
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run the recovery beside everything else. One at a time."""
         ...
