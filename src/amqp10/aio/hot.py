@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from amqp10.client.receiving import ReceiverCore
     from amqp10.client.sending import SenderCore
 
-_LOT: Final = 64
+_LOT: Final = 256
 """How many messages ``send_many()`` sends before it looks up."""
 
 __all__ = ["Delivery", "ReceivedMessage", "ReceiverMethods", "SenderMethods"]

@@ -35,7 +35,7 @@ logger = logging.getLogger("amqp10.client")
 
 T = TypeVar("T")
 
-_FLUSH_COUNT: Final = 64
+FLUSH_COUNT: Final = 128
 _FLUSH_DELAY: Final = 0.001
 """Seconds after which the connection's thread writes what callers have left."""
 _JOIN_TIME: Final = 2.0
@@ -70,8 +70,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class _Step:
-    """The lock, for a step that does not wait. An interruption in the middle of one costs the connection a recovery,
-    because nobody knows how far it came."""
+    """The lock, for a step that does not wait."""
 
     __slots__ = ("_driver",)
 
@@ -85,8 +84,8 @@ class _Step:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         driver = self._driver
-        if error is not None and not isinstance(error, Exception) and error is not driver.expected:
-            driver.damaged()
+        if error is not None:
+            driver.failed(error)
         driver.leave()
 
 
@@ -135,8 +134,8 @@ class BlockingDriver:
         self._work: Coroutine[Any, Any, None] | None = None
         self._pause: Pause | None = None
         self._calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
-        self._kicks = 0
-        self._flush_at: float | None = None
+        self.kicks = 0
+        self.flush_at: float | None = None
         self._finished = False
         self._ending: list[BlockingTransport] = []
         self.expected: BaseException | None = None
@@ -151,7 +150,7 @@ class BlockingDriver:
         return BlockingWait(self)
 
     def kick(self) -> None:
-        self._kicks += 1
+        self.kicks += 1
         transport = self.transport
         if transport is not None and transport.overfull():
             self._flush()
@@ -214,13 +213,19 @@ class BlockingDriver:
         if interruption is not None:
             raise interruption
 
+    def failed(self, error: BaseException) -> None:
+        """A step has raised: when it was interrupted in the middle, nobody knows how far it came, and the connection
+        needs a recovery."""
+        if not isinstance(error, Exception) and error is not self.expected:
+            self.damaged()
+
     def leave(self) -> None:
         """Let the lock go: what was sent is written now, or soon by the connection's thread."""
-        if self._kicks:
-            if self._kicks >= _FLUSH_COUNT or self._thread is None:
+        if self.kicks:
+            if self.kicks >= FLUSH_COUNT or self._thread is None:
                 self._flush()
-            elif self._flush_at is None:
-                self._flush_at = time.monotonic() + _FLUSH_DELAY
+            elif self.flush_at is None:
+                self.flush_at = time.monotonic() + _FLUSH_DELAY
                 self.wake()
         self.lock.release()
 
@@ -273,7 +278,7 @@ class BlockingDriver:
             return
         gate = wait.gate = threading.Lock()
         gate.acquire()
-        if self._kicks:
+        if self.kicks:
             self._flush()
         left = -1.0
         if pause.deadline is not None:
@@ -292,8 +297,8 @@ class BlockingDriver:
     # -- output ----------------------------------------------------------------------------------------------------
 
     def _flush(self) -> None:
-        self._kicks = 0
-        self._flush_at = None
+        self.kicks = 0
+        self.flush_at = None
         transport = self.transport
         if transport is not None:
             transport.flush()
@@ -343,7 +348,7 @@ class BlockingDriver:
     def _turn(self) -> bool:
         with self.lock:
             self._step_work()
-            if self._flush_at is not None or self._kicks:
+            if self.flush_at is not None or self.kicks:
                 self._write_left()
             for transport in self._ending:
                 transport.dispose()
@@ -366,14 +371,14 @@ class BlockingDriver:
 
     def _write_left(self) -> None:
         """What callers have left is written when it is a moment old: more may come, and they write themselves."""
-        if self._flush_at is None or time.monotonic() >= self._flush_at or self._finished:
+        if self.flush_at is None or time.monotonic() >= self.flush_at or self._finished:
             self._flush()
 
     def _plan(self, carrier: BlockingTransport | None) -> tuple[int, bool, float]:
         now = time.monotonic()
         times: list[float] = [now + _LONGEST_WAIT]
-        if self._flush_at is not None:
-            times.append(self._flush_at)
+        if self.flush_at is not None:
+            times.append(self.flush_at)
         if self._pause is not None and self._pause.deadline is not None:
             times.append(self._pause.deadline)
         fd, write = -1, False
@@ -403,8 +408,8 @@ class BlockingDriver:
             carrier.arrived(data, error)
             if self.transport is carrier:
                 carrier.tick(time.monotonic())
-                self._kicks = 0
-                self._flush_at = None
+                self.kicks = 0
+                self.flush_at = None
                 if self.transport is carrier:
                     carrier.flush()
 
