@@ -177,6 +177,8 @@ class FakeTransport:
         self.peer = peer
         self.incarnation: Incarnation | None = None
         self.live = True
+        self.frozen = False
+        """Whether bytes go nowhere, and nobody is told."""
         self.cut_after: int | None = None
         """After how many more bytes to the peer the network goes."""
         self.cut_before: int | None = None
@@ -202,7 +204,7 @@ class FakeTransport:
 
     def pump_out(self) -> bool:
         """To the peer, as far as the connection lives."""
-        if self.incarnation is None or not self.live:
+        if self.incarnation is None or not self.live or self.frozen:
             return False
         self.incarnation.core.before_flush()
         data = b"".join(self.incarnation.engine.data_to_send(self.driver.now))
@@ -219,7 +221,7 @@ class FakeTransport:
         return bool(data)
 
     def pump_in(self) -> bool:
-        if self.incarnation is None or not self.live:
+        if self.incarnation is None or not self.live or self.frozen:
             return False
         data = b"".join(self.peer.engine.data_to_send(self.driver.now))
         if self.cut_before is not None:
@@ -346,6 +348,8 @@ class Rig:
         self.peers: list[Peer] = []
         self.credit = credit
         self.unreachable = False
+        self.black_holes: set[str] = set()
+        """Hosts that take a connection and never say anything."""
         self.prepare: Callable[[Peer], None] = lambda peer: None
         self.driver.server = self._server
         self.core = ClientCore(self.driver, options(**changes))
@@ -354,6 +358,8 @@ class Rig:
         if self.unreachable:
             raise AMQPError(10061, "the peer refused the connection")
         peer = Peer(credit=self.credit)
+        if address.host in self.black_holes:
+            peer.engine.receive_data = lambda data, now: []  # type: ignore[method-assign]
         self.prepare(peer)
         self.peers.append(peer)
         return peer

@@ -452,3 +452,69 @@ def test_a_redirect_on_the_wire_is_followed() -> None:
     rig.driver.settle()
     assert rig.driver.opened[-1][1] == "amqp://other:5000"
     assert rig.core.state is OPEN
+
+
+def test_a_broker_that_shuts_down_in_order_is_waited_for_and_gets_the_messages() -> None:
+    rig = Rig().connect()
+    sender = rig.sender()
+    delivery = rig.run(sender.submit("x", False, None))
+    rig.driver.settle()
+    rig.unreachable = True
+    rig.peer.engine.close(ProtocolError("shutting down", condition="amqp:connection:forced"))
+    rig.driver.advance(3)
+    assert rig.core.down_error is not None
+    rig.unreachable = False
+    rig.driver.advance(10)
+    assert rig.peer.bodies == ["x"]
+    rig.peer.accept()
+    rig.driver.settle()
+    assert delivery.outcome is not None
+
+
+def test_a_peer_that_is_silent_for_the_idle_time_out_is_given_up_and_connected_to_anew() -> None:
+    rig = Rig(idle_timeout=10.0).connect()
+    rig.sender()
+    rig.transport.frozen = True
+    rig.driver.advance(9)
+    assert LOST not in states(rig)
+    rig.driver.advance(2)
+    assert LOST in states(rig)
+    assert rig.core.state is OPEN
+    assert len(rig.peers) == 2
+
+
+def test_a_peer_that_closes_for_good_fails_the_connection() -> None:
+    rig = Rig().connect()
+    sender = rig.sender()
+    task = rig.start(ops.send(sender, "x", False, None))
+    rig.peer.engine.close(ProtocolError("you are not welcome", condition="amqp:unauthorized-access"))
+    rig.driver.settle()
+    assert rig.core.state is ConnectionState.FAILED
+    assert task.error is not None
+    assert task.error.sent is None  # type: ignore[attr-defined]
+
+
+def test_a_sender_that_is_asked_for_while_the_connection_is_down_is_attached_when_it_is_back() -> None:
+    rig = Rig().connect()
+    rig.unreachable = True
+    rig.transport.cut()
+    rig.driver.settle()
+    task = rig.start(ops.attach_sender(rig.core.default_session(), sender_spec("late", {}), rig.driver.now + 60))
+    rig.driver.advance(5)
+    assert not task.done
+    rig.unreachable = False
+    rig.driver.advance(20)
+    assert task.value().link.attached
+
+
+def test_a_server_that_never_answers_does_not_use_up_the_time_of_the_others() -> None:
+    rig = Rig(addresses=addresses(["amqp://hole", "amqp://good"]))
+    rig.black_holes = {"hole"}
+    task = rig.start(ops.connect(rig.core, rig.driver.now + 10))
+    rig.driver.advance(9)
+    task.value()
+    assert rig.core.address.host == "good"
+    rig.transport.cut()
+    rig.driver.advance(60)
+    assert rig.core.state is OPEN
+    assert rig.core.address.host == "good"

@@ -292,6 +292,14 @@ class ClientCore:
         self._next += 1
         return address
 
+    def share_of(self, deadline: float | None) -> float | None:
+        """Until when an attempt may last: one server that does not answer must not use up the time of all."""
+        if deadline is None:
+            return None
+        urls = len(self.options.addresses)
+        now = self.driver.clock()
+        return now + (deadline - now) / (urls - self.backoff.attempts % urls)
+
     async def attempt(self, address: Address, deadline: float | None) -> None:
         """Connect once, until the peer's open is here.
 
@@ -625,7 +633,8 @@ class ClientCore:
             self.move(Move.ATTEMPT, self.down_error)
             try:
                 timeout = self.options.timeout
-                await self.attempt(self.next_address(), None if timeout is None else self.driver.clock() + timeout)
+                deadline = None if timeout is None else self.driver.clock() + timeout
+                await self.attempt(self.next_address(), self.share_of(deadline))
             except AMQPError as error:
                 if self.unwanted():
                     return

@@ -41,7 +41,7 @@ async def connect(core: ClientCore, deadline: float | None) -> None:
     try:
         while True:
             try:
-                await core.attempt(core.next_address(), deadline)
+                await core.attempt(core.next_address(), core.share_of(deadline))
                 break
             except AMQPError as error:
                 await _before_next(core, error, deadline)
