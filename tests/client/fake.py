@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from amqp10.client.core import ClientCore, ClientOptions, Incarnation
+from amqp10.client.client_options import ClientOptions
+from amqp10.client.core import ClientCore
+from amqp10.client.incarnation import Incarnation
 from amqp10.client.options import Address, Reconnect, addresses
 from amqp10.client.wait import Pause, Transport
 from amqp10.engine import (

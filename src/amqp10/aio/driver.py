@@ -23,7 +23,8 @@ from amqp10.wire.frames import EMPTY_FRAME
 if TYPE_CHECKING:
     import ssl
 
-    from amqp10.client.core import ClientCore, Incarnation
+    from amqp10.client.core import ClientCore
+    from amqp10.client.incarnation import Incarnation
     from amqp10.net.stdlib_tls import TlsCodec
 
 __all__ = ["AioDriver"]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import ssl
 
     from amqp10.blocking.driver import BlockingDriver
-    from amqp10.client.core import Incarnation
+    from amqp10.client.incarnation import Incarnation
     from amqp10.client.options import Address
     from amqp10.net.options import TransportOptions
     from amqp10.net.stdlib_tls import TlsCodec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from amqp10.client.core import ClientOptions
+from amqp10.client.client_options import ClientOptions
 from amqp10.client.options import Reconnect, addresses
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """A connection as the program sees it: what the engine reports becomes state, and what was lost comes back.
 
-Nothing here does I/O. A driver hands in what arrives (:class:`Incarnation`), and runs the two coroutines that wait:
+Nothing here does I/O. A driver hands in what arrives (see ``incarnation.py``), and runs the two coroutines that wait:
 ``operations.connect`` and :meth:`ClientCore.recover`. Everything else is told by events.
 """
 
@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from random import random as system_random
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from amqp10.client.client_options import ClientOptions
 from amqp10.client.closing import Ending
+from amqp10.client.incarnation import Incarnation
 from amqp10.client.links import LinkCore, Stage
-from amqp10.client.options import Address, Reconnect
+from amqp10.client.options import Address
 from amqp10.client.receiving import ReceiverCore
 from amqp10.client.recovery import TRANSITIONS, Backoff, ConnectionState, Move, StateChange, may_pass
 from amqp10.client.sending import SenderCore
 from amqp10.client.sessions import SessionCore
-from amqp10.client.tokens import token_mechanisms
 from amqp10.client.wait import Driver, Transport, Wait
 from amqp10.engine import (
-    AnonymousMechanism,
-    ClientMechanism,
     Connection,
     ConnectionClosed,
     ConnectionFailed,
@@ -33,12 +30,10 @@ from amqp10.engine import (
     DeliveriesSettled,
     DeliveriesUpdated,
     EndpointRole,
-    ExternalMechanism,
     IncomingDelivery,
     LinkAttached,
     LinkDetached,
     LinkFlow,
-    PlainMechanism,
     SaslClient,
     SessionBegun,
     SessionEnded,
@@ -47,7 +42,6 @@ from amqp10.errors import (
     AMQPError,
     AMQPTimeoutError,
     ClosedError,
-    ConnectionDroppedError,
     ConnectionLostError,
     RemoteError,
 )
@@ -55,108 +49,11 @@ from amqp10.errors import (
 if TYPE_CHECKING:
     from amqp10.engine import Event, OutgoingDelivery
 
-__all__ = ["ClientCore", "ClientOptions", "Incarnation"]
+__all__ = ["ClientCore"]
 
 logger = logging.getLogger("amqp10.client")
 
 _CHANGES_KEPT: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class ClientOptions:
-    """What ``connect()`` was told, checked.
-
-    Attributes:
-        addresses: the servers, in the order in which they are tried.
-        user, password: credentials that come before those of a URL.
-        sasl: mechanisms, instead of those that the credentials give.
-        token: gives the token to log in with, anew for each attempt.
-        hostname: the name stated in open and SASL; None for the virtual host of the URL, or its host.
-        policy: how the connection comes back.
-        recovers: whether it does.
-        timeout: seconds, the default for everything that waits.
-        random: a number from 0 to 1.
-    """
-
-    addresses: tuple[Address, ...]
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    sasl: Sequence[ClientMechanism] | None = None
-    token: Callable[[], str | Awaitable[str]] | None = None
-    hostname: str | None = None
-    container_id: str = ""
-    idle_timeout: float = 60.0
-    max_frame_size: int = 1 << 20
-    properties: Mapping[str, Any] | None = None
-    desired_capabilities: Sequence[str] = ()
-    timeout: float | None = 60.0
-    policy: Reconnect = field(default_factory=Reconnect)
-    recovers: bool = True
-    on_state: Callable[[StateChange], object] | None = None
-    external: bool = False
-    """Whether a client certificate is presented, so that EXTERNAL makes sense."""
-    random: Callable[[], float] = system_random
-
-    def mechanisms(self, address: Address, token: str | None) -> list[ClientMechanism]:
-        """What is offered to a server, the strongest first."""
-        if self.sasl is not None:
-            return list(self.sasl)
-        user = self.user if self.user is not None else address.user
-        if token is not None:
-            return token_mechanisms(token, user or "", address.host)
-        password = self.password if self.password is not None else address.password
-        if user is not None:
-            return [PlainMechanism(user, password or "")]
-        offered: list[ClientMechanism] = [ExternalMechanism()] if self.external else []
-        return [*offered, AnonymousMechanism()]
-
-    def host_of(self, address: Address) -> str:
-        """The name for open and SASL. A path stands for a virtual host of RabbitMQ."""
-        if self.hostname is not None:
-            return self.hostname
-        return f"vhost:{address.vhost}" if address.vhost is not None else address.host
-
-
-class Incarnation:
-    """One life of a connection: an engine, and the transport that carries it.
-
-    A driver calls :meth:`received`, :meth:`lost` and :meth:`tick`, and writes what ``engine.data_to_send`` gives.
-    """
-
-    __slots__ = ("address", "core", "engine", "opened", "reason", "settled_wait", "transport")
-
-    def __init__(self, core: ClientCore, engine: Connection, transport: Transport, address: Address) -> None:
-        self.core = core
-        self.engine = engine
-        self.transport = transport
-        self.address = address
-        self.opened = False
-        self.reason: AMQPError | None = None
-        """Why it is over; None while it is not."""
-        self.settled_wait = core.driver.new_wait()
-        """Set when it is known whether the peer opens the connection."""
-
-    def received(self, data: bytes) -> None:
-        """Bytes have arrived."""
-        core = self.core
-        core.handle(self, self.engine.receive_data(data, core.driver.clock()))
-
-    def lost(self, error: AMQPError | None) -> None:
-        """The stream has ended: None for an orderly end, otherwise what the system said."""
-        events = self.engine.receive_eof(self.core.driver.clock())
-        if error is not None:
-            events = [
-                ConnectionFailed(error, *event[1:]) if type(event) is ConnectionFailed else event for event in events
-            ]
-        self.core.handle(self, events)
-        if self.core.incarnation is self:
-            # The engine had said its last word already.
-            self.core.disconnected(self, error or ConnectionDroppedError("the peer dropped the connection"), ())
-
-    def tick(self) -> None:
-        """The engine's deadline has come."""
-        core = self.core
-        core.handle(self, self.engine.tick(core.driver.clock()))
 
 
 def _ignore(delivery: IncomingDelivery) -> None:

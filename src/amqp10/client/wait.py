@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from amqp10.errors import AMQPTimeoutError
 
 if TYPE_CHECKING:
-    from amqp10.client.core import Incarnation
+    from amqp10.client.incarnation import Incarnation
     from amqp10.client.options import Address
 
 __all__ = ["Driver", "Pause", "Transport", "Turns", "Wait", "run", "sleep"]
