@@ -32,6 +32,15 @@ BASE = "python-qpid-proton"
 OURS = "amqp10"
 BATCHED = "amqp10, batched"
 RAW = "raw socket"
+MODERN = {
+    "amqp10.connect": ("blocking", ""),
+    "amqp10.aio": ("aio", ""),
+    "amqp10.connect, prebuilt": ("blocking", "send-prebuilt"),
+    "amqp10.aio, prebuilt": ("aio", "send-prebuilt"),
+    "amqp10.connect, send_many": ("blocking", "send-many"),
+    "amqp10.aio, send_many": ("aio", "send-many"),
+}
+"""The modern API: client -> which front end, and what it does instead of "send"."""
 LARGE = {"large-send", "large-receive"}
 
 
@@ -118,6 +127,9 @@ def clients() -> dict[str, Client]:
         BATCHED: Client(ours, {}, {"send", "proton-send", "rabbitmq-send"}, task="send-batched", scale=4),
         RAW: Client([], {}, LARGE),
     }
+    for name, (api, task) in MODERN.items():
+        modern = [sys.executable, str(folder / "modern_client.py"), api]
+        found[name] = Client(modern, {}, {"send"} if task else TRANSFERS | BROKERS, task=task)
     if proton.exists():
         works = TRANSFERS | CODEC | BROKERS | {"memory", "import"}
         found[BASE] = Client([str(proton), str(folder / "proton_client.py")], {}, works, "proton")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.run import BATCHED, BROKERS, CODEC, LARGE, OURS, RAW, TRANSFERS, WORKS, clients
+from benchmarks.run import BATCHED, BROKERS, CODEC, LARGE, MODERN, OURS, RAW, TRANSFERS, WORKS, clients
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,6 +41,7 @@ def test_every_work_gives_a_result_when_no_other_client_is_prepared(tmp_path: Pa
     assert set(results) == wanted
     for name, runs in results.items():
         others = {RAW} if name in LARGE else {BATCHED} if name == "send" else set()
+        others |= {client for client, (_, task) in MODERN.items() if name in ({"send"} if task else TRANSFERS)}
         assert set(runs) == {OURS} | others, name
         for (result,) in runs.values():
             assert result["messages"] > 0

@@ -8,6 +8,7 @@ Conventions for the pages (README.md and docs/):
 - ``<!-- not run: REASON -->`` in front of a block: it is only compiled, and its names are checked.
 - ``"localhost", 5672`` stands for a broker: the test starts the embedded one on a free port and puts in its address. It
   knows the user ``guest`` with the password ``guest``, or lets everybody in for an example that names no user.
+  ``amqp://guest:guest@localhost`` stands for the same.
 - ``sh`` blocks are not run; the commands in them have to exist.
 - ``text`` and ``json`` blocks are not looked at, but for JSON: each has to be a composite document.
 
@@ -43,6 +44,7 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglo
 WRITTEN = [page for page in PAGES if page.parent.name != "reference"]
 
 ADDRESS = '"localhost", 5672'
+URL = "amqp://guest:guest@localhost"
 TIME_LIMIT = 20
 
 
@@ -123,6 +125,9 @@ def test_examples_run(text: str, request: pytest.FixtureRequest, tmp_path: Path)
     if ADDRESS in text:
         host, port = request.getfixturevalue("addresses")["guest" in text]
         text = text.replace(ADDRESS, f'"{host}", {port}')
+    if URL in text:
+        host, port = request.getfixturevalue("addresses")[True]
+        text = text.replace(URL, f"amqp://guest:guest@{host}:{port}")
     program = tmp_path / "test_example.py"
     program.write_text(text, encoding="utf-8")
     runner = ["-m", "pytest", "-q"] if "\ndef test_" in text else []
@@ -233,7 +238,7 @@ def test_commands_exist(block: Block) -> None:
         elif words[0].startswith("scripts/"):
             assert os.access(ROOT / words[0], os.X_OK)
         else:
-            assert words[0] == "pytest", f"{name_of(block.page)} uses an unknown command: {line}"
+            assert words[0] in ("docker", "pytest"), f"{name_of(block.page)} uses an unknown command: {line}"
 
 
 def _tool_has(command: str) -> bool:

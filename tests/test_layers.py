@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "wire": {"errors", "codec"},
     "engine": {"errors", "codec", "wire"},
     "net": {"errors"},
-    "component": BASIS,
+    "component": {*BASIS, "client"},
     "client": {"errors", "codec", "wire", "engine"},
     "aio": {*BASIS, "client"},
     "blocking": {*BASIS, "client"},

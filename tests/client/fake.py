@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from amqp10.client.core import ClientCore, ClientOptions, Incarnation
+from amqp10.client.client_options import ClientOptions
+from amqp10.client.core import ClientCore
+from amqp10.client.incarnation import Incarnation
 from amqp10.client.options import Address, Reconnect, addresses
 from amqp10.client.wait import Pause, Transport
 from amqp10.engine import (
@@ -177,7 +179,12 @@ class FakeTransport:
         self.peer = peer
         self.incarnation: Incarnation | None = None
         self.live = True
+        self.frozen = False
+        """Whether bytes go nowhere, and nobody is told."""
         self.cut_after: int | None = None
+        """After how many more bytes to the peer the network goes."""
+        self.cut_before: int | None = None
+        """After how many more bytes from the peer."""
 
     def start(self, incarnation: Incarnation) -> None:
         self.incarnation = incarnation
@@ -199,8 +206,9 @@ class FakeTransport:
 
     def pump_out(self) -> bool:
         """To the peer, as far as the connection lives."""
-        if self.incarnation is None or not self.live:
+        if self.incarnation is None or not self.live or self.frozen:
             return False
+        self.incarnation.core.before_flush()
         data = b"".join(self.incarnation.engine.data_to_send(self.driver.now))
         if self.cut_after is not None:
             if len(data) > self.cut_after:
@@ -215,9 +223,16 @@ class FakeTransport:
         return bool(data)
 
     def pump_in(self) -> bool:
-        if self.incarnation is None or not self.live:
+        if self.incarnation is None or not self.live or self.frozen:
             return False
         data = b"".join(self.peer.engine.data_to_send(self.driver.now))
+        if self.cut_before is not None:
+            if len(data) > self.cut_before:
+                if self.cut_before:
+                    self.incarnation.received(data[: self.cut_before])
+                self.cut()
+                return True
+            self.cut_before -= len(data)
         if data:
             self.incarnation.received(data)
         return bool(data)
@@ -250,6 +265,9 @@ class FakeDriver:
         transport = FakeTransport(self, peer)
         self.transports.append(transport)
         return transport
+
+    async def ask(self, token: Callable[[], Any]) -> str:
+        return str(token())
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self.start(work)
@@ -332,6 +350,8 @@ class Rig:
         self.peers: list[Peer] = []
         self.credit = credit
         self.unreachable = False
+        self.black_holes: set[str] = set()
+        """Hosts that take a connection and never say anything."""
         self.prepare: Callable[[Peer], None] = lambda peer: None
         self.driver.server = self._server
         self.core = ClientCore(self.driver, options(**changes))
@@ -340,6 +360,8 @@ class Rig:
         if self.unreachable:
             raise AMQPError(10061, "the peer refused the connection")
         peer = Peer(credit=self.credit)
+        if address.host in self.black_holes:
+            peer.engine.receive_data = lambda data, now: []  # type: ignore[method-assign]
         self.prepare(peer)
         self.peers.append(peer)
         return peer

@@ -142,3 +142,21 @@ def test_an_interrupted_connect_aborts_the_transport_and_fails_the_connection() 
     assert isinstance(task.error, KeyboardInterrupt)
     assert not rig.transport.live
     assert rig.core.over
+
+
+def test_a_shared_sender_whose_attach_is_interrupted_is_attached_by_the_next_who_wants_it() -> None:
+    scene = Scene()
+    scene.rig.credit = 10
+    peer = scene.rig.peer
+    peer.silent_links = True
+    senders: dict[str, Any] = {}
+    core = scene.rig.core
+    first = scene.rig.start(ops.send_to(core, senders, "shared", 1, None))
+    second = scene.rig.start(ops.send_to(core, senders, "shared", 2, None))
+    peer.silent_links = False
+    peer.credit = 10
+    peer.accepting = True
+    first.step(KeyboardInterrupt())
+    scene.rig.driver.settle()
+    assert second.value() is not None
+    assert peer.bodies == [2]

@@ -26,7 +26,7 @@ from amqp10.errors import (
     ProtocolError,
     SendTimeoutError,
 )
-from amqp10.wire.messaging import RELEASED, Rejected
+from amqp10.wire.messaging import ACCEPTED, RELEASED, Rejected
 from amqp10.wire.performatives import Error
 from tests.client.fake import FakeTask, Rig
 
@@ -285,7 +285,7 @@ def test_waiting_for_an_outcome_that_timed_out_lets_the_delivery_go_on() -> None
     r = rig()
     sender = r.sender()
     delivery = r.run(sender.submit("a", False, None))
-    waiting = r.start(delivery.wait_outcome(r.driver.now + 1))
+    waiting = r.start(delivery._wait_outcome(r.driver.now + 1))
     r.driver.advance(2)
     assert waiting.error is not None
     cut(r)
@@ -408,3 +408,44 @@ def test_a_session_that_the_peer_ends_comes_back_or_fails_with_its_links(error: 
         task.value()
     else:
         assert task.error is not None
+
+
+def test_with_settle_mode_second_the_program_learns_when_the_sender_has_settled() -> None:
+    r = rig()
+    receiver = r.receiver(confirm="second")
+    sent = r.peer.sender.send(Message("x").encode())
+    r.driver.settle()
+    message = r.run(receiver.receive(None))
+    assert message.accept()
+    assert not message.accept()
+    waiting = r.start(receiver.wait_settled(message._delivery, None))
+    assert not waiting.done
+    assert sent.remote_state == ACCEPTED
+    assert not sent.remote_settled
+    sent.settle()
+    r.driver.settle()
+    waiting.value()
+
+
+def test_a_delivery_can_be_taken_back_before_it_is_written_and_not_after() -> None:
+    r = rig()
+    sender = r.sender()
+    written = r.run(sender.submit("written", False, None))
+    r.driver.settle()
+    assert not written._withdraw()
+    r.unreachable = True
+    cut(r)
+    # It was written once: it may be there, and taking it back would be a lie.
+    assert not written._withdraw()
+
+
+def test_outcomes_that_come_before_the_connection_is_lost_are_not_lost_with_it() -> None:
+    r = rig()
+    sender = r.sender()
+    deliveries = [r.run(sender.submit(n, False, None)) for n in range(3)]
+    r.driver.settle()
+    r.peer.accept(2)
+    r.driver.settle()
+    cut(r)
+    assert [delivery.outcome is not None for delivery in deliveries] == [True, True, False]
+    assert r.peer.bodies == [2]

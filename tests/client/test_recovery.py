@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from amqp10.client import operations as ops
 from amqp10.client.message import Message
-from amqp10.client.options import Reconnect, Stream, addresses
+from amqp10.client.options import Reconnect, Stream, addresses, sender_spec
 from amqp10.client.recovery import Backoff, ConnectionState, Verdict, judge
-from amqp10.codec import Symbol
+from amqp10.codec import Symbol, UInt
 from amqp10.errors import (
     AMQPError,
     AuthenticationError,
@@ -23,6 +23,7 @@ from amqp10.errors import (
     ProtocolError,
     RemoteError,
 )
+from amqp10.wire.performatives import Close, Error
 from tests.client.fake import Peer, Rig
 
 OPEN, LOST, BACKOFF = ConnectionState.OPEN, ConnectionState.LOST, ConnectionState.BACKOFF
@@ -276,22 +277,21 @@ def test_protocol_faults_are_fatal_three_in_a_row() -> None:
     assert not backoff.goes_on(fault, 0)
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    cuts=st.lists(st.integers(0, 400), max_size=6),
-    messages=st.integers(1, 30),
-    credit=st.integers(1, 20),
-)
-def test_nothing_is_lost_wherever_the_connection_is_cut(cuts: list[int], messages: int, credit: int) -> None:
+CUTS = st.lists(st.tuples(st.sampled_from(["out", "in"]), st.integers(0, 600)), max_size=6)
+
+
+def produce_through(cuts: list[tuple[str, int]], messages: int, credit: int) -> None:
+    """Send numbered messages while the connection is cut after so many bytes in either direction, again and again;
+    compare what the peers accepted with what was sent."""
     rig = Rig(credit=credit).connect()
     sender = rig.sender()
     accepted: list[Any] = []
     tasks = [rig.driver.start(ops.send(sender, n, False, None)) for n in range(messages)]
     left = list(cuts)
-    resent = 0
     for _ in range(400):
-        if left:
-            rig.transport.cut_after = left.pop()
+        if left and rig.transport.cut_after is None and rig.transport.cut_before is None:
+            direction, count = left.pop()
+            setattr(rig.transport, "cut_after" if direction == "out" else "cut_before", count)
         rig.driver.advance(0.2)
         for peer in rig.peers:
             for delivery in peer.received:
@@ -309,3 +309,212 @@ def test_nothing_is_lost_wherever_the_connection_is_cut(cuts: list[int], message
     assert first_seen == list(range(messages))
     assert len(accepted) - messages <= resent
     assert (sender.open, sender.unsettled, len(sender.turns), len(sender.again)) == (0, 0, 0, 0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(cuts=CUTS, messages=st.integers(1, 30), credit=st.integers(1, 20))
+def test_nothing_is_lost_wherever_the_connection_is_cut(
+    cuts: list[tuple[str, int]], messages: int, credit: int
+) -> None:
+    produce_through(cuts, messages, credit)
+
+
+@pytest.mark.parametrize("direction", ["out", "in"])
+def test_nothing_is_lost_when_the_connection_is_cut_after_any_byte(direction: str) -> None:
+    for count in range(0, 700, 3):
+        produce_through([(direction, count), (direction, count + 1)], messages=3, credit=2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cuts=CUTS, messages=st.integers(1, 20), prefetch=st.integers(0, 8))
+def test_every_message_is_received_wherever_the_connection_is_cut(
+    cuts: list[tuple[str, int]], messages: int, prefetch: int
+) -> None:
+    rig = Rig().connect()
+    receiver = rig.receiver(prefetch=prefetch)
+    # What the broker has: a message leaves it when its acceptance has arrived.
+    queue = dict.fromkeys(range(messages))
+    sent: dict[Any, tuple[int, Any]] = {}
+    got: list[int] = []
+    left = list(cuts)
+    task = None
+    for _ in range(600):
+        if left and rig.transport.cut_after is None and rig.transport.cut_before is None:
+            direction, count = left.pop()
+            setattr(rig.transport, "cut_after" if direction == "out" else "cut_before", count)
+        peer = rig.peer
+        for delivery, (number, _) in list(sent.items()):
+            if delivery.remote_state is not None:
+                queue.pop(number, None)
+                del sent[delivery]
+            elif not delivery.link.attached:
+                del sent[delivery]
+        under_way = {number for number, _ in sent.values()}
+        for link in peer.links:
+            for number in queue:
+                if link.attached and link.credit > 0 and number not in under_way:
+                    delivery = link.send(Message(number).encode())  # type: ignore[attr-defined]
+                    sent[delivery] = (number, link)
+                    under_way.add(number)
+        if task is None:
+            task = rig.driver.start(receiver.receive(None))
+        rig.driver.advance(0.1)
+        if task.done:
+            message = task.value()
+            got.append(message.body)
+            message.accept()
+            task = None
+        if not queue:
+            break
+    assert set(got) == set(range(messages))
+    assert not queue
+
+
+def test_closing_while_a_new_connection_is_not_open_yet_ends_the_attempt() -> None:
+    rig = Rig().connect()
+    rig.transport.cut()
+    rig.driver.settle()
+    transport = rig.driver.transports[-1]
+    transport.cut()
+    for task in list(rig.driver.tasks):
+        task.step() if task.pause is None or task.pause.wait.is_set else None
+    # The recovery has sent its header and waits for the answer.
+    assert rig.core.incarnation is not None
+    assert not rig.core.incarnation.opened
+    rig.run(ops.close_connection(rig.core, rig.driver.now + 10))
+    rig.driver.settle()
+    assert not rig.driver.tasks
+
+
+def test_a_peer_that_ends_the_session_to_refuse_a_link_costs_the_other_links_nothing() -> None:
+    rig = Rig().connect()
+    good = rig.sender("good")
+    peer = rig.peer
+    peer.silent_links = True
+    task = rig.start(ops.attach_sender(rig.core.default_session(), sender_spec("missing", {}), rig.driver.now + 30))
+    peer.silent_links = False
+    session = next(iter(peer.engine.sessions.values()))
+    session.end(ProtocolError("no queue 'missing'", condition="amqp:not-found"))
+    rig.driver.settle()
+    assert isinstance(task.error, LinkRefusedError)
+    assert task.error.condition == "amqp:not-found"
+    assert good.error is None
+    delivery = rig.run(good.submit("still works", False, None))
+    rig.driver.settle()
+    peer.accept()
+    rig.driver.settle()
+    assert delivery.outcome is not None
+
+
+def test_a_link_that_is_refused_with_its_session_behind_a_reconnection_is_tried_on_another() -> None:
+    rig = Rig().connect()
+    good, late = rig.sender("good"), rig.sender("late")
+    missing = True
+
+    def requested(peer: Peer) -> None:
+        take = peer._requested
+
+        def decide(event: Any) -> None:
+            if missing and event.link.target.address == "late":
+                event.link.session.end(ProtocolError("not yet", condition="amqp:not-found"))
+            else:
+                take(event)
+
+        peer._requested = decide  # type: ignore[method-assign]
+
+    rig.prepare = requested
+    rig.transport.cut()
+    rig.driver.advance(5)
+    assert good.link is not None
+    assert good.link.attached
+    attachments = good._attachments
+    rig.driver.advance(5)
+    assert good._attachments == attachments
+    assert late.error is None
+    missing = False
+    rig.driver.advance(15)
+    assert late.link.attached
+
+
+def test_a_redirect_on_the_wire_is_followed() -> None:
+    rig = Rig().connect()
+    error = ProtocolError("go there", condition="amqp:connection:redirect")
+    rig.peer.engine.send(
+        0,
+        Close(
+            error=Error(
+                condition=Symbol("amqp:connection:redirect"),
+                description=error.message,
+                info={Symbol("network-host"): "other", Symbol("port"): UInt(5000)},
+            )
+        ),
+    )
+    rig.driver.settle()
+    assert rig.driver.opened[-1][1] == "amqp://other:5000"
+    assert rig.core.state is OPEN
+
+
+def test_a_broker_that_shuts_down_in_order_is_waited_for_and_gets_the_messages() -> None:
+    rig = Rig().connect()
+    sender = rig.sender()
+    delivery = rig.run(sender.submit("x", False, None))
+    rig.driver.settle()
+    rig.unreachable = True
+    rig.peer.engine.close(ProtocolError("shutting down", condition="amqp:connection:forced"))
+    rig.driver.advance(3)
+    assert rig.core.down_error is not None
+    rig.unreachable = False
+    rig.driver.advance(10)
+    assert rig.peer.bodies == ["x"]
+    rig.peer.accept()
+    rig.driver.settle()
+    assert delivery.outcome is not None
+
+
+def test_a_peer_that_is_silent_for_the_idle_time_out_is_given_up_and_connected_to_anew() -> None:
+    rig = Rig(idle_timeout=10.0).connect()
+    rig.sender()
+    rig.transport.frozen = True
+    rig.driver.advance(9)
+    assert LOST not in states(rig)
+    rig.driver.advance(2)
+    assert LOST in states(rig)
+    assert rig.core.state is OPEN
+    assert len(rig.peers) == 2
+
+
+def test_a_peer_that_closes_for_good_fails_the_connection() -> None:
+    rig = Rig().connect()
+    sender = rig.sender()
+    task = rig.start(ops.send(sender, "x", False, None))
+    rig.peer.engine.close(ProtocolError("you are not welcome", condition="amqp:unauthorized-access"))
+    rig.driver.settle()
+    assert rig.core.state is ConnectionState.FAILED
+    assert task.error is not None
+    assert task.error.sent is None  # type: ignore[attr-defined]
+
+
+def test_a_sender_that_is_asked_for_while_the_connection_is_down_is_attached_when_it_is_back() -> None:
+    rig = Rig().connect()
+    rig.unreachable = True
+    rig.transport.cut()
+    rig.driver.settle()
+    task = rig.start(ops.attach_sender(rig.core.default_session(), sender_spec("late", {}), rig.driver.now + 60))
+    rig.driver.advance(5)
+    assert not task.done
+    rig.unreachable = False
+    rig.driver.advance(20)
+    assert task.value().link.attached
+
+
+def test_a_server_that_never_answers_does_not_use_up_the_time_of_the_others() -> None:
+    rig = Rig(addresses=addresses(["amqp://hole", "amqp://good"]))
+    rig.black_holes = {"hole"}
+    task = rig.start(ops.connect(rig.core, rig.driver.now + 10))
+    rig.driver.advance(9)
+    task.value()
+    assert rig.core.address.host == "good"
+    rig.transport.cut()
+    rig.driver.advance(60)
+    assert rig.core.state is OPEN
+    assert rig.core.address.host == "good"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -45,7 +45,9 @@ def connect(
     user: str | None = None,
     password: str | None = None,
     sasl: Sequence[ClientMechanism] | None = None,
+    token: Callable[[], str | Awaitable[str]] | None = None,
     tls: ssl.SSLContext | None = None,
+    proxy: str | None = None,
     hostname: str | None = None,
     container_id: str | None = None,
     idle_timeout: float = 60.0,
@@ -62,7 +64,11 @@ def connect(
         url: ``amqp://[user:password@]host[:port][/vhost]``, ``amqps://`` for TLS, or several of them.
         user, password: for SASL PLAIN, instead of those in the URL. Without a user ANONYMOUS is offered.
         sasl: mechanisms to offer instead, the most preferred first.
+        token: gives a token to log in with, each time a connection is made: with OAUTHBEARER, XOAUTH2, or as the
+            password of PLAIN, whichever the server offers. It may wait; in asyncio it may be a coroutine function.
         tls: what is asked of the server; by default ``ssl.create_default_context()``, which verifies it.
+        proxy: the proxy to go through: ``http://[user:password@]host[:port]``, ``socks5://`` and their like. The
+            environment is not looked at.
         hostname: the name stated to the server, when it is not the one of the URL.
         container_id: this client's name; made up when not given.
         idle_timeout: after how many seconds of silence the server is given up; 0 for never. It is told half of that.
@@ -83,6 +89,7 @@ def connect(
         user=user,
         password=password,
         sasl=sasl,
+        token=token,
         hostname=hostname,
         container_id=container_id,
         idle_timeout=idle_timeout,
@@ -93,7 +100,7 @@ def connect(
         reconnect=reconnect,
         on_state=on_state,
     )
-    return Opening(Connection._open(AioDriver(tls_context(options, tls)), options))
+    return Opening(Connection._open(AioDriver(tls_context(options, tls), proxy), options))
 
 
 class Connection:

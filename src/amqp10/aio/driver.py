@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from amqp10.aio.guardian import GUARDIAN
 from amqp10.client.options import Address, Default
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, code_from_errno, code_from_gaierror
+from amqp10.net.proxy_url import proxy_of_url
 from amqp10.wire.frames import EMPTY_FRAME
 
 if TYPE_CHECKING:
     import ssl
 
-    from amqp10.client.core import ClientCore, Incarnation
+    from amqp10.client.core import ClientCore
+    from amqp10.client.incarnation import Incarnation
     from amqp10.net.stdlib_tls import TlsCodec
 
 __all__ = ["AioDriver"]
@@ -56,6 +58,7 @@ class AioWait:
         if self.is_set:
             return
         driver = self._driver
+        driver.before_wait()
         future = self._future = driver.loop.create_future()
         if deadline is None:
             await future
@@ -81,7 +84,8 @@ class _Deadline:
 class AioDriver:
     """What the core needs of the world, on an event loop. Used from tasks of that loop only."""
 
-    def __init__(self, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None, proxy: str | None = None) -> None:
+        self.proxy = None if proxy is None else proxy_of_url(proxy)
         self.loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
         self.tls = tls
@@ -117,6 +121,12 @@ class AioDriver:
         if transport is not None:
             transport.flush()
 
+    def before_wait(self) -> None:
+        """Somebody is about to wait. When nobody else does, what it waits for had better go out now than at the end
+        of the turn; many share one write."""
+        if self._flushing and not self._live_deadlines() and self.transport is not None:
+            self.transport.flush()
+
     async def open(self, where: Address, deadline: float | None) -> AioTransport:
         transport = AioTransport(self)
         try:
@@ -129,6 +139,10 @@ class AioDriver:
             transport.abort()
             raise
         return transport
+
+    async def ask(self, token: Callable[[], str | Awaitable[str]]) -> str:
+        value = token()
+        return value if isinstance(value, str) else await value
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._work = self.loop.create_task(work, name="amqp10 recovery")
@@ -246,8 +260,14 @@ class AioTransport(asyncio.Protocol):
 
     async def connect(self, where: Address, tls: ssl.SSLContext | None) -> None:
         loop = self.driver.loop
+        proxy = self.driver.proxy
         try:
-            await loop.create_connection(lambda: self, where.host, where.port)
+            if proxy is None:
+                await loop.create_connection(lambda: self, where.host, where.port)
+            else:
+                from amqp10.aio.tunnel import open_tunnel  # not needed by most programs
+
+                await loop.create_connection(lambda: self, sock=await open_tunnel(loop, where, proxy))
         except socket.gaierror as error:
             raise AMQPError(
                 code_from_gaierror(error.errno), f"the name {where.host} could not be resolved: {error.strerror}"
@@ -380,6 +400,7 @@ class AioTransport(asyncio.Protocol):
         if incarnation is None or self._over:
             return
         engine = incarnation.engine
+        incarnation.core.before_flush()
         buffers = engine.data_to_send(self.driver.loop.time())
         if buffers:
             self._send(b"".join(buffers) if len(buffers) > 1 else bytes(buffers[0]))
@@ -452,6 +473,15 @@ class AioTransport(asyncio.Protocol):
         self._duplicate.setblocking(False)
         assert self._incarnation is not None
         GUARDIAN.watch(self.driver, self, self._incarnation.engine)
+
+    def in_use(self) -> bool:
+        """See :class:`amqp10.aio.guardian.Guarded`."""
+        if not self.driver.loop.is_closed():
+            return True
+        duplicate, self._duplicate = self._duplicate, None
+        if duplicate is not None:
+            duplicate.close()
+        return False
 
     def keep_alive(self) -> None:
         """Write an empty frame if nothing else is being written. The loop is busy with something else."""

@@ -27,6 +27,10 @@ class Guarded(Protocol):
     last_written: float
     """When it last wrote, on the system's monotonic clock."""
 
+    def in_use(self) -> bool:
+        """Whether its event loop still exists. One that was closed with connections open gets none of them back."""
+        ...
+
     def keep_alive(self) -> None:
         """Write an empty frame, if that is possible now."""
         ...
@@ -67,7 +71,13 @@ class Guardian:
                 watched = list(self._watched.items())
             pause = 60.0
             for key, (transport, engine) in watched:
-                pause = min(pause, self._look_after(key, transport, engine))
+                if transport.in_use():
+                    pause = min(pause, self._look_after(key, transport, engine))
+                else:
+                    self.forget(key)
+            # Nothing is to be kept by this thread while it sleeps.
+            watched.clear()
+            key = transport = engine = None  # type: ignore[assignment]
             with self._condition:
                 self._condition.wait(max(_SHORTEST, pause))
 

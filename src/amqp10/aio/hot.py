@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from asyncio import sleep
 from collections import deque
 from collections.abc import AsyncIterable, Generator, Iterable
-from typing import TYPE_CHECKING, Any, Self, cast
+from itertools import islice
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from amqp10.client import operations
 from amqp10.client import receiving as _receiving
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from amqp10.client.receiving import ReceiverCore
     from amqp10.client.sending import SenderCore
 
+_LOT: Final = 256
+"""How many messages ``send_many()`` sends before it looks up."""
+
 __all__ = ["Delivery", "ReceivedMessage", "ReceiverMethods", "SenderMethods"]
 
 
@@ -28,11 +34,11 @@ class Delivery(_sending.Delivery):
     __slots__ = ()
 
     def __await__(self) -> Generator[Any, None, Outcome]:
-        return self.wait_outcome(None).__await__()
+        return self._wait_outcome(None).__await__()
 
     def cancel(self) -> bool:
         """Take it back before it is written. Returns whether that was possible."""
-        return self.withdraw()
+        return self._withdraw()
 
 
 class ReceivedMessage(_receiving.ReceivedMessage):
@@ -84,7 +90,8 @@ class SenderMethods:
             SendTimeoutError: there was no credit in time. It was not sent.
             ConnectionLostError, LinkError, ClosedError: it was not sent.
         """
-        self._driver.check_thread()
+        if get_ident() != self._driver.thread:
+            self._driver.check_thread()
         delivery = self._core.try_submit(message, settled)
         if delivery is None:
             try:
@@ -119,9 +126,13 @@ class SenderMethods:
         waiting: deque[_sending.Delivery] = deque()
         outcomes: list[Outcome] = []
 
-        async def add(message: Any) -> None:
-            delivery = core.try_submit(message, False)
-            waiting.append(delivery if delivery is not None else await core.submit(message, False, deadline))
+        async def add(lot: list[Any]) -> None:
+            while lot:
+                sent = core.submit_some(lot)
+                if not sent:
+                    sent = [await core.submit(lot[0], False, deadline)]
+                waiting.extend(sent)
+                del lot[: len(sent)]
             while waiting and (outcome := waiting[0].outcome) is not None:
                 outcomes.append(outcome)
                 waiting.popleft()
@@ -129,12 +140,15 @@ class SenderMethods:
         try:
             if isinstance(messages, AsyncIterable):
                 async for message in messages:
-                    await add(message)
+                    await add([message])
             else:
-                for message in messages:
-                    await add(message)
+                iterator = iter(messages)
+                while lot := list(islice(iterator, _LOT)):
+                    await add(lot)
+                    # Others have their turn, and outcomes are looked at.
+                    await sleep(0)
             for delivery in waiting:
-                outcomes.append(await delivery.wait_outcome(deadline))
+                outcomes.append(await delivery._wait_outcome(deadline))
         except BaseException as error:
             for delivery in waiting:
                 if not delivery.done:
@@ -181,7 +195,8 @@ class ReceiverMethods:
 
     async def __anext__(self) -> ReceivedMessage:
         core = self._core
-        self._driver.check_thread()
+        if get_ident() != self._driver.thread:
+            self._driver.check_thread()
         if core.queue or not core.ended:
             message = core.try_receive()
             if message is not None:

@@ -47,7 +47,9 @@ def connect(
     user: str | None = None,
     password: str | None = None,
     sasl: Sequence[ClientMechanism] | None = None,
+    token: Callable[[], str] | None = None,
     tls: ssl.SSLContext | None = None,
+    proxy: str | None = None,
     hostname: str | None = None,
     container_id: str | None = None,
     idle_timeout: float = 60.0,
@@ -64,7 +66,11 @@ def connect(
         url: ``amqp://[user:password@]host[:port][/vhost]``, ``amqps://`` for TLS, or several of them.
         user, password: for SASL PLAIN, instead of those in the URL. Without a user ANONYMOUS is offered.
         sasl: mechanisms to offer instead, the most preferred first.
+        token: gives a token to log in with, each time a connection is made: with OAUTHBEARER, XOAUTH2, or as the
+            password of PLAIN, whichever the server offers. It may wait.
         tls: what is asked of the server; by default ``ssl.create_default_context()``, which verifies it.
+        proxy: the proxy to go through: ``http://[user:password@]host[:port]``, ``socks5://`` and their like. The
+            environment is not looked at.
         hostname: the name stated to the server, when it is not the one of the URL.
         container_id: this client's name; made up when not given.
         idle_timeout: after how many seconds of silence the server is given up; 0 for never. It is told half of that.
@@ -85,6 +91,7 @@ def connect(
         user=user,
         password=password,
         sasl=sasl,
+        token=token,
         hostname=hostname,
         container_id=container_id,
         idle_timeout=idle_timeout,
@@ -95,7 +102,7 @@ def connect(
         reconnect=reconnect,
         on_state=on_state,
     )
-    return Connection._open(BlockingDriver(tls_context(options, tls)), options)
+    return Connection._open(BlockingDriver(tls_context(options, tls), proxy), options)
 
 
 class Connection:

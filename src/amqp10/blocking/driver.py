@@ -11,14 +11,17 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from weakref import WeakSet
 
 from amqp10.blocking.transport import BlockingTransport
 from amqp10.client.options import Address, Default
 from amqp10.client.wait import Pause, run
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, InterruptedCallError
+from amqp10.net.options import TransportOptions
+from amqp10.net.proxy_url import proxy_of_url
 from amqp10.net.waiting import Deadline, Waiter
 
 if TYPE_CHECKING:
@@ -32,23 +35,58 @@ logger = logging.getLogger("amqp10.client")
 
 T = TypeVar("T")
 
-_FLUSH_COUNT: Final = 64
+FLUSH_COUNT: Final = 128
 _FLUSH_DELAY: Final = 0.001
 """Seconds after which the connection's thread writes what callers have left."""
 _JOIN_TIME: Final = 2.0
 _LONGEST_WAIT: Final = 3600.0
 
-_generation = 0
-"""Counts forks: a child must not touch the connections of its parent."""
+_drivers: WeakSet[BlockingDriver] = WeakSet()
+
+
+class _ParentsLock:
+    """Stands for the lock of a connection that a fork has brought into a child: the child must not touch it."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        raise AMQPError(211, "this connection belongs to the parent process: connect after the fork")
+
+    def release(self) -> None:
+        return
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *args: object) -> None:
+        return
 
 
 def _forked() -> None:
-    global _generation  # noqa: PLW0603 - there is one process
-    _generation += 1
+    for driver in list(_drivers):
+        driver.lock = _ParentsLock()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
+
+
+class _Step:
+    """The lock, for a step that does not wait."""
+
+    __slots__ = ("_driver",)
+
+    def __init__(self, driver: BlockingDriver) -> None:
+        self._driver = driver
+
+    def __enter__(self) -> None:
+        self._driver.lock.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        driver = self._driver
+        if error is not None:
+            driver.failed(error)
+        driver.leave()
 
 
 class BlockingWait:
@@ -77,14 +115,18 @@ class BlockingWait:
 class BlockingDriver:
     """What the core needs of the world, for callers that block, in any thread."""
 
-    def __init__(self, tls: ssl.SSLContext | None) -> None:
-        self.lock = threading.Lock()
+    def __init__(self, tls: ssl.SSLContext | None, proxy: str | None = None) -> None:
+        self._tcp = TransportOptions(use_ipv6=2, tcp_no_delay=True)
+        if proxy is not None:
+            self._tcp.proxy = proxy_of_url(proxy)
+        self.lock: threading.Lock | _ParentsLock = threading.Lock()
+        self.step = _Step(self)
+        _drivers.add(self)
         self.tls = tls
         self.core: ClientCore | None = None
         self.transport: BlockingTransport | None = None
         self.awaited: Any = None
         """What the recovery waits for."""
-        self._generation = _generation
         self._thread: threading.Thread | None = None
         self._ident: int | None = None
         self._waiter = Waiter()
@@ -92,11 +134,12 @@ class BlockingDriver:
         self._work: Coroutine[Any, Any, None] | None = None
         self._pause: Pause | None = None
         self._calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
-        self._kicks = 0
-        self._flush_at: float | None = None
+        self.kicks = 0
+        self.flush_at: float | None = None
         self._finished = False
         self._ending: list[BlockingTransport] = []
-        self._expected: BaseException | None = None
+        self.expected: BaseException | None = None
+        """What interrupted a wait: it was raised where that is allowed for."""
 
     # -- what the core asks for ------------------------------------------------------------------------------------
 
@@ -107,7 +150,7 @@ class BlockingDriver:
         return BlockingWait(self)
 
     def kick(self) -> None:
-        self._kicks += 1
+        self.kicks += 1
         transport = self.transport
         if transport is not None and transport.overfull():
             self._flush()
@@ -120,13 +163,25 @@ class BlockingDriver:
         try:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             limit = Deadline(left, absolute=True)
-            return BlockingTransport.connect(self, where, self.tls if where.secure else None, limit, waiter)
+            context = self.tls if where.secure else None
+            return BlockingTransport.connect(self, where, self._tcp, context, limit, waiter)
         except InterruptedCallError:
             raise ConnectionDroppedError("the connection is not wanted any more") from None
         finally:
             self._take_lock()
             self._dialling = None
             waiter.close()
+
+    async def ask(self, token: Callable[[], str | Awaitable[str]]) -> str:
+        """The program's function runs without the lock: it may wait for somebody else."""
+        self.lock.release()
+        try:
+            value = token()
+        finally:
+            self._take_lock()
+        if not isinstance(value, str):
+            raise TypeError("token() of the blocking API gives the token itself, not something to await")
+        return value
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._work = work
@@ -158,41 +213,24 @@ class BlockingDriver:
         if interruption is not None:
             raise interruption
 
-    def check(self) -> None:
-        """Whether this process may use the connection.
-
-        Raises:
-            AMQPError: 211, it was made before a fork.
-        """
-        if self._generation != _generation:
-            raise AMQPError(211, "this connection belongs to the parent process: connect after the fork")
-
-    @contextmanager
-    def held(self) -> Generator[None, None, None]:
-        """The lock, for a step that does not wait. An interruption in the middle of one costs the connection a
-        recovery, because nobody knows how far it came."""
-        self.check()
-        self.lock.acquire()
-        try:
-            yield
-        except BaseException as error:
-            if not isinstance(error, Exception) and error is not self._expected:
-                self._damaged()
-            raise
-        finally:
-            self.leave()
+    def failed(self, error: BaseException) -> None:
+        """A step has raised: when it was interrupted in the middle, nobody knows how far it came, and the connection
+        needs a recovery."""
+        if not isinstance(error, Exception) and error is not self.expected:
+            self.damaged()
 
     def leave(self) -> None:
         """Let the lock go: what was sent is written now, or soon by the connection's thread."""
-        if self._kicks:
-            if self._kicks >= _FLUSH_COUNT or self._thread is None:
+        if self.kicks:
+            if self.kicks >= FLUSH_COUNT or self._thread is None:
                 self._flush()
-            elif self._flush_at is None:
-                self._flush_at = time.monotonic() + _FLUSH_DELAY
+            elif self.flush_at is None:
+                self.flush_at = time.monotonic() + _FLUSH_DELAY
                 self.wake()
         self.lock.release()
 
-    def _damaged(self) -> None:
+    def damaged(self) -> None:
+        """A step was interrupted in the middle: the state of the connection is not to be trusted."""
         core = self.core
         if core is not None and core.incarnation is not None:
             core.incarnation.lost(ConnectionDroppedError("a call was interrupted while it changed the connection"))
@@ -203,28 +241,28 @@ class BlockingDriver:
         Raises:
             AMQPError: 135, this is a callback, which must not wait.
         """
-        try:
-            self.check()
-            if threading.get_ident() == self._ident:
-                raise AMQPError(135, "a callback runs on the connection's own thread and must not wait for it")
-        except AMQPError:
+        if threading.get_ident() == self._ident:
             operation.close()
-            raise
+            raise AMQPError(135, "a callback runs on the connection's own thread and must not wait for it")
         try:
-            with self.held():
+            with self.step:
                 return run(operation, self._block)
         finally:
-            self._after_call()
+            operation.close()
+            if self._finished or self._thread is None:
+                self._after_call()
 
     def _after_call(self) -> None:
         if self._thread is None:
             self._run_calls()
+            if self._finished:
+                self._waiter.close()
         elif self._finished and threading.get_ident() != self._ident:
             self._thread.join(_JOIN_TIME)
 
     def call_core(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call something of the core that does not wait."""
-        with self.held():
+        with self.step:
             return function(*arguments)
 
     def deadline(self, timeout: float | Default | None) -> float | None:
@@ -240,7 +278,7 @@ class BlockingDriver:
             return
         gate = wait.gate = threading.Lock()
         gate.acquire()
-        if self._kicks:
+        if self.kicks:
             self._flush()
         left = -1.0
         if pause.deadline is not None:
@@ -249,7 +287,7 @@ class BlockingDriver:
         try:
             gate.acquire(timeout=left)
         except BaseException as error:
-            self._expected = error
+            self.expected = error
             raise
         finally:
             self._take_lock()
@@ -259,8 +297,8 @@ class BlockingDriver:
     # -- output ----------------------------------------------------------------------------------------------------
 
     def _flush(self) -> None:
-        self._kicks = 0
-        self._flush_at = None
+        self.kicks = 0
+        self.flush_at = None
         transport = self.transport
         if transport is not None:
             transport.flush()
@@ -310,7 +348,7 @@ class BlockingDriver:
     def _turn(self) -> bool:
         with self.lock:
             self._step_work()
-            if self._flush_at is not None or self._kicks:
+            if self.flush_at is not None or self.kicks:
                 self._write_left()
             for transport in self._ending:
                 transport.dispose()
@@ -333,14 +371,14 @@ class BlockingDriver:
 
     def _write_left(self) -> None:
         """What callers have left is written when it is a moment old: more may come, and they write themselves."""
-        if self._flush_at is None or time.monotonic() >= self._flush_at or self._finished:
+        if self.flush_at is None or time.monotonic() >= self.flush_at or self._finished:
             self._flush()
 
     def _plan(self, carrier: BlockingTransport | None) -> tuple[int, bool, float]:
         now = time.monotonic()
         times: list[float] = [now + _LONGEST_WAIT]
-        if self._flush_at is not None:
-            times.append(self._flush_at)
+        if self.flush_at is not None:
+            times.append(self.flush_at)
         if self._pause is not None and self._pause.deadline is not None:
             times.append(self._pause.deadline)
         fd, write = -1, False
@@ -370,8 +408,8 @@ class BlockingDriver:
             carrier.arrived(data, error)
             if self.transport is carrier:
                 carrier.tick(time.monotonic())
-                self._kicks = 0
-                self._flush_at = None
+                self.kicks = 0
+                self.flush_at = None
                 if self.transport is carrier:
                     carrier.flush()
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Self, cast
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
+from amqp10.blocking.driver import FLUSH_COUNT
 from amqp10.client import operations
 from amqp10.client import receiving as _receiving
 from amqp10.client import sending as _sending
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from amqp10.client.outcomes import Outcome
     from amqp10.client.receiving import ReceiverCore
     from amqp10.client.sending import SenderCore
+
+_LOT: Final = 256
+"""How many messages ``send_many()`` sends before it looks up."""
 
 __all__ = ["Delivery", "ReceivedMessage", "ReceiverMethods", "SenderMethods"]
 
@@ -44,17 +49,17 @@ class Delivery(_sending.Delivery):
         if self.outcome is not None:
             return self.outcome
         driver = self._driver
-        return driver.run(self.wait_outcome(driver.deadline(timeout)))
+        return driver.run(self._wait_outcome(driver.deadline(timeout)))
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
         """Call ``callback(delivery)`` when it is done, on the connection's thread. It must not wait."""
-        with self._driver.held():
+        with self._driver.step:
             super().add_done_callback(callback)
 
     def cancel(self) -> bool:
         """Take it back before it is written. Returns whether that was possible."""
-        with self._driver.held():
-            return self.withdraw()
+        with self._driver.step:
+            return self._withdraw()
 
 
 class ReceivedMessage(_receiving.ReceivedMessage):
@@ -68,9 +73,19 @@ class ReceivedMessage(_receiving.ReceivedMessage):
 
     def _settle(self, state: Any) -> bool:
         receiver = self._receiver
-        driver = cast("BlockingDriver", receiver.core.driver)
-        with driver.held():
+        driver: BlockingDriver = receiver.core.driver  # type: ignore[assignment]
+        lock = driver.lock
+        lock.acquire()
+        try:
             return receiver.settle(self._delivery, state)
+        except BaseException as error:
+            driver.failed(error)
+            raise
+        finally:
+            if driver.flush_at is None or driver.kicks >= FLUSH_COUNT:
+                driver.leave()
+            else:
+                lock.release()
 
     def settled(self, *, timeout: float | Default | None = DEFAULT) -> None:
         """Until the sender has settled too; for receivers with ``confirm="second"``."""
@@ -124,8 +139,20 @@ class SenderMethods:
 
     def try_submit(self, message: Message | Any, *, settled: bool = False) -> Delivery | None:
         """Send a message if that is possible at once; None when it would have to wait. Errors as for :meth:`submit`."""
-        with self._driver.held():
-            return cast("Delivery | None", self._core.try_submit(message, settled))
+        driver = self._driver
+        lock = driver.lock
+        # What "with driver.step" does, in fewer calls.
+        lock.acquire()
+        try:
+            return self._core.try_submit(message, settled)  # type: ignore[return-value]
+        except BaseException as error:
+            driver.failed(error)
+            raise
+        finally:
+            if driver.flush_at is None or driver.kicks >= FLUSH_COUNT:
+                driver.leave()
+            else:
+                lock.release()
 
     def send_many(
         self, messages: Iterable[Message | Any], *, timeout: float | Default | None = DEFAULT
@@ -144,9 +171,15 @@ class SenderMethods:
         waiting: deque[_sending.Delivery] = deque()
         outcomes: list[Outcome] = []
         try:
-            for message in messages:
-                delivery: _sending.Delivery | None = self.try_submit(message)
-                waiting.append(delivery if delivery is not None else driver.run(core.submit(message, False, deadline)))
+            iterator = iter(messages)
+            while lot := list(islice(iterator, _LOT)):
+                while lot:
+                    with driver.step:
+                        sent = core.submit_some(lot)
+                    if not sent:
+                        sent = [driver.run(core.submit(lot[0], False, deadline))]
+                    waiting.extend(sent)
+                    del lot[: len(sent)]
                 while waiting and (outcome := waiting[0].outcome) is not None:
                     outcomes.append(outcome)
                     waiting.popleft()
@@ -154,9 +187,9 @@ class SenderMethods:
                 if delivery.outcome is not None:
                     outcomes.append(delivery.outcome)
                 else:
-                    outcomes.append(driver.run(delivery.wait_outcome(deadline)))
+                    outcomes.append(driver.run(delivery._wait_outcome(deadline)))
         except BaseException as error:
-            with driver.held():
+            with driver.step:
                 for delivery in waiting:
                     if not delivery.done:
                         core.abandon(delivery)
@@ -181,7 +214,7 @@ class ReceiverMethods:
             LinkError, ConnectionLostError: it is over, and nothing is left of what had arrived.
         """
         driver = self._driver
-        with driver.held():
+        with driver.step:
             message = self._core.try_receive()
         if message is None:
             message = driver.run(self._core.receive(driver.deadline(timeout)))
@@ -195,7 +228,7 @@ class ReceiverMethods:
 
     def accept_all(self, messages: Iterable[ReceivedMessage]) -> int:
         """Accept many messages at once. Returns how many were still this program's."""
-        with self._driver.held():
+        with self._driver.step:
             return self._core.accept_all(messages)
 
     def __iter__(self) -> Self:
@@ -204,10 +237,20 @@ class ReceiverMethods:
     def __next__(self) -> ReceivedMessage:
         core, driver = self._core, self._driver
         if core.queue or not core.ended:
-            with driver.held():
+            lock = driver.lock
+            lock.acquire()
+            try:
                 message = core.try_receive()
+            except BaseException as error:
+                driver.failed(error)
+                raise
+            finally:
+                if driver.flush_at is None or driver.kicks >= FLUSH_COUNT:
+                    driver.leave()
+                else:
+                    lock.release()
             if message is not None:
-                return cast("ReceivedMessage", message)
+                return message  # type: ignore[return-value]
             try:
                 return cast("ReceivedMessage", driver.run(core.receive(None)))
             except BaseException:

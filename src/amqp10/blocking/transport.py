@@ -6,15 +6,15 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError
-from amqp10.net.options import TransportOptions
 from amqp10.net.tcp import TcpTransport, connect_tcp
 
 if TYPE_CHECKING:
     import ssl
 
     from amqp10.blocking.driver import BlockingDriver
-    from amqp10.client.core import Incarnation
+    from amqp10.client.incarnation import Incarnation
     from amqp10.client.options import Address
+    from amqp10.net.options import TransportOptions
     from amqp10.net.stdlib_tls import TlsCodec
     from amqp10.net.waiting import Deadline, Waiter
 
@@ -24,7 +24,6 @@ _FLUSH_SIZE: Final = 64 * 1024
 _FLUSH_COUNT: Final = 256
 _HIGH_WATER: Final = 256 * 1024
 _LOW_WATER: Final = 64 * 1024
-_TCP_OPTIONS: Final = TransportOptions(use_ipv6=2, tcp_no_delay=True)
 
 
 class BlockingTransport:
@@ -46,13 +45,14 @@ class BlockingTransport:
         cls,
         driver: BlockingDriver,
         where: Address,
+        options: TransportOptions,
         context: ssl.SSLContext | None,
         deadline: Deadline,
         waiter: Waiter,
     ) -> BlockingTransport:
         """Connect, and shake hands where there is TLS. Waits; without the lock."""
         waiter.begin()
-        tcp = connect_tcp(where.host, where.port, _TCP_OPTIONS, deadline, waiter)
+        tcp = connect_tcp(where.host, where.port, options, deadline, waiter)
         transport = cls(driver, tcp, None)
         try:
             if context is not None:
@@ -178,7 +178,8 @@ class BlockingTransport:
         incarnation = self._incarnation
         if incarnation is None:
             return
-        buffers = incarnation.engine.data_to_send(self._driver.clock())
+        incarnation.core.before_flush()
+        buffers: list[bytes | memoryview] = incarnation.engine.data_to_send(self._driver.clock())
         tls = self._tls
         if tls is not None and buffers:
             buffers = [tls.encrypt(b"".join(buffers))]

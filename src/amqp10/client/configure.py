@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from amqp10.client.core import ClientOptions
+from amqp10.client.client_options import ClientOptions
 from amqp10.client.options import Reconnect, addresses
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def client_options(
     user: str | None,
     password: str | None,
     sasl: Sequence[ClientMechanism] | None,
+    token: Callable[[], str | Awaitable[str]] | None,
     hostname: str | None,
     container_id: str | None,
     idle_timeout: float,
@@ -48,6 +49,7 @@ def client_options(
         user=user,
         password=password,
         sasl=sasl,
+        token=token,
         hostname=hostname,
         container_id=container_id or "",
         idle_timeout=idle_timeout,

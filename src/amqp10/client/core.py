@@ -1,6 +1,6 @@
 """A connection as the program sees it: what the engine reports becomes state, and what was lost comes back.
 
-Nothing here does I/O. A driver hands in what arrives (:class:`Incarnation`), and runs the two coroutines that wait:
+Nothing here does I/O. A driver hands in what arrives (see ``incarnation.py``), and runs the two coroutines that wait:
 ``operations.connect`` and :meth:`ClientCore.recover`. Everything else is told by events.
 """
 
@@ -8,35 +8,32 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from random import random as system_random
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from amqp10.client.client_options import ClientOptions
 from amqp10.client.closing import Ending
+from amqp10.client.incarnation import Incarnation
 from amqp10.client.links import LinkCore, Stage
-from amqp10.client.options import Address, Reconnect
+from amqp10.client.options import Address
 from amqp10.client.receiving import ReceiverCore
 from amqp10.client.recovery import TRANSITIONS, Backoff, ConnectionState, Move, StateChange, may_pass
 from amqp10.client.sending import SenderCore
 from amqp10.client.sessions import SessionCore
 from amqp10.client.wait import Driver, Transport, Wait
 from amqp10.engine import (
-    AnonymousMechanism,
-    ClientMechanism,
     Connection,
     ConnectionClosed,
     ConnectionFailed,
     ConnectionOpened,
+    DeliveriesSettled,
     DeliveriesUpdated,
     EndpointRole,
-    ExternalMechanism,
     IncomingDelivery,
     LinkAttached,
     LinkDetached,
     LinkFlow,
-    PlainMechanism,
     SaslClient,
     SessionBegun,
     SessionEnded,
@@ -45,7 +42,6 @@ from amqp10.errors import (
     AMQPError,
     AMQPTimeoutError,
     ClosedError,
-    ConnectionDroppedError,
     ConnectionLostError,
     RemoteError,
 )
@@ -53,104 +49,15 @@ from amqp10.errors import (
 if TYPE_CHECKING:
     from amqp10.engine import Event, OutgoingDelivery
 
-__all__ = ["ClientCore", "ClientOptions", "Incarnation"]
+__all__ = ["ClientCore"]
 
 logger = logging.getLogger("amqp10.client")
 
 _CHANGES_KEPT: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class ClientOptions:
-    """What ``connect()`` was told, checked.
-
-    Attributes:
-        addresses: the servers, in the order in which they are tried.
-        user, password: credentials that come before those of a URL.
-        sasl: mechanisms, instead of those that the credentials give.
-        hostname: the name stated in open and SASL; None for the virtual host of the URL, or its host.
-        policy: how the connection comes back.
-        recovers: whether it does.
-        timeout: seconds, the default for everything that waits.
-        random: a number from 0 to 1.
-    """
-
-    addresses: tuple[Address, ...]
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    sasl: Sequence[ClientMechanism] | None = None
-    hostname: str | None = None
-    container_id: str = ""
-    idle_timeout: float = 60.0
-    max_frame_size: int = 1 << 20
-    properties: Mapping[str, Any] | None = None
-    desired_capabilities: Sequence[str] = ()
-    timeout: float | None = 60.0
-    policy: Reconnect = field(default_factory=Reconnect)
-    recovers: bool = True
-    on_state: Callable[[StateChange], object] | None = None
-    external: bool = False
-    """Whether a client certificate is presented, so that EXTERNAL makes sense."""
-    random: Callable[[], float] = system_random
-
-    def mechanisms(self, address: Address) -> list[ClientMechanism]:
-        """What is offered to a server, the strongest first."""
-        if self.sasl is not None:
-            return list(self.sasl)
-        user = self.user if self.user is not None else address.user
-        password = self.password if self.password is not None else address.password
-        if user is not None:
-            return [PlainMechanism(user, password or "")]
-        offered: list[ClientMechanism] = [ExternalMechanism()] if self.external else []
-        return [*offered, AnonymousMechanism()]
-
-    def host_of(self, address: Address) -> str:
-        """The name for open and SASL. A path stands for a virtual host of RabbitMQ."""
-        if self.hostname is not None:
-            return self.hostname
-        return f"vhost:{address.vhost}" if address.vhost is not None else address.host
-
-
-class Incarnation:
-    """One life of a connection: an engine, and the transport that carries it.
-
-    A driver calls :meth:`received`, :meth:`lost` and :meth:`tick`, and writes what ``engine.data_to_send`` gives.
-    """
-
-    __slots__ = ("address", "core", "engine", "opened", "reason", "settled_wait", "transport")
-
-    def __init__(self, core: ClientCore, engine: Connection, transport: Transport, address: Address) -> None:
-        self.core = core
-        self.engine = engine
-        self.transport = transport
-        self.address = address
-        self.opened = False
-        self.reason: AMQPError | None = None
-        """Why it is over; None while it is not."""
-        self.settled_wait = core.driver.new_wait()
-        """Set when it is known whether the peer opens the connection."""
-
-    def received(self, data: bytes) -> None:
-        """Bytes have arrived."""
-        core = self.core
-        core.handle(self, self.engine.receive_data(data, core.driver.clock()))
-
-    def lost(self, error: AMQPError | None) -> None:
-        """The stream has ended: None for an orderly end, otherwise what the system said."""
-        events = self.engine.receive_eof(self.core.driver.clock())
-        if error is not None:
-            events = [
-                ConnectionFailed(error, *event[1:]) if type(event) is ConnectionFailed else event for event in events
-            ]
-        self.core.handle(self, events)
-        if self.core.incarnation is self:
-            # The engine had said its last word already.
-            self.core.disconnected(self, error or ConnectionDroppedError("the peer dropped the connection"), ())
-
-    def tick(self) -> None:
-        """The engine's deadline has come."""
-        core = self.core
-        core.handle(self, self.engine.tick(core.driver.clock()))
+def _ignore(delivery: IncomingDelivery) -> None:
+    """What arrives on a link that is not used any more stays with the peer."""
 
 
 class ClientCore:
@@ -209,7 +116,8 @@ class ClientCore:
         change = StateChange(
             state, error, self.address.url, self.backoff.attempts, self.backoff.elapsed(now), resent, retry_in
         )
-        level = logging.INFO if state in (ConnectionState.OPEN, ConnectionState.CLOSED) else logging.WARNING
+        # One warning for each outage, not one for each attempt.
+        level = logging.WARNING if state in (ConnectionState.LOST, ConnectionState.FAILED) else logging.INFO
         if state is not ConnectionState.CONNECTING:
             logger.log(level, "connection to %s: %s%s", change.url, state.value, f": {error}" if error else "")
         self.changes.append(change)
@@ -263,6 +171,13 @@ class ClientCore:
         session.begin()
         return session
 
+    def private_session(self) -> SessionCore:
+        """A session for a link that endangers others. It begins when the link is due."""
+        session = SessionCore(self)
+        session.private = True
+        self.sessions[session] = None
+        return session
+
     # -- connecting ------------------------------------------------------------------------------------------------
 
     def next_address(self) -> Address:
@@ -274,6 +189,14 @@ class ClientCore:
         self._next += 1
         return address
 
+    def share_of(self, deadline: float | None) -> float | None:
+        """Until when an attempt may last: one server that does not answer must not use up the time of all."""
+        if deadline is None:
+            return None
+        urls = len(self.options.addresses)
+        now = self.driver.clock()
+        return now + (deadline - now) / (urls - self.backoff.attempts % urls)
+
     async def attempt(self, address: Address, deadline: float | None) -> None:
         """Connect once, until the peer's open is here.
 
@@ -282,12 +205,13 @@ class ClientCore:
         """
         self.address = address
         self.backoff.attempts += 1
+        token = None if self.options.token is None else await self.driver.ask(self.options.token)
         transport = await self.driver.open(address, deadline)
         incarnation: Incarnation | None = None
         try:
             if self.unwanted():
                 raise ClosedError("the connection is closed")
-            incarnation = self._adopt(transport, address)
+            incarnation = self._adopt(transport, address, token)
             await incarnation.settled_wait.wait(deadline)
             if incarnation.reason is not None:
                 raise incarnation.reason
@@ -298,7 +222,7 @@ class ClientCore:
             raise
         self._opened()
 
-    def _adopt(self, transport: Transport, address: Address) -> Incarnation:
+    def _adopt(self, transport: Transport, address: Address, token: str | None) -> Incarnation:
         options = self.options
         engine = Connection(
             EndpointRole.CLIENT,
@@ -306,7 +230,7 @@ class ClientCore:
             hostname=options.host_of(address),
             max_frame_size=options.max_frame_size,
             idle_timeout=options.idle_timeout,
-            sasl=SaslClient(options.mechanisms(address)),
+            sasl=SaslClient(options.mechanisms(address, token)),
             properties=options.properties,
             desired_capabilities=options.desired_capabilities,
             # Delivery ids, and with them tags, do not begin anew with a connection.
@@ -345,31 +269,44 @@ class ClientCore:
     def handle(self, incarnation: Incarnation, events: list[Event]) -> None:
         """Take what an engine reports."""
         touched = self.touched
+        link: object = None
+        take: Any = None
         for event in events:
             kind = type(event)
             if kind is IncomingDelivery:
-                receiver = event.link.context  # type: ignore[union-attr]
-                if receiver.link is event.link:  # type: ignore[union-attr]
-                    receiver.arrived(event)
-                    touched.add(receiver)
+                if event.link is not link:  # type: ignore[union-attr]
+                    link = event.link  # type: ignore[union-attr]
+                    receiver = link.context
+                    take = _ignore
+                    if receiver.link is link:
+                        take = receiver.intake()
+                        touched.add(receiver)
+                take(event)
             elif kind is DeliveriesUpdated:
                 self._updated(event)  # type: ignore[arg-type]
             else:
                 self._handle_rare(incarnation, event)
         if touched:
-            for receiver in touched:
-                receiver.batch_done()
-            touched.clear()
+            self.before_flush()
         if incarnation.engine.pending:
             self.driver.kick()
 
+    def before_flush(self) -> None:
+        """Called before bytes are taken from the engine: what is said once per batch is said now."""
+        touched = self.touched
+        while touched:
+            touched.pop().batch_done()
+
     def _updated(self, event: DeliveriesUpdated) -> None:
         state, settled = event.state, event.settled
-        sender: SenderCore | None = None
+        senders: list[SenderCore] = []
         for carrier in event.deliveries:
-            sender = carrier.link.context
+            sender: SenderCore = carrier.link.context
             sender.updated(carrier, state, settled)
-            if sender.turns or sender.again:
+            if not senders or senders[-1] is not sender:
+                senders.append(sender)
+        for sender in senders:
+            if sender.turns.waiting or sender.again:
                 sender.give_turns()
 
     def _handle_rare(self, incarnation: Incarnation, event: Event) -> None:
@@ -390,6 +327,10 @@ class ClientCore:
         elif isinstance(event, SessionEnded):
             if event.session.context is not None:
                 event.session.context.ended(event)
+        elif isinstance(event, DeliveriesSettled):
+            for delivery in event.deliveries:
+                if delivery.link.context is not None:
+                    delivery.link.context.peer_settled(delivery)
         elif isinstance(event, ConnectionOpened):
             incarnation.opened = True
             incarnation.settled_wait.set()
@@ -497,6 +438,8 @@ class ClientCore:
     def _finish(self, move: Move, error: AMQPError | None) -> None:
         incarnation, self.incarnation = self.incarnation, None
         if incarnation is not None:
+            incarnation.reason = error or ClosedError("the connection is closed")
+            incarnation.settled_wait.set()
             incarnation.transport.close()
         closed = self.error or ClosedError("the connection is closed")
         if self.error is None:
@@ -587,7 +530,8 @@ class ClientCore:
             self.move(Move.ATTEMPT, self.down_error)
             try:
                 timeout = self.options.timeout
-                await self.attempt(self.next_address(), None if timeout is None else self.driver.clock() + timeout)
+                deadline = None if timeout is None else self.driver.clock() + timeout
+                await self.attempt(self.next_address(), self.share_of(deadline))
             except AMQPError as error:
                 if self.unwanted():
                     return

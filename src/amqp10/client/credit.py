@@ -24,13 +24,19 @@ class CreditWindow:
         """Credit is renewed when no more than this is in use: one flow for half a window of messages."""
         self.paused = False
 
-    def due(self, credit: int, held: int) -> int:
+    def due(self, credit: int, queued: int, unsettled: int) -> int:
         """The credit to set now; 0 to leave it as it is.
 
         Args:
             credit: what the sender has left.
-            held: messages queued here or not settled by the program.
+            queued: messages that are here and have not been received.
+            unsettled: messages that the program has received and not settled.
         """
-        if self.paused or self.prefetch == 0 or credit + held > self.low:
+        if self.paused or self.prefetch == 0:
             return 0
-        return self.prefetch - held
+        left = self.prefetch - queued - unsettled
+        if left <= credit:
+            return 0
+        if credit + queued + unsettled <= self.low or credit + queued == 0:
+            return left
+        return 0

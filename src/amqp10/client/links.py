@@ -207,7 +207,23 @@ class LinkCore:
         if self.stage in (Stage.CLOSING, Stage.DETACHING):
             self._end(Ending.CLOSED, undelivered, ClosedError("the link is closed"))
             return
-        error = self._told(event)
+        self._ended_with(self._told(event), undelivered, broke=event.error is not None and not event.refused)
+
+    @property
+    def attaching(self) -> bool:
+        """Whether the peer has not answered its attach."""
+        return self.stage is Stage.ATTACHING
+
+    def refused_with_session(self, cause: AMQPError) -> None:
+        """The peer ended the session instead of answering the attach. A further attempt has a session of its own."""
+        self.link = None
+        error = LinkRefusedError(cause.message, condition=cause.condition)
+        error.__cause__ = cause
+        self._ended_with(error, (), broke=False)
+        if self.stage is Stage.WAITING:
+            self.core.private_session().adopt(self)
+
+    def _ended_with(self, error: AMQPError, undelivered: Sequence[OutgoingDelivery], *, broke: bool) -> None:
         self._last_refusal = error
         now = self.core.driver.clock()
         if self.was_attached and now - self._attached_at >= self.core.options.policy.max_delay:
@@ -220,7 +236,6 @@ class LinkCore:
         if not retryable or not self.core.options.recovers or not self.backoff.goes_on(error, now):
             self._end(Ending.REFUSED, undelivered, error)
             return
-        broke = event.error is not None and not event.refused
         self._interrupted(undelivered, error if broke else None)
         self.due = now + self.backoff.delay()
         self.backoff.attempts += 1
@@ -367,6 +382,8 @@ class LinkCore:
             self.due = None
             if self.session.can_carry:
                 self.attach()
+            elif self.session.engine is None and self.session.due is None:
+                self.session.begin()
 
 
 def _set_all(waits: list[Wait]) -> None:

@@ -21,6 +21,7 @@ from amqp10.wire.messaging import (
     SECTION_DELIVERY_ANNOTATIONS,
     SECTION_FOOTER,
     SECTION_MESSAGE_ANNOTATIONS,
+    SECTION_PROPERTIES,
     Header,
     Properties,
 )
@@ -37,6 +38,12 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BODY_SECTIONS: Final = (SECTION_DATA, SECTION_AMQP_SEQUENCE, SECTION_AMQP_VALUE)
 _LONGEST_TTL: Final = 0xFFFFFFFF
 _BODY: Final = ("body", "_section")
+_NO_PROPERTIES: Final = (None,) * 12
+_SHORT_ID: Final = 100
+# A properties section with nothing but a message-id: a list8 of one str8, up to the text.
+_ID_SECTIONS: Final = [
+    bytes((0x00, 0x53, SECTION_PROPERTIES, 0xC0, size + 3, 1, 0xA1, size)) for size in range(_SHORT_ID + 1)
+]
 
 
 def as_timestamp(value: datetime, field: str) -> Timestamp:
@@ -74,6 +81,38 @@ def _body_section(body: Any) -> bytes:
     if kind is bytes or isinstance(body, (bytes, bytearray, memoryview)):
         return encode_section(SECTION_DATA, data_sections(body))
     return encode_section(SECTION_AMQP_VALUE, body)
+
+
+def _properties(
+    message_id: Any,
+    user_id: bytes | str | None,
+    to: str | None,
+    subject: str | None,
+    reply_to: str | None,
+    correlation_id: Any,
+    content_type: str | None,
+    content_encoding: str | None,
+    expires: datetime | None,
+    created: datetime | None,
+    group_id: str | None,
+    group_sequence: int | None,
+    reply_to_group_id: str | None,
+) -> bytes:
+    return Properties(
+        message_id=_message_id(message_id),
+        user_id=user_id.encode() if isinstance(user_id, str) else user_id,
+        to=to,
+        subject=subject,
+        reply_to=reply_to,
+        correlation_id=_message_id(correlation_id),
+        content_type=content_type,
+        content_encoding=content_encoding,
+        absolute_expiry_time=None if expires is None else as_timestamp(expires, "expires"),
+        creation_time=None if created is None else as_timestamp(created, "created"),
+        group_id=group_id,
+        group_sequence=None if group_sequence is None else UInt(group_sequence),
+        reply_to_group_id=reply_to_group_id,
+    ).encode()
 
 
 class Message:
@@ -147,23 +186,28 @@ class Message:
             parts.append(encode_section(SECTION_DELIVERY_ANNOTATIONS, delivery_annotations))
         if annotations:
             parts.append(encode_section(SECTION_MESSAGE_ANNOTATIONS, annotations))
-        section = Properties(
-            message_id=_message_id(id),
-            user_id=user_id.encode() if isinstance(user_id, str) else user_id,
-            to=to,
-            subject=subject,
-            reply_to=reply_to,
-            correlation_id=_message_id(correlation_id),
-            content_type=content_type,
-            content_encoding=content_encoding,
-            absolute_expiry_time=None if expires is None else as_timestamp(expires, "expires"),
-            creation_time=None if created is None else as_timestamp(created, "created"),
-            group_id=group_id,
-            group_sequence=None if group_sequence is None else UInt(group_sequence),
-            reply_to_group_id=reply_to_group_id,
-        ).encode()
-        if section[-1] != 0x45:  # an empty list
-            parts.append(section)
+        rest = (
+            user_id,
+            to,
+            subject,
+            reply_to,
+            correlation_id,
+            content_type,
+            content_encoding,
+            expires,
+            created,
+            group_id,
+            group_sequence,
+            reply_to_group_id,
+        )
+        if rest != _NO_PROPERTIES:
+            parts.append(_properties(id, *rest))
+        elif type(id) is str and len(id) <= _SHORT_ID and id.isascii():
+            # What most messages have, without the steps in between.
+            size = len(id)
+            parts.append(_ID_SECTIONS[size] + id.encode())
+        elif id is not None:
+            parts.append(_properties(id, *rest))
         if properties:
             parts.append(encode_application_properties(dict(properties)))
         parts.append(_body_section(body) if _section is None else _section)
@@ -232,7 +276,7 @@ class Message:
     @property
     def body(self) -> Any:
         """The body: ``bytes`` of data, the elements of sequences as one list, or the value. None when there is none."""
-        wire = self.wire
+        wire = self._wire or self.wire
         value = wire.value
         if value is not None:
             return value
@@ -265,79 +309,79 @@ class Message:
     @property
     def id(self) -> Any:
         """The message id."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else section.message_id
 
     @property
     def user_id(self) -> bytes | None:
         """Who is responsible for the message."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else section.user_id
 
     @property
     def to(self) -> Any:
         """Where it goes to."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else section.to
 
     @property
     def subject(self) -> str | None:
         """What it is about."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else section.subject
 
     @property
     def reply_to(self) -> Any:
         """Where answers go to."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else section.reply_to
 
     @property
     def correlation_id(self) -> Any:
         """The id of what it answers."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else section.correlation_id
 
     @property
     def content_type(self) -> str | None:
         """What the data are (MIME)."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None or section.content_type is None else str(section.content_type)
 
     @property
     def content_encoding(self) -> str | None:
         """How the data are compressed (MIME)."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None or section.content_encoding is None else str(section.content_encoding)
 
     @property
     def expires(self) -> datetime | None:
         """When it is of no use any more."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else _moment(section.absolute_expiry_time)
 
     @property
     def created(self) -> datetime | None:
         """When it was made."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else _moment(section.creation_time)
 
     @property
     def group_id(self) -> str | None:
         """The group it belongs to."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else section.group_id
 
     @property
     def group_sequence(self) -> int | None:
         """Its place in the group."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else section.group_sequence
 
     @property
     def reply_to_group_id(self) -> str | None:
         """The group that answers belong to."""
-        section = self.wire.properties
+        section = (self._wire or self.wire).properties
         return None if section is None else section.reply_to_group_id
 
     # -- header ----------------------------------------------------------------------------------------------------
@@ -345,19 +389,19 @@ class Message:
     @property
     def durable(self) -> bool:
         """Whether it must survive a restart of the broker."""
-        header = self.wire.header
+        header = (self._wire or self.wire).header
         return header is not None and bool(header.durable)
 
     @property
     def priority(self) -> int:
         """From 0 to 255; 4 for a message that has none of its own."""
-        header = self.wire.header
+        header = (self._wire or self.wire).header
         return 4 if header is None or header.priority is None else int(header.priority)
 
     @property
     def ttl(self) -> float | None:
         """For how many seconds it is of use; None for ever."""
-        header = self.wire.header
+        header = (self._wire or self.wire).header
         return None if header is None or header.ttl is None else int(header.ttl) / 1000
 
     # -- maps ------------------------------------------------------------------------------------------------------
@@ -365,25 +409,25 @@ class Message:
     @property
     def properties(self) -> Mapping[str, Any]:
         """The program's own properties. Changing the mapping does not change the message."""
-        section = self.wire.application_properties
+        section = (self._wire or self.wire).application_properties
         return {} if section is None else section
 
     @property
     def annotations(self) -> Mapping[Any, Any]:
         """What the infrastructure says about it (messaging, "message-annotations")."""
-        section = self.wire.message_annotations
+        section = (self._wire or self.wire).message_annotations
         return {} if section is None else section
 
     @property
     def delivery_annotations(self) -> Mapping[Any, Any]:
         """For the next hop only (messaging, "delivery-annotations")."""
-        section = self.wire.delivery_annotations
+        section = (self._wire or self.wire).delivery_annotations
         return {} if section is None else section
 
     @property
     def footer(self) -> Mapping[Any, Any]:
         """What could only be known at the end (messaging, "footer")."""
-        section = self.wire.footer
+        section = (self._wire or self.wire).footer
         return {} if section is None else section
 
     def __eq__(self, other: object) -> bool:

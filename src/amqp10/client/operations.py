@@ -11,7 +11,7 @@ from amqp10.client.core import ClientCore
 from amqp10.client.options import ReceiverSpec, SenderSpec
 from amqp10.client.receiving import ReceivedMessage, ReceiverCore
 from amqp10.client.sending import Delivery, SenderCore
-from amqp10.errors import AMQPError, AMQPTimeoutError, SendTimeoutError
+from amqp10.errors import AMQPError, AMQPTimeoutError, ClosedError, SendTimeoutError
 
 if TYPE_CHECKING:
     from amqp10.client.links import LinkCore
@@ -41,7 +41,7 @@ async def connect(core: ClientCore, deadline: float | None) -> None:
     try:
         while True:
             try:
-                await core.attempt(core.next_address(), deadline)
+                await core.attempt(core.next_address(), core.share_of(deadline))
                 break
             except AMQPError as error:
                 await _before_next(core, error, deadline)
@@ -132,7 +132,7 @@ async def send(sender: SenderCore, message: Any, settled: bool, deadline: float 
     if delivery.outcome is not None:
         return delivery.outcome
     try:
-        return await delivery.wait_outcome(deadline)
+        return await delivery._wait_outcome(deadline)
     except AMQPError as error:
         if delivery.done or not isinstance(error, AMQPTimeoutError):
             raise
@@ -155,11 +155,14 @@ async def cached_sender(
 ) -> SenderCore:
     """The sender that is kept for an address; attached when it is asked for first. Errors as for
     :func:`attach_sender`."""
-    sender = senders.get(address)
-    if sender is not None and sender.error is None:
-        if not sender.was_attached:
+    while (sender := senders.get(address)) is not None and sender.error is None:
+        if sender.was_attached:
+            return sender
+        try:
             await sender.wait_ready(deadline)
-        return sender
+        except ClosedError:
+            # Whoever was attaching it was interrupted: it is this call's turn to do that.
+            core.refuse()
     core.refuse()
     sender = SenderCore(core, core.default_session(), SenderSpec(address=address, resend=resend))
     sender.delivery_type = delivery_type

@@ -15,6 +15,7 @@ from amqp10.client.options import ReceiverSpec, receiver_fields
 from amqp10.client.wait import Turns, Wait
 from amqp10.codec import Symbol
 from amqp10.errors import AMQPError, AMQPTimeoutError, ClosedError
+from amqp10.wire.message import Message as WireMessage
 from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected
 from amqp10.wire.performatives import Error
 
@@ -31,6 +32,8 @@ _STREAM_OFFSET: Final = "x-stream-offset"
 _DRAIN_TIME: Final = 5.0
 """Seconds that a sender has to answer when the only message that was asked for did not come."""
 _CLOSE_PATIENCE: Final = 1.0
+_STALL_TIME: Final = 20.0
+"""Seconds after which a program that waits for messages, and settles none of those that it has, is told so."""
 _FAILED: Final = Modified(delivery_failed=True)
 
 
@@ -51,6 +54,14 @@ class ReceivedMessage(Message):
     def encode(self) -> bytes:
         """The message as it travelled."""
         return self._delivery.payload
+
+    @property
+    def wire(self) -> WireMessage:
+        """The sections as the specification has them, with AMQP's own types."""
+        wire = self._wire
+        if wire is None:
+            wire = self._wire = WireMessage.decode(self._delivery.payload)
+        return wire
 
     def _settle(self, state: Any) -> bool:
         return self._receiver.settle(self._delivery, state)
@@ -145,7 +156,9 @@ class ReceiverCore(LinkCore):
         """With accept="auto", the message that the program has."""
         self._asked = 0
         """Credit that the program gave itself (prefetch=0) and that no message has used."""
-        self._arrivals = 0
+        self._received = 0
+        """How many messages the program has received, ever."""
+        self._stream = spec.stream is not None
         self._draining: list[Wait] = []
         self._settling: dict[IncomingDelivery, list[Wait]] = {}
         self._warned = False
@@ -154,19 +167,15 @@ class ReceiverCore(LinkCore):
 
     # -- what arrives ----------------------------------------------------------------------------------------------
 
-    def arrived(self, delivery: IncomingDelivery) -> None:
-        """A message is here. :meth:`batch_done` follows."""
-        self._arrivals += 1
-        if self._asked:
-            self._asked -= 1
-        if self.sink is not None:
-            self.sink(delivery)
-        else:
-            self.queue.append(delivery)
+    def intake(self) -> Callable[[IncomingDelivery], None]:
+        """What to call with each message that arrives on the link; :meth:`batch_done` follows."""
+        return self.queue.append if self.sink is None else self.sink
 
     def batch_done(self) -> None:
-        """All that arrived at once has been taken in."""
-        if self.turns:
+        """All that arrived at once has been taken in, or settled."""
+        if self.spec.prefetch == 0 and self.link is not None:
+            self._asked = self.link.credit
+        if self.turns.waiting:
             self.turns.grant(len(self.queue))
         self.renew()
         if self.stage is Stage.CLOSING:
@@ -183,7 +192,7 @@ class ReceiverCore(LinkCore):
         link = self.link
         if link is None or self.stage is not Stage.ATTACHED or link.drain:
             return
-        credit = self.window.due(link.credit, len(self.queue) + self.unsettled)
+        credit = self.window.due(link.credit, len(self.queue), self.unsettled)
         if credit:
             link.flow(credit)
             self.core.driver.kick()
@@ -229,7 +238,7 @@ class ReceiverCore(LinkCore):
             self._asked = 0
             return 0
         credit: int = link.credit
-        arrived = self._arrivals
+        before = self._received + len(self.queue)
         if not link.drain:
             link.flow(credit, drain=True)
             self.core.driver.kick()
@@ -238,7 +247,7 @@ class ReceiverCore(LinkCore):
             self._draining.append(wait)
             await wait.wait(deadline)
         self._asked = 0
-        return max(0, credit - (self._arrivals - arrived))
+        return max(0, credit - (self._received + len(self.queue) - before))
 
     def flowed(self) -> None:
         """The sender's flow is here."""
@@ -276,7 +285,7 @@ class ReceiverCore(LinkCore):
         """
         if self._auto:
             self._accept_last()
-        if len(self.queue) > self.turns.granted and len(self.turns) == self.turns.granted:
+        if len(self.queue) > self.turns.granted and len(self.turns.waiting) == self.turns.granted:
             return self._take()
         if not self.queue:
             self._refuse()
@@ -284,14 +293,15 @@ class ReceiverCore(LinkCore):
 
     def _take(self) -> ReceivedMessage:
         delivery = self.queue.popleft()
+        self._received += 1
         if not delivery.settled:
             self.unsettled += 1
             if self._auto:
                 self._last = delivery
         elif self.window.prefetch:
-            self.renew()
+            self._soon()
         message = self.message_type(delivery, self)
-        if self.spec.stream is not None:
+        if self._stream:
             self._note_offset(message)
         return message
 
@@ -315,7 +325,9 @@ class ReceiverCore(LinkCore):
         message = self.try_receive()
         if message is not None:
             return message
-        self._warn_of_stall()
+        if not self._warned and self.due is None and 0 < self.spec.prefetch <= self.unsettled:
+            self.due = self.core.driver.clock() + _STALL_TIME
+            self.core.attend()
         try:
             return await self._next(deadline)
         except AMQPTimeoutError:
@@ -330,7 +342,7 @@ class ReceiverCore(LinkCore):
 
     async def _next(self, deadline: float | None) -> ReceivedMessage:
         while True:
-            if self.spec.prefetch == 0 and self._asked <= len(self.turns):
+            if self.spec.prefetch == 0 and self._asked <= len(self.turns.waiting):
                 self._asked += 1
                 self._give_asked()
             try:
@@ -350,8 +362,19 @@ class ReceiverCore(LinkCore):
             messages.append(self._take())
         return messages
 
+    def _stalled(self) -> bool:
+        return 0 < self.spec.prefetch <= self.unsettled and bool(self.turns.waiting)
+
+    def at_due(self, now: float) -> None:
+        """See :meth:`LinkCore.at_due`; what is due while all is well is a look at whether the program settles."""
+        if self.stage is not Stage.ATTACHED:
+            super().at_due(now)
+        elif self.due is not None and now >= self.due:
+            self.due = None
+            self._warn_of_stall()
+
     def _warn_of_stall(self) -> None:
-        if not self._warned and 0 < self.spec.prefetch <= self.unsettled:
+        if not self._warned and self._stalled():
             self._warned = True
             logger.warning(
                 "the receiver of %s has %d messages that the program has not settled: no more will come until it does",
@@ -377,21 +400,26 @@ class ReceiverCore(LinkCore):
         else:
             delivery.settle(state)
         self.unsettled -= 1
-        link = self.link
-        if link.credit + len(self.queue) + self.unsettled <= self.window.low:
-            self.renew()
-        self.core.driver.kick()
+        core = self.core
+        if self not in core.touched:
+            # Credit is renewed once for all that is settled before the next bytes are written.
+            core.touched.add(self)
+            core.driver.kick()
         return True
+
+    def _soon(self) -> None:
+        if self not in self.core.touched:
+            self.core.touched.add(self)
+            self.core.driver.kick()
 
     def accept_all(self, messages: Iterable[ReceivedMessage]) -> int:
         """Accept many messages: one disposition for each run of them. Returns how many were still ours."""
         return sum(1 for message in messages if self.settle(message._delivery, ACCEPTED))
 
-    def peer_settled(self, deliveries: Iterable[IncomingDelivery]) -> None:
-        """The sender has settled deliveries of this link."""
-        for delivery in deliveries:
-            for wait in self._settling.pop(delivery, ()):
-                wait.set()
+    def peer_settled(self, delivery: IncomingDelivery) -> None:
+        """The sender has settled a delivery of this link."""
+        for wait in self._settling.pop(delivery, ()):
+            wait.set()
 
     async def wait_settled(self, delivery: IncomingDelivery, deadline: float | None) -> None:
         """Until the sender has settled a delivery (settle mode second)."""
@@ -435,7 +463,9 @@ class ReceiverCore(LinkCore):
             self.queue.clear()
         else:
             # The peer still has what was not settled; what was, is only here.
-            self.queue = deque(delivery for delivery in self.queue if delivery.settled)
+            kept = [delivery for delivery in self.queue if delivery.settled]
+            self.queue.clear()
+            self.queue.extend(kept)
         self.turns.revoke()
         self._drained()
         settling, self._settling = self._settling, {}

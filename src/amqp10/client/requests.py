@@ -60,8 +60,8 @@ class _RequestDelivery(Delivery):
 
     request: _Request
 
-    def finish(self, outcome: Outcome | None, error: AMQPError | None) -> None:
-        super().finish(outcome, error)
+    def _finish(self, outcome: Outcome | None, error: AMQPError | None) -> None:
+        super()._finish(outcome, error)
         if isinstance(error, DeliveryUnknownError):
             lost = RequestLostError(f"the request may have been lost: {error.message}")
             lost.__cause__ = error

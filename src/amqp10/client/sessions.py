@@ -35,6 +35,8 @@ class SessionCore:
         self.links: dict[LinkCore, None] = {}
         self.error: AMQPError | None = None
         self.due: float | None = None
+        self.private = False
+        """Whether it was made for one link, and goes with it."""
         self.backoff = Backoff(core.options.policy, 1, core.options.random)
 
     @property
@@ -65,24 +67,43 @@ class SessionCore:
         if event.session is not self.engine:
             return
         self.engine = None
-        now = self.core.driver.clock()
-        policy = self.core.options.policy
         if self.error is not None:
             self._spread(event.undelivered, None, self.error)
             return
+        now = self.core.driver.clock()
         cause = event.error
         text = cause.message if cause is not None else "the peer ended the session and gave no reason"
         error = SessionEndedError(text, condition=cause.condition if cause is not None else None)
         error.__cause__ = cause
-        self.backoff.begin(now)
-        condition_free = cause is None
-        if not self.core.options.recovers or not (condition_free or may_pass(error, policy.retry)):
+        refused = self._refused_link() if event.by_peer and cause is not None else None
+        if refused is not None:
+            # RabbitMQ ends the session when it refuses a link. That must not cost the other links anything.
+            refused.refused_with_session(error)
+            retryable = True
+        else:
+            self.backoff.begin(now)
+            retryable = cause is None or may_pass(error, self.core.options.policy.retry)
+        if not self.core.options.recovers or not retryable:
             self.fail(error, event.undelivered)
             return
         self._spread(event.undelivered, Ending.LOST, error)
-        self.due = now + self.backoff.delay()
-        self.backoff.attempts += 1
+        if not self.links:
+            self.due = None
+            self.core.sessions.pop(self, None)
+            return
+        self.due = now + (0.0 if refused is not None else self.backoff.delay())
+        self.backoff.attempts += refused is None
         self.core.attend()
+
+    def _refused_link(self) -> LinkCore | None:
+        """The link that the peer ended the session for: the first one whose attach it has not answered."""
+        return next((link for link in self.links if link.attaching), None)
+
+    def adopt(self, link: LinkCore) -> None:
+        """Take over a link of another session."""
+        link.session.links.pop(link, None)
+        link.session = self
+        self.links[link] = None
 
     def lost(self, undelivered: Sequence[OutgoingDelivery]) -> None:
         """The connection is gone, and the session with it."""
@@ -126,7 +147,7 @@ class SessionCore:
 
     def advance_closing(self) -> None:
         """End the session when its last link is gone."""
-        if self.error is None or self.links or self not in self.core.sessions:
+        if self.links or self not in self.core.sessions or (self.error is None and not self.private):
             return
         engine, self.engine = self.engine, None
         self.core.sessions.pop(self, None)

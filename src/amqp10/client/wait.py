@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from amqp10.errors import AMQPTimeoutError
 
 if TYPE_CHECKING:
-    from amqp10.client.core import Incarnation
+    from amqp10.client.incarnation import Incarnation
     from amqp10.client.options import Address
 
 __all__ = ["Driver", "Pause", "Transport", "Turns", "Wait", "run", "sleep"]
@@ -81,6 +81,14 @@ class Driver(Protocol):
 
         Raises:
             AMQPError: what went wrong. Nothing of the attempt is left then, nor when the call is interrupted.
+        """
+        ...
+
+    def ask(self, token: Callable[[], str | Awaitable[str]]) -> Awaitable[str]:
+        """Have the program give a token, which may take its time.
+
+        Raises:
+            AMQPError: it gave none.
         """
         ...
 
@@ -159,22 +167,23 @@ class Turns:
         pass_on: called when a turn that was granted is free again, and when one may be asked for.
     """
 
-    __slots__ = ("_driver", "_pass_on", "_turns", "granted")
+    __slots__ = ("_driver", "_pass_on", "granted", "waiting")
 
     def __init__(self, driver: Driver, pass_on: Callable[[], None]) -> None:
         self._driver = driver
         self._pass_on = pass_on
-        self._turns: dict[_Turn, None] = {}
+        self.waiting: dict[_Turn, None] = {}
+        """Who waits, in order; those whose turn it is included."""
         self.granted = 0
         """How many turns are reserved for owners that have not run yet."""
 
     def __len__(self) -> int:
-        return len(self._turns)
+        return len(self.waiting)
 
     async def wait(self, deadline: float | None) -> None:
         """Wait for a turn. On return it is this caller's, and no longer reserved: it must be used at once."""
         turn = _Turn(self._driver.new_wait())
-        self._turns[turn] = None
+        self.waiting[turn] = None
         try:
             while not turn.granted:
                 await turn.wait.wait(deadline)
@@ -185,8 +194,8 @@ class Turns:
         self._leave(turn)
 
     def _leave(self, turn: _Turn) -> None:
-        if turn in self._turns:
-            del self._turns[turn]
+        if turn in self.waiting:
+            del self.waiting[turn]
             if turn.granted:
                 self.granted -= 1
 
@@ -195,7 +204,7 @@ class Turns:
         room = available - self.granted
         if room <= 0:
             return
-        for turn in self._turns:
+        for turn in self.waiting:
             if turn.granted:
                 continue
             turn.granted = True
@@ -207,7 +216,7 @@ class Turns:
 
     def revoke(self) -> None:
         """What was available is gone: turns that were granted and not used wait again, in their old places."""
-        for turn in self._turns:
+        for turn in self.waiting:
             if turn.granted:
                 turn.granted = False
                 turn.wait = self._driver.new_wait()
@@ -215,7 +224,7 @@ class Turns:
 
     def release_all(self) -> None:
         """There will be nothing more to give: everybody runs, and finds out why."""
-        turns, self._turns = self._turns, {}
+        turns, self.waiting = self.waiting, {}
         self.granted = 0
         for turn in turns:
             turn.granted = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from amqp10.component.accessors import Accessors
 from amqp10.component.configure import configure
@@ -38,8 +38,12 @@ from amqp10.component.fields import (
     check_text,
 )
 from amqp10.component.lifecycle import Lifecycle
+from amqp10.component.messages import MessageDraft
 from amqp10.component.registry import LinkRecord, SessionRecord
 from amqp10.errors import AMQPError
+
+if TYPE_CHECKING:
+    from amqp10.client.message import Message
 
 __all__ = ["AMQP"]
 
@@ -553,6 +557,38 @@ class AMQP(Accessors, Lifecycle):
             self._send(link_name)
         finally:
             self._leave()
+
+    def send_message_object(self, link_name: str, message: Message) -> None:
+        """Send a message with all its sections: application properties, annotations and a body of any kind.
+
+        An addition to the reference. The ``message_...`` properties play no part but for ``message_settled``; waiting,
+        events and errors are those of :meth:`send_message`. In events the message's id is its text, empty for none.
+
+        Args:
+            link_name: the sender link.
+            message: an ``amqp10.Message``.
+
+        Raises:
+            AMQPError: as for :meth:`send_message`.
+        """
+        self._enter()
+        try:
+            self._send(link_name, message)
+        finally:
+            self._leave()
+
+    @property
+    def received_message(self) -> Message | None:
+        """The message that ``received_message_...`` describe, with all its sections; None before there was one.
+
+        An addition to the reference. A section that cannot be decoded raises DecodeError when it is looked at.
+        """
+        received = self._received
+        if isinstance(received, MessageDraft):
+            return None
+        from amqp10.client.message import Message  # most programs look at the properties only
+
+        return Message.decode(received.delivery.payload)
 
     def send_messages(self, link_name: str, values: Iterable[str], ids: Iterable[str] | None = None) -> int:
         """Send one message per value, in fewer and larger writes than :meth:`send_message`: several times as fast.

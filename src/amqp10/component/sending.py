@@ -24,6 +24,7 @@ from amqp10.wire.messaging import Accepted, Modified, Rejected, Released, Transa
 from amqp10.wire.performatives import SenderSettleMode
 
 if TYPE_CHECKING:
+    from amqp10.client.message import Message
     from amqp10.engine import OutgoingDelivery, SenderLink
 
 __all__ = ["Sending"]
@@ -92,17 +93,21 @@ class Sending(Core):
         self._metadata_settable = False
         self._unpolled = 0
 
-    def _send(self, link_name: str) -> None:
+    def _send(self, link_name: str, message: Message | None = None) -> None:
         pump = self._connected_pump()
         record = self._links.find(link_name)
         if not isinstance(record, SenderRecord):
             raise AMQPError(600, f"link {link_name!r} is a receiver link; messages are sent on sender links")
         draft = self._draft
-        if self._settings.generate_message_id:
-            draft.id = _new_id()
-        payload, body = draft.encode()
-        # Handlers may run while this waits for credit, and change the properties.
-        context = draft.id
+        if message is not None:
+            payload, body = message.encode(), b""
+            context = "" if message.id is None else str(message.id)
+        else:
+            if self._settings.generate_message_id:
+                draft.id = _new_id()
+            payload, body = draft.encode()
+            # Handlers may run while this waits for credit, and change the properties.
+            context = draft.id
         link = record.engine
         mode = link.snd_settle_mode
         settled = draft.settled if mode == _MIXED else mode == _SETTLED
@@ -111,7 +116,8 @@ class Sending(Core):
             since = self.clock()
             self._await_credit(record)
         delivery = link.send(payload, body, settled=settled, context=context)
-        draft.link_name = link_name
+        if message is None:
+            draft.link_name = link_name
         if link.credit == 0:
             record.announced = False
         if not settled:

@@ -156,7 +156,11 @@ class ConnectionOpening(ConnectionBase):
         elif isinstance(performative, SaslOutcome) and sasl.mechanism is not None:
             code = int(performative.code)
             if code != SaslCode.OK:
-                raise AuthenticationError(f"SASL {sasl.mechanism} failed: {outcome_in_words(code)} (outcome {code})")
+                refused = AuthenticationError(
+                    f"SASL {sasl.mechanism} failed: {outcome_in_words(code)} (outcome {code})"
+                )
+                refused.retryable = code == SaslCode.SYS_TEMP
+                raise refused
             self.authenticated = True
             self._start_amqp()
         else:

@@ -22,6 +22,7 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionFailed",
     "ConnectionOpened",
+    "DeliveriesSettled",
     "DeliveriesUpdated",
     "DeliveryAborted",
     "Event",
@@ -118,6 +119,13 @@ class DeliveriesUpdated(NamedTuple):
     settled: bool
 
 
+class DeliveriesSettled(NamedTuple):
+    """The sender settled deliveries whose state was reported from here (receiver settle mode *second*)."""
+
+    session: Session
+    deliveries: list[IncomingDelivery]
+
+
 class DeliveryAborted(NamedTuple):
     """The sender gave up a delivery of which parts had arrived; they are discarded."""
 
@@ -136,6 +144,7 @@ Event: TypeAlias = (
     | LinkDetached
     | LinkFlow
     | DeliveriesUpdated
+    | DeliveriesSettled
     | DeliveryAborted
     | IncomingDelivery
 )

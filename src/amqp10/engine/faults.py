@@ -73,7 +73,10 @@ def remote_error(error: Error | None, what: str) -> RemoteError | None:
     text = f"{what}: {condition}"
     if error.description:
         text += f": {error.description}"
-    return RemoteError(text, condition=condition)
+    raised = RemoteError(text, condition=condition)
+    raised.description = error.description
+    raised.info = error.info
+    return raised
 
 
 def wire_error(error: AMQPError | None) -> Error | None:

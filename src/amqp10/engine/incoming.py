@@ -13,7 +13,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from amqp10.engine.delivery import IncomingDelivery
-from amqp10.engine.events import DeliveriesUpdated, DeliveryAborted, LinkFlow
+from amqp10.engine.events import DeliveriesSettled, DeliveriesUpdated, DeliveryAborted, LinkFlow
 from amqp10.engine.faults import ConnectionFault, SessionFault
 from amqp10.engine.receiver import ReceiverLink
 from amqp10.engine.shapes import NOTHING, read_fields, shape_of
@@ -297,7 +297,7 @@ def _take_disposition(
                     delivery.remote_settled = True
             events.append(DeliveriesUpdated(session, deliveries, state, settled))
     else:
-        _update_received(session, first, count, settled, state)
+        _update_received(session, first, count, settled, state, events)
 
 
 def _sent_range(session: Session, first: int, count: int, settled: bool) -> list[OutgoingDelivery]:
@@ -316,7 +316,10 @@ def _sent_range(session: Session, first: int, count: int, settled: bool) -> list
     return [unsettled[i] for i in ids if i in unsettled]
 
 
-def _update_received(session: Session, first: int, count: int, settled: bool, state: DeliveryState | None) -> None:
+def _update_received(
+    session: Session, first: int, count: int, settled: bool, state: DeliveryState | None, events: list[Event]
+) -> None:
+    finished: list[IncomingDelivery] = []
     unsettled = session.incoming_unsettled
     if count <= len(unsettled):
         ids = [i & _MASK for i in range(first, first + count)]
@@ -334,6 +337,9 @@ def _update_received(session: Session, first: int, count: int, settled: bool, st
             if delivery.state is not None:
                 delivery.settled = True
                 del unsettled[i]
+                finished.append(delivery)
+    if finished:
+        events.append(DeliveriesSettled(session, finished))
 
 
 def on_flow(session: Session, flow: Flow, events: list[Event]) -> None:

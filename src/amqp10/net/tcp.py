@@ -146,6 +146,10 @@ class TcpTransport:
         """See :class:`~amqp10.net.transport.Transport`."""
         return self._sock.fileno()
 
+    def detach(self) -> socket.socket:
+        """Give the socket to somebody else, non-blocking as it is. The instance must not be used any more."""
+        return self._sock
+
     # -- receiving -------------------------------------------------------------------------------------------------
 
     def recv(self, max_bytes: int = RECEIVE_SIZE) -> bytes | None:

@@ -1,0 +1,58 @@
+"""One life of a connection: what a driver hands bytes and the time to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amqp10.engine import ConnectionFailed
+from amqp10.errors import AMQPError, ConnectionDroppedError
+
+if TYPE_CHECKING:
+    from amqp10.client.core import ClientCore
+    from amqp10.client.options import Address
+    from amqp10.client.wait import Transport
+    from amqp10.engine import Connection
+
+__all__ = ["Incarnation"]
+
+
+class Incarnation:
+    """One life of a connection: an engine, and the transport that carries it.
+
+    A driver calls :meth:`received`, :meth:`lost` and :meth:`tick`, and writes what ``engine.data_to_send`` gives.
+    """
+
+    __slots__ = ("address", "core", "engine", "opened", "reason", "settled_wait", "transport")
+
+    def __init__(self, core: ClientCore, engine: Connection, transport: Transport, address: Address) -> None:
+        self.core = core
+        self.engine = engine
+        self.transport = transport
+        self.address = address
+        self.opened = False
+        self.reason: AMQPError | None = None
+        """Why it is over; None while it is not."""
+        self.settled_wait = core.driver.new_wait()
+        """Set when it is known whether the peer opens the connection."""
+
+    def received(self, data: bytes) -> None:
+        """Bytes have arrived."""
+        core = self.core
+        core.handle(self, self.engine.receive_data(data, core.driver.clock()))
+
+    def lost(self, error: AMQPError | None) -> None:
+        """The stream has ended: None for an orderly end, otherwise what the system said."""
+        events = self.engine.receive_eof(self.core.driver.clock())
+        if error is not None:
+            events = [
+                ConnectionFailed(error, *event[1:]) if type(event) is ConnectionFailed else event for event in events
+            ]
+        self.core.handle(self, events)
+        if self.core.incarnation is self:
+            # The engine had said its last word already.
+            self.core.disconnected(self, error or ConnectionDroppedError("the peer dropped the connection"), ())
+
+    def tick(self) -> None:
+        """The engine's deadline has come."""
+        core = self.core
+        core.handle(self, self.engine.tick(core.driver.clock()))
