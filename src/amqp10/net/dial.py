@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from amqp10.errors import AMQPError, AMQPTimeoutError
 from amqp10.net.network import Network, SecureSession, Stream, TimeIsUpError
@@ -61,9 +61,7 @@ async def dial(
     return dialled
 
 
-async def reach(
-    host: str, port: int, options: TransportOptions, network: Network[S], deadline: Deadline
-) -> Dialled[S]:
+async def reach(host: str, port: int, options: TransportOptions, network: Network[S], deadline: Deadline) -> Dialled[S]:
     """Open a connection, through a proxy if the options name one and do not except the host.
 
     All addresses of the host are tried in order; while there are further ones, none gets more than its share of the
@@ -141,7 +139,9 @@ async def connect_directly(
     message = f"could not connect to {role}{format_address((host, port))}: {tried}"
     if isinstance(last, AMQPTimeoutError):
         raise AMQPTimeoutError(f"{message} (time-out {deadline.in_words()})")
-    raise AMQPError(last.code, message) from last
+    # That this end has no address of some family says nothing where another family was tried.
+    code = next((error.code for _, error in reversed(failures) if error.code != 10047), last.code)
+    raise AMQPError(code, message) from last
 
 
 def usable(endpoints: list[Endpoint], setting: str) -> list[Endpoint]:
@@ -219,7 +219,8 @@ async def _shake_hands(
     session.start()
     while True:
         while session.download is not None:
-            plaintext += session.downloaded(await _download(session.download, session.download_limit, network, deadline))
+            await _download(session.download, session.download_limit, network, deadline)
+            plaintext += session.downloaded()
         flight = session.data_to_send()
         if flight:
             await stream.write(flight, deadline)
@@ -234,10 +235,8 @@ async def _shake_hands(
             session.feed_eof()
 
 
-async def _download(
-    work: Callable[[], bytes], limit: float, network: Network[Stream], deadline: Deadline
-) -> bytes | None:
-    """Fetch within a limit of its own and the time-out of the whole call; None when its own limit came first."""
+async def _download(work: Callable[[], None], limit: float, network: Network[Stream], deadline: Deadline) -> None:
+    """Fetch within a limit of its own and the time-out of the whole call."""
     ends = deadline.clock() + limit
 
     def remaining() -> float:
@@ -245,10 +244,9 @@ async def _download(
         return left if whole is None else min(left, whole)
 
     try:
-        data = await network.call(work, remaining, "fetching a CRL")
+        await network.call(work, remaining, "fetching a CRL")
     except TimeIsUpError:
         if deadline.expired:
             raise
-        return None
-    deadline.touch()
-    return data
+    else:
+        deadline.touch()

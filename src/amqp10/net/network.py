@@ -121,9 +121,9 @@ class SecureSession(Protocol):
         ...
 
     @property
-    def download(self) -> Callable[[], bytes] | None:
-        """What has to be fetched before the server can be judged: a function that blocks, or None. While there is one,
-        call :meth:`downloaded` and nothing else."""
+    def download(self) -> Callable[[], None] | None:
+        """A call that blocks, which is needed before the server can be judged; None for none. While there is one, make
+        it elsewhere and then call :meth:`downloaded`, and nothing else."""
         ...
 
     @property
@@ -131,8 +131,8 @@ class SecureSession(Protocol):
         """How many seconds :attr:`download` may take."""
         ...
 
-    def downloaded(self, result: bytes | None) -> list[bytes]:
-        """Go on with what was fetched; None when there was no answer in time. Otherwise like :meth:`feed`."""
+    def downloaded(self) -> list[bytes]:
+        """Go on after :attr:`download` was called, or its time is up. Otherwise like :meth:`feed`."""
         ...
 
     def start(self) -> None:
