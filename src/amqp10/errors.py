@@ -39,7 +39,16 @@ __all__ = [
     "code_from_errno",
     "code_from_gaierror",
     "describe_code",
+    "escaped",
 ]
+
+
+def escaped(text: str) -> str:
+    """The text in one line that hides nothing: characters that cannot be printed (control characters, line ends, marks
+    that turn the direction of writing) stand as escapes."""
+    if text.isprintable():
+        return text
+    return "".join([char if char.isprintable() else repr(char)[1:-1] for char in text])
 
 
 class AMQPError(Exception):
@@ -47,12 +56,13 @@ class AMQPError(Exception):
 
     Args:
         code: the numeric error code, one of :data:`ERROR_CODES`.
-        message: what went wrong, in one sentence a user can act on. Never contains a secret.
+        message: what went wrong, in one sentence a user can act on. Never contains a secret. Control characters, which
+            a peer's words may have, are escaped in it.
         condition: the AMQP error condition symbol (transport, "amqp-error" and following), when there is one,
             for example ``"amqp:not-found"``.
 
     Attributes:
-        description: the peer's own words, when it gave any.
+        description: the peer's own words as they came, when it gave any.
         info: what the peer said besides (transport, "error", info): the host to go to, a tracking id.
         retryable: whether the same thing may well work a little later.
         sent: of a message that this is about: True when it was written and its outcome is not known, False when it
@@ -65,6 +75,7 @@ class AMQPError(Exception):
     """What ``retryable`` is unless something closer is known."""
 
     def __init__(self, code: int, message: str, *, condition: str | None = None) -> None:
+        message = escaped(message)
         super().__init__(code, message)
         self.code: int = code
         self.message: str = message

@@ -102,6 +102,14 @@ def test_an_unknown_name_is_answered_with_the_nearest_one(wrong: str, right: str
     assert right in caught.value.message
 
 
+@pytest.mark.parametrize("wrong", ["Heartbeat=5", "Prefetch", "x", "ReconnectDelay"])
+def test_a_name_that_resembles_no_setting_gets_no_guess(wrong: str) -> None:
+    with pytest.raises(AMQPError) as caught:
+        parse(wrong)
+    assert caught.value.code == 606
+    assert "did you mean" not in caught.value.message
+
+
 def test_an_endless_name_is_not_echoed() -> None:
     with pytest.raises(AMQPError) as caught:
         parse("x" * 1_000_000)

@@ -102,6 +102,11 @@ class TestErrors:
         assert "broker.example" in error.message
         assert "reason" in error.message
 
+    def test_a_name_that_does_not_exist_is_not_blamed_on_the_family(self) -> None:
+        for eai in (socket.EAI_NONAME, socket.EAI_AGAIN, socket.EAI_FAIL):
+            assert "UseIPv6" not in self.fails("broker.exampel", 0, failing(socket.gaierror(eai, "unknown"))).message
+        assert "UseIPv6" in self.fails("v6.example", 0, failing(socket.gaierror(socket.EAI_NODATA, "none"))).message
+
     def test_no_address_of_the_family_names_the_setting(self) -> None:
         error = self.fails("broker.example", 1, answering("192.0.2.1"))
         assert error.code == 11004

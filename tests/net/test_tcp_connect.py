@@ -241,6 +241,21 @@ class TestLocalAddress:
         assert "local_port" in error.message
         assert f"127.0.0.1:{port}" in error.message
 
+    def test_port_that_two_connections_want_to_the_same_server(self, listener: socket.socket) -> None:
+        port = free_port()
+        first = connect_with(TransportOptions(local_port=port), listener)
+        error = failure("127.0.0.1", port_of(listener), TransportOptions(local_port=port))
+        first.close()
+        assert error.code == 10048
+        assert f"local port {port}" in error.message
+
+    @needs_ipv6
+    def test_port_in_use_is_not_hidden_by_a_family_that_has_no_local_address(self) -> None:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+            port = port_of(taken)
+            options = TransportOptions(local_host="::1", local_port=port, use_ipv6=2)
+            assert failure("both.example", port, options, lookup=answering("::1", "127.0.0.1")).code == 10048
+
     def test_address_of_another_machine(self, listener: socket.socket) -> None:
         error = failure("127.0.0.1", port_of(listener), TransportOptions(local_host="192.0.2.1"))
         assert error.code == 10049

@@ -49,7 +49,7 @@ from amqp10.engine.events import (
     SessionEnded,
     SessionRequested,
 )
-from amqp10.errors import AMQPError, AMQPTimeoutError, ProtocolError
+from amqp10.errors import AMQPError, AMQPTimeoutError, ProtocolError, escaped
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -249,9 +249,7 @@ class Core:
         """Log a message: level 1 to 3, type Info, Session or Frame. Never with a secret in it."""
         if not self._logs(level):
             return
-        if not message.isprintable():
-            # A peer's words may be part of it, and must not pass for further lines.
-            message = "".join([char if char.isprintable() else repr(char)[1:-1] for char in message])
+        message = escaped(message)  # a peer's words may be part of it, and must not pass for further lines
         standard_logger().log(_LEVELS[level], "%s", message)
         if self._on_log is not None:
             self._queue.append(Notice("_on_log", AMQPLogEventParams(level, message, kind)))

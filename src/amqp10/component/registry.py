@@ -188,9 +188,11 @@ class Registry(Generic[R]):
             self.check_name(name)
             ended = self._ended.get(name)
             if ended is not None:
-                raise AMQPError(
+                error = AMQPError(
                     600, f"the {self.kind} {name!r} has ended: {ended.message}", condition=ended.condition
-                ) from ended
+                )
+                error.description, error.info = ended.description, ended.info
+                raise error from ended
             raise AMQPError(600, f"there is no {self.kind} named {name!r}")
         return record
 

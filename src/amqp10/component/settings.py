@@ -189,7 +189,7 @@ def find(name: str) -> SettingSpec:
     """The setting with a name, in any case.
 
     Raises:
-        AMQPError: 606; the message names the setting with the most similar name.
+        AMQPError: 606; the message names a setting with a similar name, where there is one.
     """
     spec = SETTINGS_BY_NAME.get(name.lower())
     if spec is not None:
@@ -199,7 +199,7 @@ def find(name: str) -> SettingSpec:
     from difflib import get_close_matches  # only a mistake needs it
 
     # Bounded, because the comparison takes time in proportion to the length.
-    nearest = get_close_matches(name[:80].lower(), SETTINGS_BY_NAME, n=1, cutoff=0.0)
+    nearest = get_close_matches(name[:80].lower(), SETTINGS_BY_NAME, n=1, cutoff=0.6)
     hint = f"; did you mean {SETTINGS_BY_NAME[nearest[0]].name}?" if nearest else ""
     raise AMQPError(606, f"there is no configuration setting {show(name)}{hint}")
 

@@ -177,7 +177,9 @@ def resolve(
         raise AMQPTimeoutError(f"{setting} {host!r} could not be resolved in {deadline.in_words()}") from None
     if isinstance(answer, socket.gaierror):
         code = code_from_gaierror(answer.errno)
-        hint = f" (UseIPv6 is {use_ipv6}, so only {kind} addresses count)" if family != socket.AF_UNSPEC else ""
+        # Only a name that exists can have addresses of another kind.
+        exists = code == 11004 and family != socket.AF_UNSPEC
+        hint = f" (UseIPv6 is {use_ipv6}, so only {kind} addresses count)" if exists else ""
         raise AMQPError(code, f"{setting} {host!r} could not be resolved: {answer.strerror}{hint}") from answer
     if isinstance(answer, BaseException):
         raise AMQPError(11003, f"{setting} {host!r} could not be resolved: {answer}") from answer

@@ -378,7 +378,9 @@ def connect_directly(
     message = f"could not connect to {target}: {tried}"
     if isinstance(last, AMQPTimeoutError):
         raise AMQPTimeoutError(f"{message} (time-out {deadline.in_words()})")
-    raise AMQPError(last.code, message) from last
+    # That this end has no address of some family says nothing where another family was tried.
+    code = next((error.code for _, error in reversed(failures) if error.code != 10047), last.code)
+    raise AMQPError(code, message) from last
 
 
 def usable(endpoints: list[Endpoint], setting: str) -> list[Endpoint]:
@@ -427,7 +429,14 @@ def _attempt(
         apply_before_connect(sock, options)
         if local is not None:
             _bind(sock, local.get(endpoint.family))
-        _open(sock, endpoint, clock, limit, waiter)
+        try:
+            _open(sock, endpoint, clock, limit, waiter)
+        except AMQPError as error:
+            if error.code != 10049 or not options.local_port:
+                raise
+            # A port that may be shared can be bound twice; that the two connections would be the same is found here.
+            text = f"local port {options.local_port} (local_port) has a connection to that address already"
+            raise AMQPError(10048, text) from error
     except BaseException:
         sock.close()
         raise
