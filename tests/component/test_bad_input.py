@@ -19,7 +19,7 @@ from tests.component.test_events_rules import each, pump
 SETTABLE = [spec for spec in PROPERTIES if spec.settable]
 WRONG_TYPES: dict[type, tuple[Any, ...]] = {
     int: ("1", 1.0, None, True, b"1", [1]),
-    bool: (1, 0, "True", None, 1.0),
+    bool: ("1", "True", None, 1.0),
     str: (1, None, b"x", ["x"], 1.5, True),
     bytes: (1, None, ["x"], 1.5, True),
 }

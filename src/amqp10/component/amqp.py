@@ -68,10 +68,11 @@ class AMQP(Accessors, Lifecycle):
             amqp.send_message("out")
     """
 
-    __slots__ = ()
+    __slots__ = ("_runtime_license",)
 
     def __init__(self) -> None:
         super().__init__()
+        self._runtime_license = ""
         self._set_defaults()
 
     def _set_defaults(self) -> None:
@@ -638,6 +639,8 @@ class AMQP(Accessors, Lifecycle):
     def do_events(self) -> None:
         """Handle everything that has arrived; with nothing there, wait up to 20 milliseconds for something.
 
+        Without a connection it waits as long, so that a loop around it does not use up the processor.
+
         From a server that never pauses it reads for a tenth of a second; handling what was read may take longer. Also
         sends the heartbeat that is due and gives up a server that has been silent for ``idle_timeout``.
         """
@@ -697,6 +700,36 @@ class AMQP(Accessors, Lifecycle):
             self._draft.reset()
         finally:
             self._leave()
+
+    # -- the reference's licence and version -----------------------------------------------------------------------
+
+    @property
+    def runtime_license(self) -> str:
+        """Accepted for programs that set their licence key first. It has no meaning here: no licence is needed."""
+        return self._runtime_license
+
+    @runtime_license.setter
+    def runtime_license(self, value: str) -> None:
+        self._runtime_license = check_text("runtime_license", value)
+
+    def get_runtime_license(self) -> str:
+        """Return ``runtime_license``: what was set, which has no meaning here."""
+        return self._runtime_license
+
+    def set_runtime_license(self, value: str) -> None:
+        """Set ``runtime_license``, which has no meaning here."""
+        self.runtime_license = value
+
+    @property
+    def about(self) -> str:
+        """The name and the version of this package."""
+        from amqp10 import __version__
+
+        return f"amqp10 {__version__}"
+
+    def get_about(self) -> str:
+        """Return ``about``: the name and the version of this package."""
+        return self.about
 
     def __enter__(self) -> Self:
         return self

@@ -13,7 +13,8 @@ from _thread import allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, Final, NoReturn, SupportsIndex
 
 from amqp10.component.events import (
     AMQPConnectedEventParams,
@@ -207,7 +208,22 @@ class Core:
         self._links: Registry[LinkRecord] = Registry("link")
         self._settings = Settings()
         for hook in _HOOKS:
-            setattr(self, "_" + hook, None)
+            method = getattr(type(self), hook).method
+            setattr(self, "_" + hook, None if method is None else MethodType(method, self))
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """A subclass may define event handlers as methods: ``def on_message_in(self, event)``."""
+        super().__init_subclass__(**kwargs)
+        for name, value in list(vars(cls).items()):
+            hook = vars(Core).get(name)
+            if isinstance(hook, EventHook) and not isinstance(value, EventHook):
+                if not isinstance(value, FunctionType):
+                    raise TypeError(f"{cls.__name__}.{name} must be a method that takes the event, not {value!r}")
+                setattr(cls, name, hook.defined_as(value))
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Refuse to be copied or pickled: a connection belongs to one instance."""
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled: make a new one and set its properties")
 
     # -- one thread at a time --------------------------------------------------------------------------------------
 

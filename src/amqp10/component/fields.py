@@ -9,7 +9,9 @@ an ``AttributeError``. Assigning a wrong Python type is a ``TypeError``; a value
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from enum import IntEnum
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Protocol, Self, TypeVar, overload
 
 from amqp10.component.enums import ValueType
@@ -92,10 +94,14 @@ def check_host(name: str, value: object) -> str:
 
 
 def check_bool(name: str, value: object) -> bool:
-    """``value`` as a bool; 0 and 1 are not taken for one, because they are usually a slip."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
-    return value
+    """``value`` as a bool; the numbers 0 and 1 are taken for one, because programs for the reference write them."""
+    if isinstance(value, bool):
+        return value
+    if type(value) is int:
+        if value in (0, 1):
+            return value == 1
+        raise AMQPError(604, f"{name} must be True or False (or 1 or 0), not {_number(value)}")
+    raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
 
 
 class Property(Generic[T]):
@@ -358,12 +364,24 @@ P = TypeVar("P")
 
 
 class EventHook(Generic[P]):
-    """An ``on_...`` property: any callable that takes the event's parameters, or None for no handler."""
+    """An ``on_...`` property: any callable that takes the event's parameters, or None for no handler.
+
+    A subclass of the component may define the handler as a method: see :meth:`defined_as`.
+    """
+
+    method: Callable[[Any, P], object] | None = None
+    """What a subclass has defined as the handler."""
 
     def __init__(self, params: type[P], doc: str) -> None:
         self.__doc__ = doc
         self.name = ""
         self._slot = ""
+
+    def defined_as(self, method: Callable[[Any, P], object]) -> Self:
+        """The same property for a subclass that defines the handler as a method: new instances begin with it."""
+        hook = copy(self)
+        hook.method = method
+        return hook
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -377,6 +395,11 @@ class EventHook(Generic[P]):
         if obj is None:
             return self
         hook: Callable[[P], object] | None = getattr(obj, self._slot)
+        method = self.method
+        if method is not None and hook is not None and getattr(hook, "__self__", None) is obj:
+            # For ``super()``, each class has its own.
+            bound: Callable[[P], object] = MethodType(method, obj)
+            return bound
         return hook
 
     def __set__(self, obj: object, value: Callable[[P], object] | None) -> None:

@@ -13,7 +13,7 @@ from amqp10.component.events import (
 )
 from amqp10.component.log_lines import frame_line
 from amqp10.component.messages import MessageDraft
-from amqp10.component.network import STATUS_DISCONNECTED, Network
+from amqp10.component.network import STATUS_DISCONNECTED, STATUS_FIREWALL_ENDED, STATUS_SECURE_ENDED, Network
 from amqp10.component.pump import Pump
 from amqp10.component.registry import LinkRecord, ReceiverRecord, SenderRecord, SessionRecord
 from amqp10.component.settings import Settings
@@ -241,6 +241,11 @@ class Lifecycle(Network):
     def _tear_down(self, error: AMQPError | None) -> None:
         """Drop the transport and all that lived on it; fires ``on_disconnected`` if the connection had been open."""
         was_open, self._established = self._established, False
+        ended = [STATUS_DISCONNECTED]
+        if self._tls_info is not None:
+            ended.append(STATUS_SECURE_ENDED)
+        if self._through_proxy:
+            ended.append(STATUS_FIREWALL_ENDED)
         self._drop_queued(None)
         self._drop_transport(graceful=error is None or error.code != 1120)
         reason = error or AMQPError(600, "the connection was closed")
@@ -248,7 +253,8 @@ class Lifecycle(Network):
             self._forget_session(record, reason)
         if was_open:
             code, text = (0, "OK") if error is None else (error.code, error.message)
-            self._status(STATUS_DISCONNECTED, error)
+            for stage in ended:
+                self._status(stage, error)
             self._log(1, "Info", "disconnected" if error is None else f"disconnected: {error}")
             self._post("_on_disconnected", AMQPDisconnectedEventParams(code, text))
 
@@ -295,7 +301,7 @@ class Lifecycle(Network):
         self._raise_failure()
         pump = self._pump
         if pump is None:
-            self._dispatch()
+            self._idle()
             return
         waiter = pump.waiter
         waiter.begin()
@@ -309,6 +315,21 @@ class Lifecycle(Network):
                 self._turn(0)
         finally:
             waiter.end()
+
+    def _idle(self) -> None:
+        """What ``do_events()`` does without a connection: it waits as long as with one, so that loops do not spin."""
+        if self._queue or self._connecting:
+            self._dispatch()
+            return
+        waiter = self._get_waiter()
+        waiter.begin()
+        try:
+            waiter.wait(timeout=_DO_EVENTS_WAIT)
+        finally:
+            waiter.end()
+            # An instance that is not connected holds no descriptors.
+            self._waiter = None
+            waiter.close()
 
     def _reset(self) -> None:
         self._settings = Settings()

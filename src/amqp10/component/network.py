@@ -34,6 +34,8 @@ STATUS_FIREWALL: Final = "Firewall connection complete."
 STATUS_SECURE: Final = "Secure Sockets Layer (SSL) handshake complete."
 STATUS_CONNECTED: Final = "Remote host connection complete."
 STATUS_DISCONNECTED: Final = "Remote host disconnected."
+STATUS_SECURE_ENDED: Final = "SSL or S/Shell connection broken."
+STATUS_FIREWALL_ENDED: Final = "Firewall host disconnected."
 
 _PEM_END: Final = b"-----END CERTIFICATE-----\n"
 
@@ -74,6 +76,7 @@ class Network(Receiving):
         "_ssl_enabled",
         "_ssl_provider",
         "_ssl_server_cert_encoded",
+        "_through_proxy",
         "_tls_context",
         "_tls_info",
         "_waiter",
@@ -105,6 +108,7 @@ class Network(Receiving):
         self._local_address: tuple[str, int] | None = None
         self._proxy_address: tuple[str, int] | None = None
         self._ssl_server_cert_encoded = b""
+        self._through_proxy = False
         self._tls_context: TlsContext | None = None
         self._tls_info: TlsInfo | None = None
         self._set_network_defaults()
@@ -161,7 +165,8 @@ class Network(Receiving):
         waiter.begin()
         try:
             tcp = connect_tcp(self._remote_host, self._remote_port, options, deadline, waiter)
-            if tcp.proxy_address is not None:
+            self._through_proxy = tcp.proxy_address is not None
+            if self._through_proxy:
                 self._status(STATUS_FIREWALL)
             self._remote_address = tcp.remote_address
             self._local_address = tcp.local_address

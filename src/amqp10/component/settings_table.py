@@ -35,7 +35,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         "default_credit",
         "The credit that new automatic receiver links give to the sender, in messages.",
         minimum=1,
-        maximum=_UINT,
+        maximum=_INT,
     ),
     SettingSpec(
         "DefaultCreditThreshold",
@@ -45,7 +45,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         "default_credit_threshold",
         "The credit, in messages, at which a new receiver link's credit is restored to what it began with.",
         minimum=0,
-        maximum=_UINT,
+        maximum=_INT,
     ),
     SettingSpec(
         "DefaultIncomingWindow",
