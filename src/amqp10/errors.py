@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import errno as _errno
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from copy import copy
+from typing import Any, ClassVar, Final, Self
 
 __all__ = [
     "AMQPError",
@@ -84,6 +85,13 @@ class AMQPError(Exception):
         self.info: Mapping[Any, Any] | None = None
         self.retryable: bool = self.RETRYABLE
         self.sent: bool | None = None
+
+    def with_hint(self, hint: str) -> Self:
+        """The same error with more in its text: what this side knows about what the peer may have meant."""
+        twin = copy(self)
+        twin.message = f"{self.message} ({escaped(hint)})"
+        twin.args = (self.code, twin.message)
+        return twin
 
     def __str__(self) -> str:
         return f"[{self.code}] {self.message}"

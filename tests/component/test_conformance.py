@@ -29,6 +29,11 @@ DEVIATIONS: dict[tuple[str, str], Any] = {
     ("setting default", "SSLEnabledProtocols"): 15360,
     # Named in the documentation of ready_to_send without a description of its own.
     ("extra event", "on_ready_to_send"): (),
+    # Passwords in the clear are the program's decision.
+    ("extra setting", "AllowPlainWithoutTLS"): "True",
+    # Brokers tell queues from topics by them.
+    ("extra setting", "DefaultSourceCapabilities"): "",
+    ("extra setting", "DefaultTargetCapabilities"): "",
     # Frames in hexadecimal on demand: the documented levels show them decoded.
     ("extra setting", "LogFrameBytes"): "False",
     # The documented way to ask for another host name in the AMQP open does not exist.

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amqp10 import AMQP
 from amqp10.component.settings import (
     SETTINGS,
     SETTINGS_BY_NAME,
@@ -233,6 +234,20 @@ def test_some_settings_stay_as_they_are_while_connected(name: str, code: int) ->
         check_change(find(name), connected=True)
     assert caught.value.code == code
     check_change(find("DefaultCredit"), connected=True)
+
+
+SECRETS = [spec.name for spec in SETTINGS if spec.secret]
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_setting_does_not_read_back(name: str) -> None:
+    amqp = AMQP()
+    amqp.config(f"{name}=Proxy-Authorization: geheim")
+    assert amqp.config(name) == ""
+
+
+def test_the_secret_settings_are_all_that_hold_secrets() -> None:
+    assert SECRETS == ["FirewallPassword", "OpenSSLPrngSeedData", "FirewallData"]
 
 
 def test_secrets_show_neither_in_repr_nor_in_errors() -> None:

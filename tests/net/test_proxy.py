@@ -198,6 +198,46 @@ class TestTunnel:
         assert "hunter2" not in repr(error)
         assert base64.b64encode(b"ann:hunter2").decode() not in repr(error)
 
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            "HTTP/1.1 400 Basic YW5uOmh1bnRlcjI=\r\n\r\n",
+            "HTTP/1.1 400 OmH1BnRL\r\n\r\n",
+            "HTTP/1.1 400 no hunter2 here\r\n\r\n",
+            "HTTP/1.1 502 X-Token: t0ken-77\r\n\r\n",
+            "HTTP/1.1 407 No\r\nProxy-Authenticate: YW5uOmh1bnRlcjI=\r\n\r\n",
+            "Proxy-Authorization: Basic YW5uOmh1bnRlcjI=\r\n\r\n",
+            "hunter2\r\n\r\n",
+            "HTTX t0ken-77\r\n\r\n",
+        ],
+    )
+    def test_a_proxy_that_reflects_the_request_puts_no_secret_into_an_error(self, answer: str) -> None:
+        error = refusal(
+            HttpProxy(answer.encode()), ProxyKind.TUNNEL, user="ann", password="hunter2", data="X-Token: t0ken-77"
+        )
+        shown = (error.message + repr(error) + repr(error.__cause__)).lower()
+        for secret in ("hunter2", "yw5uomh1bnrlcji", "omh1bnrl", "t0ken"):
+            assert secret not in shown
+
+    def test_a_socks_proxy_that_reflects_the_password_puts_it_into_no_error(self) -> None:
+        def handler(conn: socket.socket) -> None:
+            read_exactly(conn, 3)
+            conn.sendall(b"\5\2")
+            conn.sendall(read_exactly(conn, 13)[5:])
+            wait_for_close(conn)
+
+        error = refusal(handler, ProxyKind.SOCKS5, "192.0.2.7", user="ann", password="hunter2")
+        assert error.code == 10041
+        assert "hunter2" not in error.message + repr(error.__cause__)
+
+    def test_what_a_proxy_says_in_its_own_words_is_shown_though_a_password_was_sent(self) -> None:
+        answer = b"HTTP/1.1 407 Go away\r\nProxy-Authenticate: Basic\r\n\r\n"
+        error = refusal(
+            HttpProxy(answer), ProxyKind.TUNNEL, user="ann", password="hunter2", data="X-Scheme: Basic secret"
+        )
+        assert "answered 407 Go away" in error.message
+        assert "it asks for Basic" in error.message
+
     def test_control_characters_in_the_answer_do_not_reach_the_message(self) -> None:
         error = refusal(HttpProxy(b"HTTP/1.1 403 \x1b[31mno\x07\r\n\r\n"), ProxyKind.TUNNEL)
         assert "\x1b" not in error.message

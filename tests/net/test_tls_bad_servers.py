@@ -597,3 +597,11 @@ def test_a_malformed_certificate_is_280_and_not_a_bare_exception(monkeypatch: py
             with pytest.raises(AMQPError) as caught:
                 attempt(Bad(good_server, ""), (SSL.TLS1_3_VERSION, SSL.TLS1_3_VERSION))
             assert caught.value.code == 280
+
+
+@pytest.mark.parametrize("name", ["self-signed", "unknown CA", "unknown CA that is sent along", "wrong address"])
+def test_a_ca_that_is_not_trusted_names_the_settings_that_trust_one(name: str) -> None:
+    with pytest.raises(AMQPError) as caught:
+        attempt(BAD[name], (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION))
+    for setting in ("SSLServerCACerts", "OpenSSLCAFile"):
+        assert (setting in caught.value.message) is (name != "wrong address")

@@ -63,6 +63,7 @@ __all__ = ["Core", "Notice"]
 
 _LEVELS: Final = {1: 20, 2: 10, 3: 10}
 """LogLevel -> the level of the standard library's: INFO and DEBUG."""
+_WARNING: Final = 30
 _FLUSH_INTERVAL: Final = 0.002
 """While many messages are being handled, what their handlers sent goes out at least this often (seconds)."""
 
@@ -261,14 +262,22 @@ class Core:
     def _settings_changed(self) -> None:
         raise NotImplementedError
 
-    def _log(self, level: int, kind: str, message: str) -> None:
-        """Log a message: level 1 to 3, type Info, Session or Frame. Never with a secret in it."""
-        if not self._logs(level):
+    def _log(self, level: int, kind: str, message: str, severity: int = 0) -> None:
+        """Log a message: level 1 to 3, type Info, Session or Frame. Never with a secret in it.
+
+        ``severity`` is the level for the standard library's logger, where it is not the usual one.
+        """
+        if not severity and not self._logs(level):
             return
         message = escaped(message)  # a peer's words may be part of it, and must not pass for further lines
-        standard_logger().log(_LEVELS[level], "%s", message)
+        standard_logger().log(severity or _LEVELS[level], "%s", message)
         if self._on_log is not None:
             self._queue.append(Notice("_on_log", AMQPLogEventParams(level, message, kind)))
+
+    def _warn(self, message: str) -> None:
+        """Log that the program does what it hardly means to. Of type Info; for the standard logger, a warning."""
+        if self._settings.log_level > 0:
+            self._log(1, "Info", message, _WARNING)
 
     # -- events ----------------------------------------------------------------------------------------------------
 
@@ -424,7 +433,8 @@ class Core:
         error = event.error or ProtocolError("the peer closed the link and gave no reason")
         self._forget_link(record, error)
         self._log(1, "Info", f"link {record.name!r} ended by the peer: {error.message}")
-        self._post_error(error)
+        if not record.attaching:
+            self._post_error(error)  # otherwise the call that attaches it raises the error
 
     def _on_session_ended(self, event: SessionEnded) -> None:
         record: SessionRecord | None = event.session.context
@@ -433,7 +443,8 @@ class Core:
         error = event.error or ProtocolError("the peer ended the session and gave no reason")
         self._forget_session(record, error)
         self._log(1, "Info", f"session {record.name!r} ended: {error.message}")
-        self._post_error(error)
+        if not record.attaching:
+            self._post_error(error)  # otherwise the call that attaches a link raises the error
 
     def _on_closed(self, event: ConnectionClosed) -> None:
         if event.by_peer:

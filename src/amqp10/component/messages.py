@@ -59,6 +59,7 @@ class MessageDraft:
         "group_sequence",
         "id",
         "link_name",
+        "lost_value",
         "priority",
         "reply_to",
         "reply_to_group_id",
@@ -98,6 +99,8 @@ class MessageDraft:
         self.user_id = ""
         self.value = ""
         self.value_type: ValueType = ValueType.mvtNull
+        self.lost_value = False
+        """Whether a message with a value was encoded that says by its type that it has none."""
         # What is kept between messages, once it has been encoded: the header section; the number of properties, and
         # what follows the id among them; and all up to the id, by the size of the properties.
         self._stale = True
@@ -162,6 +165,8 @@ class MessageDraft:
 
     def _other(self, head: bytes) -> tuple[bytes, bytes]:
         """A message whose value is anything but text."""
+        if self.value_type is ValueType.mvtNull and self.value:
+            self.lost_value = True
         value = values.to_amqp(self.value_type, self.value, "message_value")
         if self.value_type is ValueType.mvtBinary:
             assert isinstance(value, bytes)

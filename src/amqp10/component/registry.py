@@ -24,7 +24,7 @@ _REMEMBERED = 1000
 class SessionRecord:
     """A session under the name that the program gave it. Its attributes are what ``session_*`` shows."""
 
-    __slots__ = ("closed", "engine", "link_limit", "links", "name")
+    __slots__ = ("attaching", "closed", "engine", "link_limit", "links", "name")
 
     def __init__(self, name: str, engine: Session, link_limit: int) -> None:
         self.name = name
@@ -33,6 +33,8 @@ class SessionRecord:
         self.links: dict[str, LinkRecord] = {}
         self.closed = False
         """Whether the program has closed it."""
+        self.attaching = 0
+        """How many calls wait for a link of it to be attached: an end of the session is reported by them."""
 
     @property
     def incoming_window(self) -> int:
@@ -46,7 +48,7 @@ class SessionRecord:
 class LinkRecord:
     """A link under the name that the program gave it. Its attributes are what ``link_*`` shows."""
 
-    __slots__ = ("closed", "engine", "name", "session")
+    __slots__ = ("attaching", "closed", "engine", "name", "session")
 
     role: LinkRole
     engine: SenderLink | ReceiverLink
@@ -58,6 +60,8 @@ class LinkRecord:
         self.engine = engine
         self.closed = False
         """Whether the program has closed it."""
+        self.attaching = True
+        """Whether the call that makes it has not returned yet: what ends it is reported by that call."""
 
     @property
     def channel_name(self) -> str:

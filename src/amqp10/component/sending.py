@@ -81,6 +81,7 @@ class Sending(Core):
         "_outgoing",
         "_outgoing_order",
         "_unpolled",
+        "_warned_of_null",
     )
 
     def __init__(self) -> None:
@@ -92,6 +93,16 @@ class Sending(Core):
         self._metadata: OutcomeMetadata | None = None
         self._metadata_settable = False
         self._unpolled = 0
+        self._warned_of_null = False
+
+    def _warn_of_null(self) -> None:
+        """Once: the value that the program has set does not travel, because its type is still the default one."""
+        self._draft.lost_value = False
+        if not self._warned_of_null:
+            self._warned_of_null = True
+            self._warn(
+                "message_value is set, but message_value_type is mvtNull: a null is sent; for text set it to mvtString"
+            )
 
     def _send(self, link_name: str, message: Message | None = None) -> None:
         pump = self._connected_pump()
@@ -106,6 +117,8 @@ class Sending(Core):
             if self._settings.generate_message_id:
                 draft.id = _new_id()
             payload, body = draft.encode()
+            if draft.lost_value:
+                self._warn_of_null()
             # Handlers may run while this waits for credit, and change the properties.
             context = draft.id
         link = record.engine
@@ -192,6 +205,8 @@ class Sending(Core):
                     payload, body = encode()
                 except AMQPError as error:
                     raise AMQPError(error.code, f"values[{index}]: {error.message}") from error
+                if draft.lost_value:
+                    self._warn_of_null()
                 index += 1
                 context = draft.id
                 if body and batch.payloads:

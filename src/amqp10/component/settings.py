@@ -45,6 +45,7 @@ class Settings:
 
     __slots__ = (
         "absolute_timeout",
+        "allow_plain_without_tls",
         "authorization_identity",
         "connection_timeout",
         "default_credit",
@@ -52,6 +53,8 @@ class Settings:
         "default_incoming_window",
         "default_outgoing_window",
         "default_sender_settle_mode",
+        "default_source_capabilities",
+        "default_target_capabilities",
         "firewall_data",
         "generate_message_id",
         "in_buffer_size",
@@ -98,6 +101,7 @@ class Settings:
         "virtual_host",
     )
     absolute_timeout: bool
+    allow_plain_without_tls: bool
     authorization_identity: str
     connection_timeout: int
     default_credit: int
@@ -105,6 +109,8 @@ class Settings:
     default_incoming_window: int
     default_outgoing_window: int
     default_sender_settle_mode: int
+    default_source_capabilities: str
+    default_target_capabilities: str
     firewall_data: str
     generate_message_id: bool
     in_buffer_size: int

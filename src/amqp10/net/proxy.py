@@ -387,16 +387,17 @@ def _open_tunnel(hop: Hop, request: bytes, proxy: ProxyOptions) -> AMQPError | N
     match = _STATUS_LINE.match(header)
     if match is None or not _is_complete(header):
         return AMQPError(
-            10041, f"{hop.name} does not speak HTTP, as firewall_type says: it answered {_excerpt(header)}"
+            10041, f"{hop.name} does not speak HTTP, as firewall_type says: it answered {_excerpt(header, proxy)}"
         )
     status = int(match.group(1))
     if 200 <= status < 300:
         return None
-    reason = _printable(match.group(2) or b"")
+    reason = _quotable(match.group(2) or b"", proxy)
     message = f"{hop.name} answered {status} {reason}".rstrip()
     if status == 407:
         offered = re.findall(rb"(?im)^proxy-authenticate:[ \t]*([!-~]+)", header)
-        schemes = ", ".join(dict.fromkeys(_printable(scheme) for scheme in offered)) or "credentials"
+        shown = dict.fromkeys(_quotable(scheme, proxy) for scheme in offered)
+        schemes = ", ".join(scheme for scheme in shown if scheme) or "credentials"
         if proxy.user or proxy.password:
             message += f" (firewall_user and firewall_password were sent as Basic; it asks for {schemes})"
         else:
@@ -488,11 +489,41 @@ def _explain(kind: ProxyKind, answer: bytes, proxy: ProxyOptions, fallback: str)
         return 10013, f"it does not accept a connection {offered}"
     elif first == 5 and second in _SOCKS5_REPLIES and len(answer) > 2:  # two bytes would choose a way to log in
         return _SOCKS5_REPLIES[second]
-    return 10041, f"its answer is not {kind.title}, as firewall_type says: {fallback} ({_excerpt(answer)})"
+    return 10041, f"its answer is not {kind.title}, as firewall_type says: {fallback} ({_excerpt(answer, proxy)})"
 
 
-def _excerpt(data: bytes) -> str:
+_PIECE: Final = 4
+"""So many characters of a secret in a row are recognised."""
+
+
+_SCHEMES: Final = frozenset(("basic", "bearer", "digest", "negotiate", "ntlm"))
+
+
+def _echoes(text: str, proxy: ProxyOptions) -> bool:
+    """Whether a text of the proxy has any part of what was sent to it in confidence: it may reflect the request."""
+    credentials = f"{proxy.user}:{proxy.password}"
+    values = (line.partition(":")[2] for line in proxy.data.lower().splitlines())
+    secrets = {word for value in values for word in value.split()} - _SCHEMES
+    if proxy.password:
+        secrets |= {proxy.password.lower(), base64.b64encode(credentials.encode()).decode().lower()}
+    low = text.lower()
+    for secret in secrets:
+        pieces = (secret[at : at + _PIECE] for at in range(max(1, len(secret) - _PIECE + 1)))
+        if secret and any(piece in low for piece in pieces):
+            return True
+    return False
+
+
+def _quotable(text: bytes, proxy: ProxyOptions) -> str:
+    """The proxy's words for a message; nothing when they repeat what was sent."""
+    words = _printable(text)
+    return "" if _echoes(words, proxy) else words
+
+
+def _excerpt(data: bytes, proxy: ProxyOptions) -> str:
     """The beginning of an answer, for a message."""
+    if _echoes(data[:40].decode("latin-1"), proxy):
+        return "with what was sent to it"
     return repr(bytes(data[:40])) + ("..." if len(data) > 40 else "")
 
 

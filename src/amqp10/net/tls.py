@@ -26,6 +26,7 @@ from amqp10.net.tls_policy import SESSION_LIFETIME, Observed, TlsContext, append
 from amqp10.net.tls_records import RecordLog, describe_stranger
 from amqp10.net.tls_verify import (
     ALERTS,
+    Kind,
     Problem,
     Rules,
     ServerChain,
@@ -475,6 +476,10 @@ class TlsSession:
         if accept is not True:
             self._refuse(ALERTS[unlifted[0].kind] if unlifted else 46)
             why = status if unlifted else "the program refused it"
+            if any(problem.kind is Kind.UNKNOWN_CA for problem in unlifted):
+                why += (
+                    " (a CA of your own is trusted by the setting SSLServerCACerts, its PEM, or OpenSSLCAFile, a file)"
+                )
             raise self._failed(AMQPError(280, f"the server certificate of {self._hostname} was not accepted: {why}"))
         self._verified = True
         self._seen.decided = True
