@@ -32,11 +32,13 @@ __all__ = ["Accessors"]
 if TYPE_CHECKING:
     from typing import Any, Protocol, TypeVar, overload
 
+    from amqp10.component.fields import MessageId
     from amqp10.component.messages import MessageView
     from amqp10.component.registry import LinkRecord, SessionRecord
 
     T = TypeVar("T")
     T_co = TypeVar("T_co", covariant=True)
+    T_contra = TypeVar("T_contra", contravariant=True)
 
     class _Readable(Protocol[T_co]):
         """A class attribute that reads as a ``T_co`` on an instance."""
@@ -54,6 +56,15 @@ if TYPE_CHECKING:
         @overload
         def __get__(self, obj: Any, owner: type, /) -> T: ...
         def __set__(self, obj: Any, value: T, /) -> None: ...
+
+    class _Taking(Protocol[T_co, T_contra]):
+        """A class attribute that reads as a ``T_co`` on an instance, and can be assigned a ``T_contra``."""
+
+        @overload
+        def __get__(self, obj: None, owner: type, /) -> object: ...
+        @overload
+        def __get__(self, obj: Any, owner: type, /) -> T_co: ...
+        def __set__(self, obj: Any, value: T_contra, /) -> None: ...
 '''
 
 _CLASS = '''
@@ -75,12 +86,19 @@ _ITEMS = {
 }
 
 
+# Properties that take more than the type that they have.
+_TAKEN = dict.fromkeys(("message_id", "message_correlation_id"), "MessageId")
+
+
 def _declarations() -> Iterator[str]:
     yield ""
     yield "    if TYPE_CHECKING:"
     for spec in PROPERTIES:
         if spec.index is None and (spec.settable or spec.family):
-            yield f"        {spec.name}: _{'Settable' if spec.settable else 'Readable'}[{spec.type.__name__}]"
+            if spec.name in _TAKEN:
+                yield f"        {spec.name}: _Taking[{spec.type.__name__}, {_TAKEN[spec.name]}]"
+            else:
+                yield f"        {spec.name}: _{'Settable' if spec.settable else 'Readable'}[{spec.type.__name__}]"
     for spec in PROPERTIES:
         # What is neither settable nor a field of a message is computed: ordinary properties in the component.
         if spec.index is None and not spec.settable and not spec.family:
@@ -105,7 +123,7 @@ def _methods(spec: PropertySpec) -> Iterator[str]:
     yield f"        return self.{spec.name}"
     if spec.settable:
         yield ""
-        yield f"    def set_{spec.name}(self, value: {type_name}) -> None:"
+        yield f"    def set_{spec.name}(self, value: {_TAKEN.get(spec.name, type_name)}) -> None:"
         yield f'        """Set {phrase(spec.doc)}."""'
         yield f"        self.{spec.name} = value"
 

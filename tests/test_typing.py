@@ -70,7 +70,7 @@ def every_mistake() -> Iterator[str]:
     yield "amqp = AMQP()"
     for entry in SURFACE["properties"]:
         name, kind, index = entry["name"], entry["type"], entry["index"]
-        wrong = "None" if kind in ("bool", "bytes") else 'b"x"'
+        wrong = "None" if kind in ("bool", "bytes") or name.endswith("_id") else 'b"x"'
         if index:
             yield f"amqp.get_{name}(){MARK}"
             yield f'amqp.get_{name}("0"){MARK}'

@@ -11,6 +11,7 @@ import typing
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -122,7 +123,7 @@ def test_each_getter_and_setter_has_the_documented_signature(entry: dict[str, An
     if entry["settable"]:
         setter = getattr(AMQP, f"set_{entry['name']}")
         assert list(inspect.signature(setter).parameters) == ["self", "value"]
-        hints = typing.get_type_hints(setter)
+        hints = typing.get_type_hints(setter, localns={"MessageId": str | int | bytes | UUID})
         assert hints["return"] is type(None)
         taken = typing.get_args(hints["value"]) or (hints["value"],)
         assert TYPES[entry["type"]] in taken, "what the documentation says can be given"

@@ -12,11 +12,13 @@ __all__ = ["Accessors"]
 if TYPE_CHECKING:
     from typing import Any, Protocol, TypeVar, overload
 
+    from amqp10.component.fields import MessageId
     from amqp10.component.messages import MessageView
     from amqp10.component.registry import LinkRecord, SessionRecord
 
     T = TypeVar("T")
     T_co = TypeVar("T_co", covariant=True)
+    T_contra = TypeVar("T_contra", contravariant=True)
 
     class _Readable(Protocol[T_co]):
         """A class attribute that reads as a ``T_co`` on an instance."""
@@ -34,6 +36,15 @@ if TYPE_CHECKING:
         @overload
         def __get__(self, obj: Any, owner: type, /) -> T: ...
         def __set__(self, obj: Any, value: T, /) -> None: ...
+
+    class _Taking(Protocol[T_co, T_contra]):
+        """A class attribute that reads as a ``T_co`` on an instance, and can be assigned a ``T_contra``."""
+
+        @overload
+        def __get__(self, obj: None, owner: type, /) -> object: ...
+        @overload
+        def __get__(self, obj: Any, owner: type, /) -> T_co: ...
+        def __set__(self, obj: Any, value: T_contra, /) -> None: ...
 
 
 class Accessors:
@@ -61,7 +72,7 @@ class Accessors:
         message_absolute_expiry_time: _Settable[int]
         message_content_encoding: _Settable[str]
         message_content_type: _Settable[str]
-        message_correlation_id: _Settable[str]
+        message_correlation_id: _Taking[str, MessageId]
         message_creation_time: _Settable[int]
         message_delivery_count: _Settable[int]
         message_durable: _Settable[bool]
@@ -69,7 +80,7 @@ class Accessors:
         message_group_id: _Settable[str]
         message_group_sequence: _Settable[int]
         message_link_name: _Readable[str]
-        message_id: _Settable[str]
+        message_id: _Taking[str, MessageId]
         message_priority: _Settable[int]
         message_reply_to: _Settable[str]
         message_reply_to_group_id: _Settable[str]
@@ -403,7 +414,7 @@ class Accessors:
         """Return the id of the message that this one answers; empty for none."""
         return self.message_correlation_id
 
-    def set_message_correlation_id(self, value: str) -> None:
+    def set_message_correlation_id(self, value: MessageId) -> None:
         """Set the id of the message that this one answers; empty for none."""
         self.message_correlation_id = value
 
@@ -463,7 +474,7 @@ class Accessors:
         """Return the id of the message; empty for none."""
         return self.message_id
 
-    def set_message_id(self, value: str) -> None:
+    def set_message_id(self, value: MessageId) -> None:
         """Set the id of the message; empty for none."""
         self.message_id = value
 

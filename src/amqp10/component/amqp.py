@@ -19,9 +19,11 @@ from amqp10.component.fields import (
     BytesProperty,
     DraftBool,
     DraftEnum,
+    DraftId,
     DraftInt,
     DraftText,
     EnumProperty,
+    FastId,
     FastText,
     IntProperty,
     ReadOnlyDraftText,
@@ -44,6 +46,7 @@ from amqp10.errors import AMQPError
 
 if TYPE_CHECKING:
     from amqp10.client.message import Message
+    from amqp10.component.fields import MessageId
 
 __all__ = ["AMQP"]
 
@@ -277,7 +280,10 @@ class AMQP(Accessors, Lifecycle):
     message_content_type = DraftText(
         'The media type of the content; sent with binary values only (messaging, "properties").', ascii_only=True
     )
-    message_correlation_id = DraftText('The id of the message that this one answers (messaging, "properties").')
+    message_correlation_id = DraftId(
+        'The id of the message that this one answers (messaging, "properties"). An int, a UUID or bytes make an id of'
+        " that type; an id that was received keeps the type that it has."
+    )
     message_creation_time = DraftInt(
         'When the message was made, in milliseconds since 1970 UTC; 0 or -1 for unset (messaging, "properties").',
         minimum=-1,
@@ -297,7 +303,10 @@ class AMQP(Accessors, Lifecycle):
         maximum=4294967295,
     )
     message_link_name = ReadOnlyDraftText("The link that the message was sent on last.")
-    message_id = FastText('The id of the message (messaging, "properties").')
+    message_id = FastId(
+        'The id of the message (messaging, "properties"). An int, a UUID or bytes make an id of that type; an id that'
+        " was received keeps the type that it has."
+    )
     message_priority = DraftInt(
         'How urgent the message is, 0 to 255, higher is more (messaging, "header").', minimum=0, maximum=255
     )
@@ -343,7 +352,8 @@ class AMQP(Accessors, Lifecycle):
     received_message_group_sequence = ReceivedInt("Its position in the group; -1 when it says nothing.")
     received_message_link_name = ReceivedText("The link that it arrived on.")
     received_message_id = ReceivedText(
-        "Its id as text: a ulong in decimal, a UUID with hyphens, binary in hexadecimal; empty for none."
+        "Its id as text: a ulong in decimal, a UUID with hyphens, binary in upper-case hexadecimal; empty for none."
+        " Assigned to ``message_id`` or ``message_correlation_id`` it keeps its type."
     )
     received_message_priority = ReceivedInt("How urgent it is, 0 to 255, higher is more; 4 when it says nothing.")
     received_message_reply_to = ReceivedText("The address that answers go to; empty for none.")
@@ -591,7 +601,7 @@ class AMQP(Accessors, Lifecycle):
 
         return Message.decode(received.delivery.payload)
 
-    def send_messages(self, link_name: str, values: Iterable[str], ids: Iterable[str] | None = None) -> int:
+    def send_messages(self, link_name: str, values: Iterable[str], ids: Iterable[MessageId] | None = None) -> int:
         """Send one message per value, in fewer and larger writes than :meth:`send_message`: several times as fast.
 
         An addition to the reference. Everything but the value and the id is taken from the ``message_...`` properties,
@@ -607,7 +617,8 @@ class AMQP(Accessors, Lifecycle):
             How many messages were sent.
 
         Raises:
-            TypeError: a value or an id is not a str, or there are fewer ids than values.
+            TypeError: a value is not a str, an id is of no type that ``message_id`` takes, or there are fewer ids than
+                values.
             AMQPError: as for :meth:`send_message`. The messages before the value it names have been sent; where it
                 names none, ``message_id`` and ``message_value`` are those of the first message that was not sent.
         """

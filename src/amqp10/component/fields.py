@@ -18,16 +18,22 @@ from amqp10.component.enums import ValueType
 from amqp10.errors import AMQPError
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from amqp10.component.messages import MessageDraft, MessageView
+
+    MessageId = str | int | UUID | bytes
 
 __all__ = [
     "BoolProperty",
     "DraftBool",
     "DraftEnum",
+    "DraftId",
     "DraftInt",
     "DraftText",
     "EnumProperty",
     "EventHook",
+    "FastId",
     "FastText",
     "IntProperty",
     "LogHook",
@@ -273,6 +279,26 @@ class FastText(_DraftField[str]):
         if type(value) is not str:
             # A lone surrogate is found when the message is encoded: this is set once per message.
             value = str(check_text(self.name, value))
+        setattr(obj._draft, self.field, value)
+
+
+class DraftId(DraftText):
+    """The correlation id: a str, or an int, a UUID or bytes for an id of that type on the wire."""
+
+    def __set__(self, obj: _Owner, value: MessageId) -> None:
+        from amqp10.component.messages import check_id
+
+        obj._draft.set(self.field, value if type(value) is str and value.isascii() else check_id(self.name, value))
+
+
+class FastId(FastText):
+    """The message id: a str, or an int, a UUID or bytes for an id of that type on the wire."""
+
+    def __set__(self, obj: _Owner, value: MessageId) -> None:
+        if type(value) is not str:
+            from amqp10.component.messages import check_id
+
+            value = check_id(self.name, value)
         setattr(obj._draft, self.field, value)
 
 

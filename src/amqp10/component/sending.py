@@ -14,7 +14,7 @@ from amqp10.component.events import (
     AMQPMessageOutcomeEventParams,
     AMQPMessageOutEventParams,
 )
-from amqp10.component.messages import MessageDraft, MessageView
+from amqp10.component.messages import MessageDraft, MessageView, check_id, id_text
 from amqp10.component.ordered import Ordered
 from amqp10.component.outcomes import OutcomeMetadata
 from amqp10.component.registry import SenderRecord, check_index
@@ -25,6 +25,7 @@ from amqp10.wire.performatives import SenderSettleMode
 
 if TYPE_CHECKING:
     from amqp10.client.message import Message
+    from amqp10.component.fields import MessageId
     from amqp10.engine import OutgoingDelivery, SenderLink
 
 __all__ = ["Sending"]
@@ -112,7 +113,7 @@ class Sending(Core):
         draft = self._draft
         if message is not None:
             payload, body = message.encode(), b""
-            context = "" if message.id is None else str(message.id)
+            context = id_text(message.id)
         else:
             if self._settings.generate_message_id:
                 draft.id = _new_id()
@@ -149,7 +150,7 @@ class Sending(Core):
             self._post_out(delivery)
             self._dispatch()
 
-    def _send_many(self, link_name: str, values: Iterable[str], ids: Iterable[str] | None) -> int:
+    def _send_many(self, link_name: str, values: Iterable[str], ids: Iterable[MessageId] | None) -> int:
         """Send one message per value; see ``AMQP.send_messages``."""
         pump = self._connected_pump()
         record = self._links.find(link_name)
@@ -181,7 +182,7 @@ class Sending(Core):
         self._dispatch()
         return sent
 
-    def _encoded(self, values: Iterable[str], ids: Iterable[str] | None) -> Iterator[_Batch]:
+    def _encoded(self, values: Iterable[str], ids: Iterable[MessageId] | None) -> Iterator[_Batch]:
         """The messages of ``send_messages`` in batches. What stands in front of a bad value comes before its error."""
         draft = self._draft
         encode = draft.encode
@@ -197,7 +198,9 @@ class Sending(Core):
                 if names is not None:
                     name = next(names, None)
                     if type(name) is not str:
-                        raise TypeError(f"ids[{index}] is missing" if name is None else f"ids[{index}] must be a str")
+                        if name is None:
+                            raise TypeError(f"ids[{index}] is missing")
+                        name = check_id(f"ids[{index}]", name)
                     draft.id = name
                 elif generate:
                     draft.id = _new_id()
