@@ -178,6 +178,23 @@ def test_addresses_are_not_sent_as_names(host: str) -> None:
 # --- cipher suites ---
 
 
+def test_the_default_offers_forward_secrecy_and_authenticated_encryption_only() -> None:
+    # ECDHE and DHE with AES-GCM or ChaCha20-Poly1305, and those of TLS 1.3.
+    modern = {0x1301, 0x1302, 0x1303, 0xC02B, 0xC02C, 0xC02F, 0xC030, 0xCCA8, 0xCCA9, 0xCCAA, 0x009E, 0x009F}
+    for made in (options(), options(cipher_list="DEFAULT"), options(cipher_list=" ")):
+        offered = set(Hello(made).suites) - {0x00FF}
+        assert offered <= modern
+        assert {0x1301, 0xC02B, 0xC02F} <= offered
+
+
+def test_older_suites_are_there_for_those_who_ask() -> None:
+    static_rsa, cbc = 0x009C, 0xC027
+    assert {static_rsa, cbc} <= set(Hello(options(cipher_list="HIGH")).suites)
+    # TLS 1.0 and 1.1 have nothing but CBC.
+    assert 0xC013 in Hello(options(enabled_protocols=4032)).suites
+    assert 0x003C in Hello(options(enabled_cipher_suites="TLS_RSA_WITH_AES_128_CBC_SHA256")).suites
+
+
 @BOTH
 def test_cipher_suites_by_iana_name_are_the_only_ones_offered(versions: tuple[int, int]) -> None:
     names = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;TLS_CHACHA20_POLY1305_SHA256"

@@ -15,6 +15,8 @@ __all__ = ["ChosenSuites", "choose_suites"]
 
 # Suites without authentication, without encryption, or for credentials that cannot be set here.
 _NEVER: Final = ":!aNULL:!eNULL:!PSK:!SRP"
+# What DEFAULT stands for here: forward secrecy and authenticated encryption. OpenSSL's own has static RSA and CBC too.
+_MODERN: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aDSS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +76,15 @@ def choose_suites(enabled: str, cipher_list: str, strength: int, level: int, ver
     """
     asked = _asked_for(enabled)
     base = cipher_list.strip() or "DEFAULT"
-    if asked is not None and base == "DEFAULT":
+    preset = base == "DEFAULT"
+    if preset and asked is not None:
         base = "ALL"
+    elif preset and not versions & (Protocols.TLS10 | Protocols.TLS11):
+        base = _MODERN  # the older versions have nothing but CBC
     suffix = "" if "@SECLEVEL" in base else f":@SECLEVEL={level}"
     everything = f"{base}{_NEVER}{suffix}"
     if asked is None and strength <= 0:
-        if base != "DEFAULT":
+        if not preset:
             _available(everything)  # raises the error that says which setting it was
         return ChosenSuites(everything, None, versions)
 
