@@ -133,8 +133,8 @@ class Lifecycle(Network):
             if engine.authenticated and isinstance(error, ConnectionDroppedError):
                 # What RabbitMQ does.
                 raise error.with_hint(
-                    "the server hung up right after the login; it may do so when the virtual host"
-                    f" {hostname!r} does not exist, or the user may not use it"
+                    f"right after the login: RabbitMQ does so when the virtual host {hostname!r} does not exist, or the"
+                    " user may not use it"
                 ) from None
             if engine.heard:
                 raise
