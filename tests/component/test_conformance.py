@@ -50,8 +50,6 @@ DEVIATIONS: dict[tuple[str, str], Any] = {
     ("extra member", "set_runtime_license"): (),
     ("extra member", "about"): (),
     ("extra member", "get_about"): (),
-    # The time that time-outs go by, for tests.
-    ("extra member", "clock"): (),
 }
 
 TYPES = {"int": int, "bool": bool, "str": str, "bytes": bytes}

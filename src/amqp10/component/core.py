@@ -91,6 +91,7 @@ class Core:
 
     __slots__ = (
         "__weakref__",
+        "_clock",
         "_connecting",
         "_depth",
         "_dispatching",
@@ -120,7 +121,6 @@ class Core:
         "_settings",
         "_timeout",
         "_writable",
-        "clock",
     )
 
     _timeout: int
@@ -130,66 +130,57 @@ class Core:
     _on_message_outcome: Callable[[AMQPMessageOutcomeEventParams], object] | None
     _on_ssl_server_authentication: Callable[[AMQPSSLServerAuthenticationEventParams], object] | None
 
-    on_connected = EventHook(
-        AMQPConnectedEventParams,
-        "Fires when an attempt to connect has ended: once the connection is open, or before the call raises what went"
-        " wrong.",
+    on_connected: EventHook[AMQPConnectedEventParams] = EventHook(AMQPConnectedEventParams)
+    """Fires when an attempt to connect has ended: once the connection is open, or before the call raises what went
+    wrong."""
+
+    on_connection_status: EventHook[AMQPConnectionStatusEventParams] = EventHook(AMQPConnectionStatusEventParams)
+    """Fires when the connection passes a stage: the proxy or the server has been reached, TLS is established, the
+    connection has ended."""
+
+    on_disconnected: EventHook[AMQPDisconnectedEventParams] = EventHook(AMQPDisconnectedEventParams)
+    """Fires once when a connection that had been open is gone, whoever ended it. Sessions and links are gone by then; a
+    handler may connect anew."""
+
+    on_error: EventHook[AMQPErrorEventParams] = EventHook(AMQPErrorEventParams)
+    """Fires for a fault that does not end the connection and that no call was waiting for: the server has ended a link
+    or a session, or a message cannot be decoded. An error of the connection is raised by the call that works it."""
+
+    on_link_ready_to_send: EventHook[AMQPLinkReadyToSendEventParams] = EventHook(AMQPLinkReadyToSendEventParams)
+    """Fires when the credit of a sender link goes from none to some: first when the server grants it, then after each
+    time that it was used up."""
+
+    on_log: LogHook[AMQPLogEventParams] = LogHook(AMQPLogEventParams)
+    """Fires for each log message of a level up to the setting ``LogLevel``: 1 for what the program does and what the
+    server ends, 2 for every change of a session or link, 3 for every frame. The same lines go to the standard logger
+    ``amqp10``, level 1 as INFO and the others as DEBUG."""
+
+    on_message_in: EventHook[AMQPMessageInEventParams] = EventHook(AMQPMessageInEventParams)
+    """Fires for each message received, which the ``received_message_...`` properties show. Its handler sets the outcome
+    through ``state``; an exception in it releases the message."""
+
+    on_message_out: EventHook[AMQPMessageOutEventParams] = EventHook(AMQPMessageOutEventParams)
+    """Fires for each message that is done with: a settled one when it has been sent, an unsettled one when its outcome,
+    whichever it is, has arrived."""
+
+    on_message_outcome: EventHook[AMQPMessageOutcomeEventParams] = EventHook(AMQPMessageOutcomeEventParams)
+    """Fires when the outcome of an unsettled message is known, sent from here or received. The ``RejectError...`` and
+    ``Modified...`` settings tell more while the handler runs."""
+
+    on_ready_to_send: EventHook[AMQPReadyToSendEventParams] = EventHook(AMQPReadyToSendEventParams)
+    """Fires when all that waited for the socket, or for a session window of the peer, has gone out."""
+
+    on_ssl_server_authentication: EventHook[AMQPSSLServerAuthenticationEventParams] = EventHook(
+        AMQPSSLServerAuthenticationEventParams
     )
-    on_connection_status = EventHook(
-        AMQPConnectionStatusEventParams,
-        "Fires when the connection passes a stage: the proxy or the server has been reached, TLS is established, the"
-        " connection has ended.",
-    )
-    on_disconnected = EventHook(
-        AMQPDisconnectedEventParams,
-        "Fires once when a connection that had been open is gone, whoever ended it. Sessions and links are gone by"
-        " then; a handler may connect anew.",
-    )
-    on_error = EventHook(
-        AMQPErrorEventParams,
-        "Fires for a fault that does not end the connection and that no call was waiting for: the server has ended a"
-        " link or a session, or a message cannot be decoded. An error of the connection is raised by the call that"
-        " works it.",
-    )
-    on_link_ready_to_send = EventHook(
-        AMQPLinkReadyToSendEventParams,
-        "Fires when the credit of a sender link goes from none to some: first when the server grants it, then after"
-        " each time that it was used up.",
-    )
-    on_log = LogHook(
-        AMQPLogEventParams,
-        "Fires for each log message of a level up to the setting ``LogLevel``: 1 for what the program does and what the"
-        " server ends, 2 for every change of a session or link, 3 for every frame. The same lines go to the standard"
-        " logger ``amqp10``, level 1 as INFO and the others as DEBUG.",
-    )
-    on_message_in = EventHook(
-        AMQPMessageInEventParams,
-        "Fires for each message received, which the ``received_message_...`` properties show. Its handler sets the"
-        " outcome through ``state``; an exception in it releases the message.",
-    )
-    on_message_out = EventHook(
-        AMQPMessageOutEventParams,
-        "Fires for each message that is done with: a settled one when it has been sent, an unsettled one when its"
-        " outcome, whichever it is, has arrived.",
-    )
-    on_message_outcome = EventHook(
-        AMQPMessageOutcomeEventParams,
-        "Fires when the outcome of an unsettled message is known, sent from here or received. The ``RejectError...``"
-        " and ``Modified...`` settings tell more while the handler runs.",
-    )
-    on_ready_to_send = EventHook(
-        AMQPReadyToSendEventParams,
-        "Fires when all that waited for the socket, or for a session window of the peer, has gone out.",
-    )
-    on_ssl_server_authentication = EventHook(
-        AMQPSSLServerAuthenticationEventParams,
-        "Fires once per TLS handshake when the server has shown its certificate, before anything secret is sent. The"
-        " handler may overrule the verification through ``accept``.",
-    )
-    on_ssl_status = EventHook(AMQPSSLStatusEventParams, "Fires with the progress of the TLS handshake.")
+    """Fires once per TLS handshake when the server has shown its certificate, before anything secret is sent. The
+    handler may overrule the verification through ``accept``."""
+
+    on_ssl_status: EventHook[AMQPSSLStatusEventParams] = EventHook(AMQPSSLStatusEventParams)
+    """Fires with the progress of the TLS handshake."""
 
     def __init__(self) -> None:
-        self.clock: Callable[[], float] = time.monotonic
+        self._clock: Callable[[], float] = time.monotonic
         """The time in seconds, counted from anywhere; it must never go back. Every time-out and heartbeat goes by it.
         Tests may put a clock of their own here before connecting."""
         self._guard = allocate_lock()
@@ -308,7 +299,7 @@ class Core:
                     handler = getattr(self, event.hook)  # type: ignore[union-attr]
                     if handler is not None:
                         handler(event.params)  # type: ignore[union-attr]
-                now = self.clock()
+                now = self._clock()
                 if now >= self._flush_at:
                     self._flush_at = now + _FLUSH_INTERVAL
                     self._keep_alive(now)
@@ -553,7 +544,7 @@ class Core:
         assert pump is not None
         if absolute is None:
             absolute = self._settings.absolute_timeout
-        start = self.clock() if since is None else since
+        start = self._clock() if since is None else since
         waiter = pump.waiter
         waiter.begin()
         try:
@@ -562,7 +553,7 @@ class Core:
                 if limit > 0:
                     if not absolute:
                         start = max(start, pump.moved_at)
-                    wait = start + limit - self.clock()
+                    wait = start + limit - self._clock()
                     if wait <= 0:
                         if patient:
                             return False

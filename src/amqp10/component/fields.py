@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 from enum import IntEnum
+from functools import cache
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Never, NoReturn, Protocol, Self, TypeVar, overload
 
 from amqp10.component.enums import ValueType
 from amqp10.errors import AMQPError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     MessageId = str | int | UUID | bytes
 
 __all__ = [
+    "Attribute",
     "BoolProperty",
     "DraftBool",
     "DraftEnum",
@@ -50,7 +52,7 @@ __all__ = [
 T = TypeVar("T")
 E = TypeVar("E", bound=IntEnum)
 
-INT32 = (-(2**31), 2**31 - 1)
+INT32: Final = (-(2**31), 2**31 - 1)
 
 
 class _Owner(Protocol):
@@ -110,22 +112,68 @@ def check_bool(name: str, value: object) -> bool:
     raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
 
 
-class Property(Generic[T]):
+@cache
+def _texts_of(owner: type) -> dict[str, str]:
+    """The string literals below the attributes of a class, by attribute. None where there is no source."""
+    import ast  # only help() and the documentation look
+    import inspect
+    from itertools import pairwise
+    from textwrap import dedent
+
+    try:
+        tree = ast.parse(dedent(inspect.getsource(owner)))
+    except (OSError, TypeError):
+        return {}
+    (definition,) = tree.body
+    assert isinstance(definition, ast.ClassDef)
+    return {
+        node.target.id: " ".join(below.value.value.split())
+        for node, below in pairwise(definition.body)
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str)
+    }
+
+
+class _Doc:
+    """The ``__doc__`` of a descriptor: the text below the attribute that it is; of its class: the class's own."""
+
+    def __init__(self, text: str | None) -> None:
+        self._text = text
+
+    def __get__(self, obj: Attribute | None, owner: type) -> str | None:
+        return self._text if obj is None else _texts_of(obj.owner).get(obj.name, self._text)
+
+
+class Attribute:
+    """A descriptor that is documented by the string literal below it, where editors show it; ``help()`` does too."""
+
+    owner: type = object
+    """The class that it was made in."""
+    name: str = ""
+    """The attribute that it is."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        setattr(cls, "__doc__", _Doc(vars(cls).get("__doc__")))  # noqa: B010 - its type says str
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.owner = owner
+        self.name = name
+
+
+class Property(Attribute, Generic[T]):
     """A settable property whose value stands in a slot of the instance.
 
     Args:
-        doc: the docstring shown by ``help()``.
         locked: the error code for a change while connected; 0 when the property may change at any time.
     """
 
-    def __init__(self, doc: str, *, locked: int = 0) -> None:
-        self.__doc__ = doc
-        self._locked = locked
-        self.name = ""
-        self._slot = ""
+    def __init__(self, *, locked: int = 0) -> None:
+        self._locked: int = locked
+        self._slot: str = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+        super().__set_name__(owner, name)
         self._slot = "_" + name
 
     @overload
@@ -164,10 +212,10 @@ class TextProperty(Property[str]):
 class IntProperty(Property[int]):
     """An int within bounds, both included."""
 
-    def __init__(self, doc: str, *, minimum: int = 0, maximum: int = INT32[1], locked: int = 0) -> None:
-        super().__init__(doc, locked=locked)
-        self._minimum = minimum
-        self._maximum = maximum
+    def __init__(self, *, minimum: int = 0, maximum: int = INT32[1], locked: int = 0) -> None:
+        super().__init__(locked=locked)
+        self._minimum: int = minimum
+        self._maximum: int = maximum
 
     def __set__(self, obj: _Owner, value: int) -> None:
         self._store(obj, value)
@@ -208,9 +256,9 @@ def check_bytes(name: str, value: object) -> bytes:
 class EnumProperty(Property[E]):
     """A member of an enumeration; its number is taken as well."""
 
-    def __init__(self, enum: type[E], doc: str, *, locked: int = 0) -> None:
-        super().__init__(doc, locked=locked)
-        self._enum = enum
+    def __init__(self, enum: type[E], *, locked: int = 0) -> None:
+        super().__init__(locked=locked)
+        self._enum: type[E] = enum
 
     def __set__(self, obj: _Owner, value: E | int) -> None:
         self._store(obj, value)
@@ -235,14 +283,14 @@ def check_enum(name: str, enum: type[E], value: object) -> E:
 # These are on the hot path of sending: one attribute of the draft each, and the draft is told what went stale.
 
 
-class _DraftField(Generic[T]):
-    def __init__(self, doc: str) -> None:
-        self.__doc__ = doc
-        self.name = ""
-        self.field = ""
+class DraftField(Attribute, Generic[T]):
+    """A field of the message to be sent."""
+
+    field: str = ""
+    """The attribute of the draft."""
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+        super().__set_name__(owner, name)
         self.field = name.removeprefix("message_")
 
     @overload
@@ -256,13 +304,12 @@ class _DraftField(Generic[T]):
         return value
 
 
-class DraftText(_DraftField[str]):
+class DraftText(DraftField[str]):
     """A text field of the message to be sent. ``errors`` says how surrogates are encoded, as for ``str.encode``."""
 
-    def __init__(self, doc: str, *, ascii_only: bool = False, errors: str = "strict") -> None:
-        super().__init__(doc)
-        self._ascii = ascii_only
-        self._errors = errors
+    def __init__(self, *, ascii_only: bool = False, errors: str = "strict") -> None:
+        self._ascii: bool = ascii_only
+        self._errors: str = errors
 
     def __set__(self, obj: _Owner, value: str) -> None:
         if type(value) is not str or not value.isascii():
@@ -272,7 +319,7 @@ class DraftText(_DraftField[str]):
         obj._draft.set(self.field, value)
 
 
-class FastText(_DraftField[str]):
+class FastText(DraftField[str]):
     """A text field that changes with every message: nothing else of the draft goes stale with it."""
 
     def __set__(self, obj: _Owner, value: str) -> None:
@@ -302,38 +349,36 @@ class FastId(FastText):
         setattr(obj._draft, self.field, value)
 
 
-class ReadOnlyDraftText(_DraftField[str]):
+class ReadOnlyDraftText(DraftField[str]):
     """A text field of the message to be sent that only the class itself sets."""
 
     def __set__(self, obj: _Owner, value: Never) -> NoReturn:
         raise AttributeError(f"{self.name} is read-only")
 
 
-class DraftInt(_DraftField[int]):
+class DraftInt(DraftField[int]):
     """A number of the message to be sent, within bounds, both included."""
 
-    def __init__(self, doc: str, *, minimum: int, maximum: int) -> None:
-        super().__init__(doc)
-        self._minimum = minimum
-        self._maximum = maximum
+    def __init__(self, *, minimum: int, maximum: int) -> None:
+        self._minimum: int = minimum
+        self._maximum: int = maximum
 
     def __set__(self, obj: _Owner, value: int) -> None:
         obj._draft.set(self.field, check_int(self.name, value, self._minimum, self._maximum))
 
 
-class DraftBool(_DraftField[bool]):
+class DraftBool(DraftField[bool]):
     """A flag of the message to be sent."""
 
     def __set__(self, obj: _Owner, value: bool) -> None:
         obj._draft.set(self.field, check_bool(self.name, value))
 
 
-class DraftEnum(_DraftField[E]):
+class DraftEnum(DraftField[E]):
     """An enumerated field of the message to be sent."""
 
-    def __init__(self, enum: type[E], doc: str) -> None:
-        super().__init__(doc)
-        self._enum = enum
+    def __init__(self, enum: type[E]) -> None:
+        self._enum: type[E] = enum
 
     def __set__(self, obj: _Owner, value: E | int) -> None:
         obj._draft.set(self.field, value if type(value) is self._enum else check_enum(self.name, self._enum, value))
@@ -342,16 +387,14 @@ class DraftEnum(_DraftField[E]):
 # -- the message received last ---------------------------------------------------------------------------------------
 
 
-class ReceivedField(Generic[T]):
+class ReceivedField(Attribute, Generic[T]):
     """A field of the message received last; decoded when it is first looked at."""
 
-    def __init__(self, doc: str) -> None:
-        self.__doc__ = doc
-        self.name = ""
-        self.field = ""
+    field: str = ""
+    """The attribute of the message."""
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+        super().__set_name__(owner, name)
         self.field = name.removeprefix("received_message_")
 
     @overload
@@ -389,7 +432,7 @@ class ReceivedValueType(ReceivedField[ValueType]):
 P = TypeVar("P")
 
 
-class EventHook(Generic[P]):
+class EventHook(Attribute, Generic[P]):
     """An ``on_...`` property: any callable that takes the event's parameters, or None for no handler.
 
     A subclass of the component may define the handler as a method: see :meth:`defined_as`.
@@ -398,10 +441,8 @@ class EventHook(Generic[P]):
     method: Callable[[Any, P], object] | None = None
     """What a subclass has defined as the handler."""
 
-    def __init__(self, params: type[P], doc: str) -> None:
-        self.__doc__ = doc
-        self.name = ""
-        self._slot = ""
+    def __init__(self, params: type[P]) -> None:
+        self._slot: str = ""
 
     def defined_as(self, method: Callable[[Any, P], object]) -> Self:
         """The same property for a subclass that defines the handler as a method: new instances begin with it."""
@@ -410,7 +451,7 @@ class EventHook(Generic[P]):
         return hook
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+        super().__set_name__(owner, name)
         self._slot = "_" + name
 
     @overload

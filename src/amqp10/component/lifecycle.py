@@ -102,7 +102,7 @@ class Lifecycle(Network):
         if not host:
             raise AMQPError(102, "remote_host is empty: set it to the name or address of the server")
         limit = float(self._settings.connection_timeout or self._limit())
-        since = self.clock()
+        since = self._clock()
         transport = self._open_transport(limit)
         try:
             self._check_plain()
@@ -121,12 +121,12 @@ class Lifecycle(Network):
             properties={"product": "amqp10", "platform": "Python"},
         )
         self._engine = engine
-        self._pump = Pump(engine, transport, self._get_waiter(), self.clock, self._take)
+        self._pump = Pump(engine, transport, self._get_waiter(), self._clock, self._take)
         self._settings_changed()
-        engine.start(self.clock())
+        engine.start(self._clock())
         self._opened = False
         # What came before may have taken long: without an absolute time-out, the last step of it counts as movement.
-        self._pump.moved_at = self.clock()
+        self._pump.moved_at = self._clock()
         try:
             self._work(lambda: self._opened, limit, "waiting for the server to open the connection", since=since)
         except (AMQPTimeoutError, ConnectionDroppedError) as error:
@@ -356,8 +356,8 @@ class Lifecycle(Network):
             # One wait for something to happen, then all that is there already.
             pump.more = False
             self._turn(_DO_EVENTS_WAIT if not self._queue else 0)
-            end = self.clock() + _DO_EVENTS_LONGEST
-            while self._pump is pump and pump.more and self.clock() < end:
+            end = self._clock() + _DO_EVENTS_LONGEST
+            while self._pump is pump and pump.more and self._clock() < end:
                 pump.more = False
                 self._turn(0)
         finally:

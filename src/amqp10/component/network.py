@@ -156,7 +156,7 @@ class Network(Receiving):
 
         self._ssl_server_cert_encoded = b""
         self._tls_info = None
-        deadline = Deadline(limit, clock=self.clock, absolute=self._settings.absolute_timeout)
+        deadline = Deadline(limit, clock=self._clock, absolute=self._settings.absolute_timeout)
         waiter = self._get_waiter()
         options = self._transport_options()
         options.proxy = self._proxy()

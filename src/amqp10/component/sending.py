@@ -127,7 +127,7 @@ class Sending(Core):
         settled = draft.settled if mode == _MIXED else mode == _SETTLED
         since: float | None = None
         if link.credit <= 0 or pump.blocked or (self._timeout == 0 and link.session.backlog):
-            since = self.clock()
+            since = self._clock()
             self._await_credit(record)
         delivery = link.send(payload, body, settled=settled, context=context)
         if message is None:
@@ -160,7 +160,7 @@ class Sending(Core):
         settled = self._draft.settled if mode == _MIXED else mode == _SETTLED
         sent = 0
         # A time-out that bounds the whole call counts from here; others from where it waits.
-        since = self.clock() if self._settings.absolute_timeout else None
+        since = self._clock() if self._settings.absolute_timeout else None
         for batch in self._encoded(values, ids):
             try:
                 delivery = self._send_batch(record, batch, settled, since)
