@@ -73,6 +73,7 @@ from amqp10.errors import (
     SendTimeoutError,
     SessionEndedError,
 )
+from amqp10.version import VERSION
 
 if TYPE_CHECKING:
     from amqp10 import aio
@@ -103,7 +104,7 @@ if TYPE_CHECKING:
     )
     from amqp10.wire.messaging import Header, Properties
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 # Loaded when they are first named: who uses one API does not pay for the others.
 _LAZY: Final[dict[str, str]] = {

@@ -181,7 +181,7 @@ class AMQPTimeoutError(AMQPError):
 
     __slots__ = ()
 
-    RETRYABLE = True
+    RETRYABLE: ClassVar[bool] = True
 
     def __init__(self, message: str, *, code: int = 201) -> None:
         super().__init__(code, message)
@@ -201,7 +201,7 @@ class ConnectionDroppedError(AMQPError):
 
     __slots__ = ()
 
-    RETRYABLE = True
+    RETRYABLE: ClassVar[bool] = True
 
     def __init__(self, message: str, *, code: int = 1120) -> None:
         super().__init__(code, message)
@@ -228,7 +228,7 @@ class ConnectionLostError(ConnectionDroppedError):
 
     __slots__ = ()
 
-    RETRYABLE = False
+    RETRYABLE: ClassVar[bool] = False
 
 
 class ClosedError(AMQPError):
@@ -298,7 +298,7 @@ class RequestLostError(DeliveryError):
 
     __slots__ = ()
 
-    RETRYABLE = True
+    RETRYABLE: ClassVar[bool] = True
 
 
 ERROR_CODES: Final[dict[int, str]] = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +44,11 @@ def test_about_names_package_and_version() -> None:
     assert AMQP().about == AMQP().get_about() == f"amqp10 {amqp10.__version__}"
 
 
+def test_the_version_is_that_of_the_distribution() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
+    assert amqp10.__version__ == project["project"]["version"]
+
+
 # -- handlers as methods ---------------------------------------------------------------------------------------------
 
 
@@ -52,7 +59,10 @@ class Consumer(AMQP):
         super().__init__()
         self.got: list[str] = []
 
-    def on_message_in(self, e: AMQPMessageInEventParams) -> None:
+    # pyright wants an attribute where the base class has one; mypy does not.
+    def on_message_in(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, e: AMQPMessageInEventParams
+    ) -> None:
         self.got.append(self.received_message_value)
 
 

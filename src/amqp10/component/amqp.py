@@ -43,6 +43,7 @@ from amqp10.component.lifecycle import Lifecycle
 from amqp10.component.messages import MessageDraft
 from amqp10.component.registry import LinkRecord, SessionRecord
 from amqp10.errors import AMQPError
+from amqp10.version import VERSION
 
 if TYPE_CHECKING:
     from amqp10.client.message import Message
@@ -778,9 +779,7 @@ class AMQP(Accessors, Lifecycle):
     @property
     def about(self) -> str:
         """The name and the version of this package."""
-        from amqp10 import __version__
-
-        return f"amqp10 {__version__}"
+        return f"amqp10 {VERSION}"
 
     def get_about(self) -> str:
         """Return ``about``: the name and the version of this package."""

@@ -74,8 +74,8 @@ class Notice:
     __slots__ = ("hook", "params")
 
     def __init__(self, hook: str, params: object) -> None:
-        self.hook = hook
-        self.params = params
+        self.hook: str = hook
+        self.params: object = params
 
 
 @cache

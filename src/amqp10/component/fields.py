@@ -13,15 +13,13 @@ from copy import copy
 from enum import IntEnum
 from functools import cache
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Final, Generic, Never, NoReturn, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Never, NoReturn, Self, TypeVar, overload
 
 from amqp10.component.enums import ValueType
 from amqp10.errors import AMQPError
 
 if TYPE_CHECKING:
     from uuid import UUID
-
-    from amqp10.component.messages import MessageDraft, MessageView
 
     MessageId = str | int | UUID | bytes
 
@@ -53,18 +51,6 @@ T = TypeVar("T")
 E = TypeVar("E", bound=IntEnum)
 
 INT32: Final = (-(2**31), 2**31 - 1)
-
-
-class _Owner(Protocol):
-    """What the descriptors need of the class they stand in."""
-
-    _draft: MessageDraft
-
-    @property
-    def _received(self) -> MessageDraft | MessageView: ...
-
-    def _check_unlocked(self, name: str, code: int) -> None:
-        """Raise ``code`` when the property cannot change now because of the connection."""
 
 
 def _number(value: int) -> str:
@@ -179,8 +165,8 @@ class Property(Attribute, Generic[T]):
     @overload
     def __get__(self, obj: None, owner: type) -> Self: ...
     @overload
-    def __get__(self, obj: _Owner, owner: type) -> T: ...
-    def __get__(self, obj: _Owner | None, owner: type) -> Self | T:
+    def __get__(self, obj: object, owner: type) -> T: ...
+    def __get__(self, obj: Any, owner: type) -> Self | T:
         if obj is None:
             return self
         value: T = getattr(obj, self._slot)
@@ -189,7 +175,7 @@ class Property(Attribute, Generic[T]):
     def _checked(self, value: Any) -> T:
         raise NotImplementedError
 
-    def _store(self, obj: _Owner, value: Any) -> None:
+    def _store(self, obj: Any, value: Any) -> None:
         checked = self._checked(value)
         if self._locked:
             obj._check_unlocked(self.name, self._locked)
@@ -199,7 +185,7 @@ class Property(Attribute, Generic[T]):
 class TextProperty(Property[str]):
     """A str. ``secret`` ones never show in an error."""
 
-    def __set__(self, obj: _Owner, value: str) -> None:
+    def __set__(self, obj: Any, value: str) -> None:
         self._store(obj, value)
 
     def _checked(self, value: Any) -> str:
@@ -217,7 +203,7 @@ class IntProperty(Property[int]):
         self._minimum: int = minimum
         self._maximum: int = maximum
 
-    def __set__(self, obj: _Owner, value: int) -> None:
+    def __set__(self, obj: Any, value: int) -> None:
         self._store(obj, value)
 
     def _checked(self, value: Any) -> int:
@@ -227,7 +213,7 @@ class IntProperty(Property[int]):
 class BoolProperty(Property[bool]):
     """A bool."""
 
-    def __set__(self, obj: _Owner, value: bool) -> None:
+    def __set__(self, obj: Any, value: bool) -> None:
         self._store(obj, value)
 
     def _checked(self, value: Any) -> bool:
@@ -237,7 +223,7 @@ class BoolProperty(Property[bool]):
 class BytesProperty(Property[bytes]):
     """Bytes; a str is taken as its UTF-8."""
 
-    def __set__(self, obj: _Owner, value: bytes) -> None:
+    def __set__(self, obj: Any, value: bytes) -> None:
         self._store(obj, value)
 
     def _checked(self, value: Any) -> bytes:
@@ -260,7 +246,7 @@ class EnumProperty(Property[E]):
         super().__init__(locked=locked)
         self._enum: type[E] = enum
 
-    def __set__(self, obj: _Owner, value: E | int) -> None:
+    def __set__(self, obj: Any, value: E | int) -> None:
         self._store(obj, value)
 
     def _checked(self, value: Any) -> E:
@@ -296,8 +282,8 @@ class DraftField(Attribute, Generic[T]):
     @overload
     def __get__(self, obj: None, owner: type) -> Self: ...
     @overload
-    def __get__(self, obj: _Owner, owner: type) -> T: ...
-    def __get__(self, obj: _Owner | None, owner: type) -> Self | T:
+    def __get__(self, obj: object, owner: type) -> T: ...
+    def __get__(self, obj: Any, owner: type) -> Self | T:
         if obj is None:
             return self
         value: T = getattr(obj._draft, self.field)
@@ -311,7 +297,7 @@ class DraftText(DraftField[str]):
         self._ascii: bool = ascii_only
         self._errors: str = errors
 
-    def __set__(self, obj: _Owner, value: str) -> None:
+    def __set__(self, obj: Any, value: str) -> None:
         if type(value) is not str or not value.isascii():
             value = str(check_text(self.name, value, self._errors))
             if self._ascii and not value.isascii():
@@ -322,7 +308,7 @@ class DraftText(DraftField[str]):
 class FastText(DraftField[str]):
     """A text field that changes with every message: nothing else of the draft goes stale with it."""
 
-    def __set__(self, obj: _Owner, value: str) -> None:
+    def __set__(self, obj: Any, value: str) -> None:
         if type(value) is not str:
             # A lone surrogate is found when the message is encoded: this is set once per message.
             value = str(check_text(self.name, value))
@@ -332,7 +318,7 @@ class FastText(DraftField[str]):
 class DraftId(DraftText):
     """The correlation id: a str, or an int, a UUID or bytes for an id of that type on the wire."""
 
-    def __set__(self, obj: _Owner, value: MessageId) -> None:
+    def __set__(self, obj: Any, value: MessageId) -> None:
         from amqp10.component.messages import check_id
 
         obj._draft.set(self.field, value if type(value) is str and value.isascii() else check_id(self.name, value))
@@ -341,7 +327,7 @@ class DraftId(DraftText):
 class FastId(FastText):
     """The message id: a str, or an int, a UUID or bytes for an id of that type on the wire."""
 
-    def __set__(self, obj: _Owner, value: MessageId) -> None:
+    def __set__(self, obj: Any, value: MessageId) -> None:
         if type(value) is not str:
             from amqp10.component.messages import check_id
 
@@ -352,7 +338,7 @@ class FastId(FastText):
 class ReadOnlyDraftText(DraftField[str]):
     """A text field of the message to be sent that only the class itself sets."""
 
-    def __set__(self, obj: _Owner, value: Never) -> NoReturn:
+    def __set__(self, obj: Any, value: Never) -> NoReturn:
         raise AttributeError(f"{self.name} is read-only")
 
 
@@ -363,14 +349,14 @@ class DraftInt(DraftField[int]):
         self._minimum: int = minimum
         self._maximum: int = maximum
 
-    def __set__(self, obj: _Owner, value: int) -> None:
+    def __set__(self, obj: Any, value: int) -> None:
         obj._draft.set(self.field, check_int(self.name, value, self._minimum, self._maximum))
 
 
 class DraftBool(DraftField[bool]):
     """A flag of the message to be sent."""
 
-    def __set__(self, obj: _Owner, value: bool) -> None:
+    def __set__(self, obj: Any, value: bool) -> None:
         obj._draft.set(self.field, check_bool(self.name, value))
 
 
@@ -380,7 +366,7 @@ class DraftEnum(DraftField[E]):
     def __init__(self, enum: type[E]) -> None:
         self._enum: type[E] = enum
 
-    def __set__(self, obj: _Owner, value: E | int) -> None:
+    def __set__(self, obj: Any, value: E | int) -> None:
         obj._draft.set(self.field, value if type(value) is self._enum else check_enum(self.name, self._enum, value))
 
 
@@ -400,14 +386,14 @@ class ReceivedField(Attribute, Generic[T]):
     @overload
     def __get__(self, obj: None, owner: type) -> Self: ...
     @overload
-    def __get__(self, obj: _Owner, owner: type) -> T: ...
-    def __get__(self, obj: _Owner | None, owner: type) -> Self | T:
+    def __get__(self, obj: object, owner: type) -> T: ...
+    def __get__(self, obj: Any, owner: type) -> Self | T:
         if obj is None:
             return self
         value: T = getattr(obj._received, self.field)
         return value
 
-    def __set__(self, obj: _Owner, value: Never) -> NoReturn:
+    def __set__(self, obj: Any, value: Never) -> NoReturn:
         raise AttributeError(f"{self.name} is read-only")
 
 

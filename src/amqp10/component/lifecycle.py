@@ -30,6 +30,7 @@ from amqp10.errors import (
     LimitError,
     ProtocolError,
 )
+from amqp10.version import VERSION
 from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected, Source, Target
 from amqp10.wire.performatives import SenderSettleMode
 
@@ -118,7 +119,7 @@ class Lifecycle(Network):
             channel_max=min(self._settings.max_session_count, 65536) - 1,
             idle_timeout=self._idle_timeout,
             sasl=self._sasl(),
-            properties={"product": "amqp10", "platform": "Python"},
+            properties={"product": "amqp10", "version": VERSION, "platform": "Python"},
         )
         self._engine = engine
         self._pump = Pump(engine, transport, self._get_waiter(), self._clock, self._take)

@@ -81,29 +81,29 @@ class MessageDraft:
 
     def reset(self) -> None:
         """Every field at its default."""
-        self.absolute_expiry_time = 0
-        self.content_encoding = ""
-        self.content_type = ""
-        self.correlation_id = ""
-        self.creation_time = 0
-        self.delivery_count = 0
-        self.durable = False
-        self.first_acquirer = False
-        self.group_id = ""
-        self.group_sequence = 0
-        self.id = ""
-        self.link_name = ""
-        self.priority = 4
-        self.reply_to = ""
-        self.reply_to_group_id = ""
-        self.settled = True
-        self.subject = ""
-        self.to = ""
-        self.ttl = -1
-        self.user_id = ""
-        self.value = ""
+        self.absolute_expiry_time: int = 0
+        self.content_encoding: str = ""
+        self.content_type: str = ""
+        self.correlation_id: str = ""
+        self.creation_time: int = 0
+        self.delivery_count: int = 0
+        self.durable: bool = False
+        self.first_acquirer: bool = False
+        self.group_id: str = ""
+        self.group_sequence: int = 0
+        self.id: str = ""
+        self.link_name: str = ""
+        self.priority: int = 4
+        self.reply_to: str = ""
+        self.reply_to_group_id: str = ""
+        self.settled: bool = True
+        self.subject: str = ""
+        self.to: str = ""
+        self.ttl: int = -1
+        self.user_id: str = ""
+        self.value: str = ""
         self.value_type: ValueType = ValueType.mvtNull
-        self.lost_value = False
+        self.lost_value: bool = False
         """Whether a message with a value was encoded that says by its type that it has none."""
         # What is kept between messages, once it has been encoded: the header section; the number of properties, and
         # what follows the id among them; and all up to the id, by the size of the properties.
@@ -320,11 +320,11 @@ class MessageView:
         settings: Settings,
     ) -> None:
         self._payload = payload
-        self.link_name = link_name
-        self.settled = settled
-        self.delivery = delivery
-        self.settings = settings
-        self.broken = False
+        self.link_name: str = link_name
+        self.settled: bool = settled
+        self.delivery: IncomingDelivery | OutgoingDelivery = delivery
+        self.settings: Settings = settings
+        self.broken: bool = False
         """Whether a section turned out to be malformed."""
         self._message: Message | None = None
         self._body: tuple[ValueType, str, bool] | None = None
