@@ -17,11 +17,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from amqp10.net.tcp import Deadline, TransportOptions, Waiter, connect_tcp
+from amqp10.net.blocking import BlockingNetwork, taken_over
+from amqp10.net.dial import dial
+from amqp10.net.network import run
+from amqp10.net.options import TransportOptions
 from amqp10.net.tls import TlsSession
 from amqp10.net.tls_options import TlsOptions
 from amqp10.net.tls_policy import TlsContext
-from amqp10.net.tls_transport import TlsTransport, shake_hands
+from amqp10.net.tls_transport import TlsTransport
+from amqp10.net.waiting import Deadline, Waiter
 
 HOST = "localhost"
 MEGABYTES = 300
@@ -55,9 +59,12 @@ def standard(context: ssl.SSLContext, port: int) -> ssl.SSLSocket:
 
 def ours(context: TlsContext, port: int, waiter: Waiter) -> TlsTransport:
     """A verified connection by this project."""
-    deadline = Deadline(10)
-    tcp = connect_tcp("127.0.0.1", port, TransportOptions(), deadline, waiter)
-    return shake_hands(tcp, TlsSession(context, HOST), deadline, waiter)
+    session = TlsSession(context, HOST)
+    network = BlockingNetwork(waiter)
+    dialled = run(dial("127.0.0.1", port, TransportOptions(), network, Deadline(10), session=session))
+    transport = taken_over(dialled)
+    assert isinstance(transport, TlsTransport)
+    return transport
 
 
 def write(transport: TlsTransport, data: bytes, waiter: Waiter) -> None:

@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 
 # What costs time to import and is needed on use only.
-HEAVY = ("OpenSSL", "asyncio", "click", "cryptography", "python_socks", "rich", "service_identity", "ssl")
+HEAVY = ("OpenSSL", "asyncio", "click", "cryptography", "rich", "service_identity", "ssl")
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -11,7 +11,7 @@ from amqp10 import AMQP, AMQPError, ValueType
 from amqp10.component.pump import Pump
 from amqp10.component.sending import Sending
 from amqp10.engine import Connection, EndpointRole
-from amqp10.net import tcp
+from amqp10.net import dial, tcp
 from amqp10.net.waiting import Waiter
 from amqp10.wire.frames import EMPTY_FRAME
 from tests.component.server import LIMIT, FakeClock, Server, client, skipping
@@ -176,13 +176,13 @@ def test_the_heartbeats_that_are_sent_keep_no_call_waiting_either() -> None:
 
 
 def test_an_absolute_time_out_bounds_connecting_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    connect = tcp.connect_tcp
+    connect = dial.reach
 
-    def slow(*args: object, **kwargs: object) -> object:
+    async def slow(*args: object, **kwargs: object) -> object:
         poller.clock.advance(7)
-        return connect(*args, **kwargs)  # type: ignore[arg-type]
+        return await connect(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(tcp, "connect_tcp", slow)
+    monkeypatch.setattr(dial, "reach", slow)
     for absolute, longest in ((True, 11), (False, 18)):
         with Server(hold={"open"}) as server:
             amqp = AMQP()

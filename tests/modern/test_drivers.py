@@ -365,12 +365,12 @@ def test_tls_carries_small_and_large_messages_in_both_apis(relay: TlsRelay, auth
 def test_a_server_that_nobody_vouches_for_is_refused_by_default_and_not_tried_again(relay: TlsRelay) -> None:
     with pytest.raises(AMQPError) as refused:
         amqp10.connect(relay.url, timeout=20)
-    assert refused.value.code == 275
+    assert refused.value.code == 280
 
     async def main() -> None:
         with pytest.raises(AMQPError) as refused:
             await aio.connect(relay.url, timeout=20)
-        assert refused.value.code == 275
+        assert refused.value.code == 280
 
     asyncio.run(main())
 

@@ -250,6 +250,9 @@ def exchange(session: TlsSession, server: MemoryServer, *, rounds: int = 10) -> 
                 break
             if answer:
                 received += b"".join(session.feed(answer))
+            while session.download is not None:
+                session.download()
+                received += b"".join(session.downloaded())
     finally:
         # A driver sends what is left, an alert, before it closes.
         server.receive(session.data_to_send())

@@ -12,7 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from amqp10.net.tcp import Deadline, TcpTransport, TransportOptions, Waiter, connect_tcp
+from amqp10.net.blocking import BlockingNetwork, BlockingStream, taken_over
+from amqp10.net.dial import Dialled, reach, secure
+from amqp10.net.network import run
+from amqp10.net.options import TransportOptions
+from amqp10.net.resolve import Lookup, system_lookup
+from amqp10.net.tcp import TcpTransport
+from amqp10.net.tls import TlsSession
+from amqp10.net.tls_transport import TlsTransport
+from amqp10.net.waiting import Deadline, Waiter
 
 PATIENCE = 20.0
 """Seconds after which a test gives up; only ever reached by a test that fails."""
@@ -169,6 +177,30 @@ def wait_for_close(conn: socket.socket) -> None:
     with contextlib.suppress(ConnectionError):
         while conn.recv(65536):
             pass
+
+
+def connect_tcp(
+    host: str,
+    port: int,
+    options: TransportOptions,
+    deadline: Deadline,
+    waiter: Waiter,
+    *,
+    lookup: Lookup = system_lookup,
+) -> TcpTransport:
+    """``reach`` for callers that block."""
+    transport = taken_over(run(reach(host, port, options, BlockingNetwork(waiter, lookup), deadline)))
+    assert isinstance(transport, TcpTransport)
+    return transport
+
+
+def shake_hands(tcp: TcpTransport, session: TlsSession, deadline: Deadline, waiter: Waiter) -> TlsTransport:
+    """``secure`` for callers that block."""
+    dialled = Dialled(BlockingStream(tcp, waiter), tcp.remote_address)
+    run(secure(dialled, session, BlockingNetwork(waiter), deadline))
+    transport = taken_over(dialled)
+    assert isinstance(transport, TlsTransport)
+    return transport
 
 
 def open_transport(

@@ -11,12 +11,15 @@ from collections.abc import Callable
 import pytest
 
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, InterruptedCallError
+from amqp10.net.options import TransportOptions
 from amqp10.net.proxy import ProxyKind, ProxyOptions
-from amqp10.net.tcp import Deadline, TcpTransport, TransportOptions, Waiter, connect_tcp
+from amqp10.net.tcp import TcpTransport
+from amqp10.net.waiting import Deadline, Waiter
 from tests.net.tcp_support import (
     PATIENCE,
     ScriptedServer,
     SignallingPoller,
+    connect_tcp,
     free_port,
     no_descriptor_leaks,
     read_exactly,
@@ -189,7 +192,7 @@ class TestTunnel:
         assert error.code == 10013
         assert "answered 407 Proxy Authentication Required" in error.message
         assert "Basic, Digest" in error.message
-        assert "firewall_user" in error.message
+        assert "the proxy's user" in error.message
 
     def test_wrong_password_is_not_repeated_in_the_message(self) -> None:
         answer = b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n"
@@ -270,26 +273,26 @@ class TestChecksBeforeConnecting:
     @pytest.mark.parametrize(
         ("kind", "fields", "text"),
         [
-            (ProxyKind.TUNNEL, {"data": "X-A: b\r\n\r\nGET / HTTP/1.1"}, "FirewallData"),
-            (ProxyKind.TUNNEL, {"data": "no header"}, "FirewallData"),
-            (ProxyKind.TUNNEL, {"data": " folded: line"}, "FirewallData"),
-            (ProxyKind.TUNNEL, {"data": "X-A: b\0"}, "FirewallData"),
+            (ProxyKind.TUNNEL, {"data": "X-A: b\r\n\r\nGET / HTTP/1.1"}, "the header lines for the proxy"),
+            (ProxyKind.TUNNEL, {"data": "no header"}, "the header lines for the proxy"),
+            (ProxyKind.TUNNEL, {"data": " folded: line"}, "the header lines for the proxy"),
+            (ProxyKind.TUNNEL, {"data": "X-A: b\0"}, "the header lines for the proxy"),
             (ProxyKind.TUNNEL, {"data": "Host: other"}, "Host"),
             (ProxyKind.TUNNEL, {"data": "Content-Length: 5"}, "Content-Length"),
             (ProxyKind.TUNNEL, {"data": "Proxy-Authorization: x", "user": "u"}, "Proxy-Authorization"),
-            (ProxyKind.TUNNEL, {"user": "a:b"}, "firewall_user"),
-            (ProxyKind.TUNNEL, {"user": "a\r\nb"}, "firewall_user"),
-            (ProxyKind.SOCKS5, {"data": "X-A: b"}, "FirewallData"),
-            (ProxyKind.SOCKS5, {"user": "u"}, "firewall_password"),
-            (ProxyKind.SOCKS5, {"password": "hunter2"}, "firewall_user"),
-            (ProxyKind.SOCKS5, {"user": "u" * 256, "password": "hunter2"}, "firewall_user"),
-            (ProxyKind.SOCKS5, {"user": "u", "password": "hunter2ä"}, "firewall_password"),
-            (ProxyKind.SOCKS4, {"password": "hunter2"}, "firewall_password"),
-            (ProxyKind.SOCKS4, {"user": "a\0b"}, "firewall_user"),
-            (ProxyKind.SOCKS4A, {"user": "ä"}, "firewall_user"),
-            (7, {}, "firewall_type"),
-            (0, {}, "firewall_type"),
-            (ProxyKind.TUNNEL, {"port": 70000}, "firewall_port"),
+            (ProxyKind.TUNNEL, {"user": "a:b"}, "the proxy's user"),
+            (ProxyKind.TUNNEL, {"user": "a\r\nb"}, "the proxy's user"),
+            (ProxyKind.SOCKS5, {"data": "X-A: b"}, "the header lines for the proxy"),
+            (ProxyKind.SOCKS5, {"user": "u"}, "the proxy's password"),
+            (ProxyKind.SOCKS5, {"password": "hunter2"}, "the proxy's user"),
+            (ProxyKind.SOCKS5, {"user": "u" * 256, "password": "hunter2"}, "the proxy's user"),
+            (ProxyKind.SOCKS5, {"user": "u", "password": "hunter2ä"}, "the proxy's password"),
+            (ProxyKind.SOCKS4, {"password": "hunter2"}, "the proxy's password"),
+            (ProxyKind.SOCKS4, {"user": "a\0b"}, "the proxy's user"),
+            (ProxyKind.SOCKS4A, {"user": "ä"}, "the proxy's user"),
+            (7, {}, "the kind of proxy"),
+            (0, {}, "the kind of proxy"),
+            (ProxyKind.TUNNEL, {"port": 70000}, "the proxy's port"),
         ],
     )
     def test_setting_that_cannot_be_honoured_is_refused(self, kind: int, fields: dict[str, str], text: str) -> None:
@@ -312,7 +315,7 @@ class TestChecksBeforeConnecting:
         with Waiter() as waiter, pytest.raises(AMQPError) as caught:
             connect_tcp("192.0.2.2", 5672, TransportOptions(proxy=proxy), Deadline(PATIENCE), waiter)
         assert caught.value.code == 102
-        assert "firewall_host" in caught.value.message
+        assert "the proxy's host" in caught.value.message
 
     def test_repr_hides_secrets(self) -> None:
         options = ProxyOptions(ProxyKind.TUNNEL, "proxy", user="ann", password="hunter2", data="X-Token: secret")
@@ -359,7 +362,7 @@ class TestReachingTheProxy:
     def test_unknown_name_names_the_property(self) -> None:
         error = self.fails(ProxyOptions(ProxyKind.SOCKS5, "a..b"))
         assert error.code == 11001
-        assert "firewall_host" in error.message
+        assert "the proxy's host" in error.message
 
     @pytest.mark.parametrize("kind", list(ProxyKind))
     def test_proxy_that_accepts_and_says_nothing(self, kind: ProxyKind) -> None:
@@ -623,14 +626,14 @@ class TestSocks5:
         proxy = Socks5Proxy(method=2, auth_status=1)
         error = refusal(proxy, ProxyKind.SOCKS5, "192.0.2.7", user="ann", password="hunter2")
         assert error.code == 10013
-        assert "firewall_password" in error.message
+        assert "the proxy's password" in error.message
         assert "hunter2" not in repr(error)
 
     @pytest.mark.parametrize("fields", [{}, {"user": "ann", "password": "hunter2"}])
     def test_no_acceptable_method(self, fields: dict[str, str]) -> None:
         error = refusal(Socks5Proxy(method=0xFF), ProxyKind.SOCKS5, "192.0.2.7", **fields)
         assert error.code == 10013
-        assert ("firewall_user" in error.message) is bool(fields)
+        assert ("the proxy's user" in error.message) is bool(fields)
 
     def test_method_that_was_not_offered(self) -> None:
         def handler(conn: socket.socket) -> None:

@@ -16,9 +16,19 @@ from pathlib import Path
 import pytest
 
 from amqp10.errors import AMQPError
+from amqp10.net.options import TransportOptions
 from amqp10.net.proxy import ProxyKind, ProxyOptions
-from amqp10.net.tcp import Deadline, TcpTransport, TransportOptions, Waiter, connect_tcp
-from tests.net.tcp_support import PATIENCE, ScriptedServer, free_port, open_transport, read_exactly, wait_for_close
+from amqp10.net.tcp import TcpTransport
+from amqp10.net.waiting import Deadline, Waiter
+from tests.net.tcp_support import (
+    PATIENCE,
+    ScriptedServer,
+    connect_tcp,
+    free_port,
+    open_transport,
+    read_exactly,
+    wait_for_close,
+)
 
 pytestmark = pytest.mark.interop
 

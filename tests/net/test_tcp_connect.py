@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 
 from amqp10.errors import AMQPError, AMQPTimeoutError, InterruptedCallError
+from amqp10.net.options import TransportOptions
 from amqp10.net.resolve import Lookup, system_lookup
-from amqp10.net.tcp import Deadline, TcpTransport, TransportOptions, Waiter, connect_tcp
+from amqp10.net.tcp import TcpTransport
+from amqp10.net.waiting import Deadline, Waiter
 from tests.net.tcp_support import (
     PATIENCE,
     Background,
     SignallingPoller,
+    connect_tcp,
     free_port,
     no_descriptor_leaks,
     open_transport,
@@ -238,7 +241,7 @@ class TestLocalAddress:
         port = port_of(listener)
         error = failure("127.0.0.1", port, TransportOptions(local_host="127.0.0.1", local_port=port))
         assert error.code == 10048
-        assert "local_port" in error.message
+        assert "the local port" in error.message
         assert f"127.0.0.1:{port}" in error.message
 
     def test_port_that_two_connections_want_to_the_same_server(self, listener: socket.socket) -> None:
@@ -259,7 +262,7 @@ class TestLocalAddress:
     def test_address_of_another_machine(self, listener: socket.socket) -> None:
         error = failure("127.0.0.1", port_of(listener), TransportOptions(local_host="192.0.2.1"))
         assert error.code == 10049
-        assert "local_host" in error.message
+        assert "the local host" in error.message
 
     def test_local_address_of_the_wrong_family(self, listener: socket.socket) -> None:
         options = TransportOptions(use_ipv6=2, local_host="::1")
@@ -268,7 +271,7 @@ class TestLocalAddress:
     def test_local_name_that_does_not_exist_is_named(self, listener: socket.socket) -> None:
         error = failure("127.0.0.1", port_of(listener), TransportOptions(local_host="a..b"))
         assert error.code == 11001
-        assert "local_host" in error.message
+        assert "the local host" in error.message
 
 
 class TestSocketOptions:
@@ -305,7 +308,7 @@ class TestSocketOptions:
         options = TransportOptions(keep_alive=True, keep_alive_time_ms=2**31 - 1)
         error = failure("127.0.0.1", port_of(listener), options)
         assert error.code == 10022
-        assert "KeepAliveTime" in error.message
+        assert "the keep-alive time" in error.message
 
     def test_option_that_the_system_lacks_names_the_setting(
         self, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
@@ -314,7 +317,7 @@ class TestSocketOptions:
         options = TransportOptions(keep_alive=True, keep_alive_interval_ms=1000)
         error = failure("127.0.0.1", port_of(listener), options)
         assert error.code == 10042
-        assert "KeepAliveInterval" in error.message
+        assert "the keep-alive interval" in error.message
 
     def test_buffer_sizes(self, listener: socket.socket) -> None:
         transport = connect_with(TransportOptions(in_buffer_size=20000, out_buffer_size=30000), listener)

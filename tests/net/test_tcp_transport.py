@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 
 from amqp10.errors import AMQPError, ConnectionDroppedError
 from amqp10.net import tcp
-from amqp10.net.tcp import TcpTransport, Transport, TransportOptions, Waiter
+from amqp10.net.options import TransportOptions
+from amqp10.net.tcp import TcpTransport
+from amqp10.net.transport import Transport
+from amqp10.net.waiting import Waiter
 from tests.net.tcp_support import PATIENCE, Background, FakeClock, connected_pair, no_descriptor_leaks, read_exactly
 
 Buffers = list[bytes | memoryview]
@@ -102,9 +105,19 @@ class TestReceiving:
             peer.sendall(b"hello")
             waiter.wait(transport.fileno(), read=True, timeout=PATIENCE)
             assert transport.recv(2) == b"he"
-            assert transport.peek(10) == b"llo"
             assert transport.recv() == b"llo"
-            assert transport.peek(10) is None
+            assert transport.recv() is None
+
+    def test_what_was_put_back_comes_first_and_needs_no_readable_socket(self) -> None:
+        with connected_pair() as (transport, peer), Waiter() as waiter:
+            peer.sendall(b"llo")
+            waiter.wait(transport.fileno(), read=True, timeout=PATIENCE)
+            transport.put_back(b"he")
+            states = [transport.buffered]
+            assert transport.recv() == b"he"
+            states.append(transport.buffered)
+            assert states == [True, False]
+            assert transport.recv() == b"llo"
 
     def test_reset_is_a_dropped_connection_and_keeps_the_systems_words(self) -> None:
         with connected_pair() as (transport, peer), Waiter() as waiter:
@@ -316,7 +329,7 @@ class TestClosing:
             transport.close()
             assert transport.fileno() == -1
             assert "closed" in repr(transport)
-            for call in (transport.recv, lambda: transport.send([b"x"]), lambda: transport.peek(1)):
+            for call in (transport.recv, lambda: transport.send([b"x"])):
                 with pytest.raises(AMQPError) as caught:
                     call()
                 assert caught.value.code == 212

@@ -17,6 +17,7 @@ from OpenSSL import SSL
 
 from amqp10.errors import AMQPError
 from amqp10.net.certstores import CertificateEntry
+from amqp10.net.revocation import CrlSource
 from amqp10.net.tls import TlsContext, TlsSession
 from amqp10.net.tls_options import PeerCertificate, TlsOptions
 from amqp10.net.tls_transport import TlsTransport
@@ -33,6 +34,7 @@ from tests.net.pki import (
     good_server,
     handshake,
     issue,
+    make_crl,
     records,
     root_ca,
     rsa_key,
@@ -237,17 +239,46 @@ def test_an_exception_in_the_callback_comes_out_and_ends_the_session() -> None:
 
 
 @BOTH
-def test_deferred_verification_waits_for_the_driver(versions: tuple[int, int]) -> None:
-    session = TlsSession(options(), HOST, defer_verification=True)
-    server = MemoryServer(server_context(good_server(), versions=versions))
-    handshake(session, server)
-    assert session.verification_pending
-    assert session.info is None
-    assert len(records(server.wire)) == 1
-    assert session.verify() == []
+def test_nothing_is_sent_while_a_crl_is_missing(versions: tuple[int, int]) -> None:
+    identity = issue("broker", root_ca(), crl_urls=("http://crl.test/root.crl",))
+    asked: list[str] = []
+
+    def fetch(url: str, _timeout: float, _size: int) -> bytes:
+        asked.append(url)
+        return make_crl(root_ca())
+
+    context = TlsContext(options(check_crl=1), crl_source=CrlSource(fetch=fetch))
+    session = TlsSession(context, "broker.test")
+    server = MemoryServer(server_context(identity, versions=versions))
+    session.start()
+    server.receive(session.data_to_send())
+    assert session.feed(server.output()) == []
+    assert session.download is not None
+    assert asked == []
+    assert session.data_to_send() == b""
+    assert not session.handshake_done
+    assert "CRL" in session.stage
+    session.download()
+    assert session.downloaded() == []
     exchange(session, server)
-    assert session.handshake_done
+    assert session.stage == "established"
     assert server.finished
+    assert asked == ["http://crl.test/root.crl"]
+
+
+def test_a_crl_that_does_not_come_in_time_is_an_unknown_revocation() -> None:
+    identity = issue("broker", root_ca(), crl_urls=("http://crl.test/root.crl",))
+    session = TlsSession(TlsContext(options(check_crl=1, crl_timeout=3)), "broker.test")
+    server = MemoryServer(server_context(identity))
+    session.start()
+    server.receive(session.data_to_send())
+    session.feed(server.output())
+    assert session.download_limit == 3
+    with pytest.raises(AMQPError, match="no answer within 3 s") as caught:
+        session.downloaded()
+    assert caught.value.code == 280
+    server.receive(session.data_to_send())
+    assert not server.finished
 
 
 def test_info_reports_everything_that_was_negotiated() -> None:

@@ -15,9 +15,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from amqp10.aio.guardian import GUARDIAN
+from amqp10.aio.network import AioNetwork
 from amqp10.client.options import Address, Default
-from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, code_from_errno, code_from_gaierror
+from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, code_from_errno
+from amqp10.net.dial import dial
+from amqp10.net.options import TransportOptions
 from amqp10.net.proxy_url import proxy_of_url
+from amqp10.net.waiting import Deadline
 from amqp10.wire.frames import EMPTY_FRAME
 
 if TYPE_CHECKING:
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 
     from amqp10.client.core import ClientCore
     from amqp10.client.incarnation import Incarnation
-    from amqp10.net.stdlib_tls import TlsCodec
+    from amqp10.net.network import SecureSession
 
 __all__ = ["AioDriver"]
 
@@ -85,7 +89,9 @@ class AioDriver:
     """What the core needs of the world, on an event loop. Used from tasks of that loop only."""
 
     def __init__(self, tls: ssl.SSLContext | None, proxy: str | None = None) -> None:
-        self.proxy = None if proxy is None else proxy_of_url(proxy)
+        self.tcp = TransportOptions(use_ipv6=2, tcp_no_delay=True)
+        if proxy is not None:
+            self.tcp.proxy = proxy_of_url(proxy)
         self.loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
         self.tls = tls
@@ -129,15 +135,8 @@ class AioDriver:
 
     async def open(self, where: Address, deadline: float | None) -> AioTransport:
         transport = AioTransport(self)
-        try:
-            async with asyncio.timeout_at(deadline):
-                await transport.connect(where, self.tls if where.secure else None)
-        except TimeoutError:
-            transport.abort()
-            raise AMQPTimeoutError(f"no connection to {where.url} in time") from None
-        except BaseException:
-            transport.abort()
-            raise
+        limit = None if deadline is None else deadline - self.loop.time()
+        await transport.connect(where, Deadline(limit, clock=self.loop.time, absolute=True))
         return transport
 
     async def ask(self, token: Callable[[], str | Awaitable[str]]) -> str:
@@ -246,10 +245,12 @@ class AioTransport(asyncio.Protocol):
         self.lock = threading.Lock()
         """Held while bytes are encrypted or handed to the transport; the guardian writes only when it is free."""
         self._transport: asyncio.Transport | None = None
-        self._tls: TlsCodec | None = None
-        self._ready: asyncio.Future[None] | None = None
+        self._tls: SecureSession | None = None
         self._incarnation: Incarnation | None = None
+        self._plain = b""
+        """What came with the end of the handshake."""
         self._early: list[bytes] = []
+        """What came between connecting and the start, as it came."""
         self._over = False
         self._error: AMQPError | None = None
         self._duplicate: socket.socket | None = None
@@ -258,51 +259,22 @@ class AioTransport(asyncio.Protocol):
 
     # -- connecting ------------------------------------------------------------------------------------------------
 
-    async def connect(self, where: Address, tls: ssl.SSLContext | None) -> None:
-        loop = self.driver.loop
-        proxy = self.driver.proxy
+    async def connect(self, where: Address, deadline: Deadline) -> None:
+        driver = self.driver
+        session = None
+        if where.secure and driver.tls is not None:
+            from amqp10.net.stdlib_tls import StdlibSession  # brings OpenSSL, which plain connections do not need
+
+            session = StdlibSession(driver.tls, where.host)
+        dialled = await dial(where.host, where.port, driver.tcp, AioNetwork(), deadline, session=session)
+        self._tls = session
+        self._plain = dialled.early
         try:
-            if proxy is None:
-                await loop.create_connection(lambda: self, where.host, where.port)
-            else:
-                from amqp10.aio.tunnel import open_tunnel  # not needed by most programs
-
-                await loop.create_connection(lambda: self, sock=await open_tunnel(loop, where, proxy))
-        except socket.gaierror as error:
-            raise AMQPError(
-                code_from_gaierror(error.errno), f"the name {where.host} could not be resolved: {error.strerror}"
-            ) from error
-        except OSError as error:
-            raise AMQPError(
-                code_from_errno(error.errno), f"no connection to {where.url}: {error.strerror or error}"
-            ) from error
-        if tls is not None:
-            from amqp10.net.stdlib_tls import TlsCodec  # brings OpenSSL, which plain connections do not need
-
-            await self._shake_hands(TlsCodec(tls, where.host))
-
-    async def _shake_hands(self, codec: TlsCodec) -> None:
-        early, self._early = self._early, []
-        self._tls = codec
-        self._ready = self.driver.loop.create_future()
-        self._advance_handshake(b"".join(early))
-        await self._ready
-        self._ready = None
-
-    def _advance_handshake(self, data: bytes) -> None:
-        ready, tls = self._ready, self._tls
-        assert ready is not None
-        assert tls is not None
-        try:
-            done = tls.handshake(data)
-        except AMQPError as error:
-            self._send(tls.output())
-            if not ready.done():
-                ready.set_exception(error)
-            return
-        self._send(tls.output())
-        if done and not ready.done():
-            ready.set_result(None)
+            await driver.loop.create_connection(lambda: self, sock=dialled.stream.transport.sock)
+        except BaseException:
+            dialled.stream.abort()
+            self.abort()
+            raise
 
     # -- the event loop's side -------------------------------------------------------------------------------------
 
@@ -317,9 +289,6 @@ class AioTransport(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._over:
             return
-        if self._ready is not None and not self._ready.done():
-            self._advance_handshake(data)
-            return
         incarnation = self._incarnation
         if incarnation is None:
             self._early.append(data)
@@ -328,12 +297,15 @@ class AioTransport(asyncio.Protocol):
         if tls is not None:
             try:
                 with self.lock:
-                    data = tls.decrypt(data)
+                    data = b"".join(tls.feed(data))
             except AMQPError as error:
                 self._end(error)
                 return
-            if not data:
-                return
+            if data:
+                incarnation.received(data)
+            if tls.ended:
+                self._end(None)
+            return
         incarnation.received(data)
 
     def eof_received(self) -> bool:
@@ -351,9 +323,6 @@ class AioTransport(asyncio.Protocol):
         self._end(error)
 
     def _end(self, error: AMQPError | None) -> None:
-        ready = self._ready
-        if ready is not None and not ready.done():
-            ready.set_exception(error or ConnectionDroppedError("the peer dropped the connection in the TLS handshake"))
         if self._over:
             return
         self._over = True
@@ -378,14 +347,20 @@ class AioTransport(asyncio.Protocol):
     def start(self, incarnation: Incarnation) -> None:
         self._incarnation = incarnation
         self.driver.transport = self
-        early, self._early = self._early, []
         if self._over:
             self.driver.loop.call_soon(incarnation.lost, self._error)
-        elif early:
-            self.driver.loop.call_soon(self._replay, b"".join(early))
+        elif self._plain or self._early or (self._tls is not None and self._tls.ended):
+            self.driver.loop.call_soon(self._replay)
 
-    def _replay(self, data: bytes) -> None:
-        self.data_received(data)
+    def _replay(self) -> None:
+        plain, self._plain = self._plain, b""
+        early, self._early = b"".join(self._early), []
+        if plain and self._incarnation is not None and not self._over:
+            self._incarnation.received(plain)
+        if early:
+            self.data_received(early)
+        elif self._tls is not None and self._tls.ended:
+            self._end(None)
 
     def overfull(self) -> bool:
         """Whether so much is queued that it is better written now than at the end of the turn."""
@@ -416,8 +391,8 @@ class AioTransport(asyncio.Protocol):
             return
         with self.lock:
             tls = self._tls
-            if tls is not None and self._ready is None:
-                data = tls.encrypt(data)
+            if tls is not None:
+                data = _encrypted(tls, data)
             if self._rest:
                 data, self._rest = self._rest + data, b""
             self.last_written = time.monotonic()
@@ -493,7 +468,7 @@ class AioTransport(asyncio.Protocol):
                 return
             if transport.is_closing() or transport.get_write_buffer_size():
                 return
-            frame = EMPTY_FRAME if self._tls is None else self._tls.encrypt(EMPTY_FRAME)
+            frame = EMPTY_FRAME if self._tls is None else _encrypted(self._tls, EMPTY_FRAME)
             sent = 0
             # A full buffer means that bytes are on their way: the peer hears something.
             with contextlib.suppress(BlockingIOError, InterruptedError):
@@ -502,3 +477,8 @@ class AioTransport(asyncio.Protocol):
                 self._rest = frame[sent:]
         finally:
             self.lock.release()
+
+
+def _encrypted(tls: SecureSession, data: bytes) -> bytes:
+    tls.write([data])
+    return tls.data_to_send()

@@ -366,7 +366,7 @@ class BlockingDriver:
         except InterruptedCallError:
             return True
         if carrier is not None:
-            self._serve(carrier, readable, writable)
+            self._serve(carrier, readable or carrier.buffered, writable)
         return True
 
     def _write_left(self) -> None:
@@ -387,6 +387,8 @@ class BlockingDriver:
             due = carrier.next_deadline()
             if due is not None:
                 times.append(due)
+            if carrier.buffered:
+                times.append(now)
         return fd, write, max(0.0, min(times) - now)
 
     def _serve(self, carrier: BlockingTransport, readable: bool, writable: bool) -> None:

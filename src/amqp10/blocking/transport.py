@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError
-from amqp10.net.tcp import TcpTransport, connect_tcp
+from amqp10.errors import AMQPError
+from amqp10.net.blocking import BlockingNetwork
+from amqp10.net.dial import dial
+from amqp10.net.network import run
 
 if TYPE_CHECKING:
     import ssl
@@ -14,8 +16,9 @@ if TYPE_CHECKING:
     from amqp10.blocking.driver import BlockingDriver
     from amqp10.client.incarnation import Incarnation
     from amqp10.client.options import Address
+    from amqp10.net.network import SecureSession
     from amqp10.net.options import TransportOptions
-    from amqp10.net.stdlib_tls import TlsCodec
+    from amqp10.net.tcp import TcpTransport
     from amqp10.net.waiting import Deadline, Waiter
 
 __all__ = ["BlockingTransport"]
@@ -29,7 +32,7 @@ _LOW_WATER: Final = 64 * 1024
 class BlockingTransport:
     """Used under the driver's lock, but for :meth:`connect` and :meth:`read`."""
 
-    def __init__(self, driver: BlockingDriver, tcp: TcpTransport, tls: TlsCodec | None) -> None:
+    def __init__(self, driver: BlockingDriver, tcp: TcpTransport, tls: SecureSession | None, plain: bytes) -> None:
         self._driver = driver
         self._tcp = tcp
         self._tls = tls
@@ -38,7 +41,7 @@ class BlockingTransport:
         self._unsent_size = 0
         self._paused = False
         self._over = False
-        self._early = b""
+        self._plain = plain
 
     @classmethod
     def connect(
@@ -51,58 +54,15 @@ class BlockingTransport:
         waiter: Waiter,
     ) -> BlockingTransport:
         """Connect, and shake hands where there is TLS. Waits; without the lock."""
+        session = None
+        if context is not None:
+            from amqp10.net.stdlib_tls import StdlibSession  # brings OpenSSL, which plain connections do not need
+
+            session = StdlibSession(context, where.host)
         waiter.begin()
-        tcp = connect_tcp(where.host, where.port, options, deadline, waiter)
-        transport = cls(driver, tcp, None)
-        try:
-            if context is not None:
-                from amqp10.net.stdlib_tls import TlsCodec  # brings OpenSSL, which plain connections do not need
-
-                transport._shake_hands(TlsCodec(context, where.host), deadline, waiter)
-        except BaseException:
-            tcp.close(graceful=False)
-            raise
-        return transport
-
-    def _shake_hands(self, codec: TlsCodec, deadline: Deadline, waiter: Waiter) -> None:
-        data = b""
-        while True:
-            done, failure = False, None
-            try:
-                done = codec.handshake(data)
-            except AMQPError as error:
-                failure = error
-            self._write_all(codec.output(), deadline, waiter)
-            if failure is not None:
-                raise failure
-            if done:
-                self._tls = codec
-                return
-            data = self._read_some(deadline, waiter)
-
-    def _write_all(self, data: bytes, deadline: Deadline, waiter: Waiter) -> None:
-        view = memoryview(data)
-        while view:
-            sent = self._tcp.send([view])
-            view = view[sent:]
-            if view:
-                waiter.wait(self._tcp.fileno(), write=True, timeout=deadline.remaining())
-                self._in_time(deadline)
-
-    def _read_some(self, deadline: Deadline, waiter: Waiter) -> bytes:
-        while True:
-            data = self._tcp.recv()
-            if data:
-                return data
-            if data is not None:
-                raise ConnectionDroppedError("the peer dropped the connection in the TLS handshake")
-            waiter.wait(self._tcp.fileno(), read=True, timeout=deadline.remaining())
-            self._in_time(deadline)
-
-    @staticmethod
-    def _in_time(deadline: Deadline) -> None:
-        if deadline.expired:
-            raise AMQPTimeoutError(f"the TLS handshake was not complete in {deadline.in_words()}")
+        network = BlockingNetwork(waiter)
+        dialled = run(dial(where.host, where.port, options, network, deadline, session=session))
+        return cls(driver, dialled.stream.transport, session, dialled.early)
 
     # -- the core's side -------------------------------------------------------------------------------------------
 
@@ -137,6 +97,11 @@ class BlockingTransport:
     def unsent(self) -> bool:
         """Whether bytes wait for the socket."""
         return bool(self._unsent)
+
+    @property
+    def buffered(self) -> bool:
+        """Whether bytes are here, so that :meth:`read` is called without the socket being readable."""
+        return bool(self._plain)
 
     def fileno(self) -> int:
         """The socket's descriptor."""
@@ -182,7 +147,8 @@ class BlockingTransport:
         buffers: list[bytes | memoryview] = incarnation.engine.data_to_send(self._driver.clock())
         tls = self._tls
         if tls is not None and buffers:
-            buffers = [tls.encrypt(b"".join(buffers))]
+            tls.write(buffers)
+            buffers = [tls.data_to_send()]
         if self._unsent:
             self._unsent += buffers
             buffers = self._unsent
@@ -203,21 +169,29 @@ class BlockingTransport:
     def arrived(self, data: bytes | None, error: AMQPError | None) -> None:
         """Take what :meth:`read` gave."""
         incarnation = self._incarnation
-        if incarnation is None or data is None or self._over:
+        if incarnation is None or self._over:
+            return
+        if self._plain:
+            plain, self._plain = self._plain, b""
+            incarnation.received(plain)
+        if data is None or self._over:
             return
         if not data:
             self._broken(error)
             return
         tls = self._tls
-        if tls is not None:
-            try:
-                data = tls.decrypt(data)
-            except AMQPError as broken:
-                self._broken(broken)
-                return
-            if not data:
-                return
-        incarnation.received(data)
+        if tls is None:
+            incarnation.received(data)
+            return
+        try:
+            data = b"".join(tls.feed(data))
+        except AMQPError as broken:
+            self._broken(broken)
+            return
+        if data:
+            incarnation.received(data)
+        if tls.ended and not self._over:
+            self._broken(None)
 
     def tick(self, now: float) -> None:
         """Do what is due."""

@@ -18,9 +18,10 @@ from amqp10.component.receiving import Receiving
 from amqp10.errors import AMQPError
 
 if TYPE_CHECKING:
+    from amqp10.net.blocking import BlockingNetwork
     from amqp10.net.certstore_base import CertificateEntry
+    from amqp10.net.options import TransportOptions, Words
     from amqp10.net.proxy import ProxyOptions
-    from amqp10.net.tcp import TcpTransport, TransportOptions
     from amqp10.net.tls import TlsSession
     from amqp10.net.tls_options import PeerCertificate, TlsInfo, TlsOptions
     from amqp10.net.tls_policy import TlsContext
@@ -48,6 +49,29 @@ _DEFAULT_PROXY_PORTS: Final = {
     FirewallType.fwSOCKS5: 1080,
     FirewallType.fwSOCKS4A: 1080,
 }
+
+
+def _words() -> Words:
+    """Under which names programs know the settings of a connection; messages use them."""
+    from amqp10.net.options import Words
+
+    return Words(
+        host="remote_host",
+        port="remote_port",
+        local_host="local_host",
+        local_port="local_port",
+        address_kinds="UseIPv6",
+        no_delay="TcpNoDelay",
+        keep_alive="TCPKeepAlive",
+        keep_alive_time="KeepAliveTime",
+        keep_alive_interval="KeepAliveInterval",
+        proxy_kind="firewall_type",
+        proxy_host="firewall_host",
+        proxy_port="firewall_port",
+        proxy_user="firewall_user",
+        proxy_password="firewall_password",
+        proxy_data="FirewallData",
+    )
 
 
 class Network(Receiving):
@@ -152,7 +176,9 @@ class Network(Receiving):
 
     def _open_transport(self, limit: float) -> Transport:
         """Connect, through the proxy where there is one, with TLS where it is enabled."""
-        from amqp10.net.tcp import Deadline, connect_tcp
+        from amqp10.net.blocking import BlockingNetwork
+        from amqp10.net.network import run
+        from amqp10.net.waiting import Deadline
 
         self._ssl_server_cert_encoded = b""
         self._tls_info = None
@@ -164,38 +190,36 @@ class Network(Receiving):
         session = self._tls_session() if self._ssl_enabled else None
         waiter.begin()
         try:
-            tcp = connect_tcp(self._remote_host, self._remote_port, options, deadline, waiter)
-            self._through_proxy = tcp.proxy_address is not None
-            if self._through_proxy:
-                self._status(STATUS_FIREWALL)
-            self._remote_address = tcp.remote_address
-            self._local_address = tcp.local_address
-            if self._firewall_type is not FirewallType.fwNone:
-                self._proxy_address = tcp.proxy_address
-            if session is None:
-                self._status(STATUS_CONNECTED)
-                return tcp
-            return self._secure(tcp, session, deadline, waiter)
+            return run(self._dial(options, session, BlockingNetwork(waiter), deadline))
         finally:
             waiter.end()
 
-    def _secure(self, tcp: TcpTransport, session: TlsSession, deadline: Deadline, waiter: Waiter) -> Transport:
-        from amqp10.net.tls_transport import shake_hands
+    async def _dial(
+        self, options: TransportOptions, session: TlsSession | None, network: BlockingNetwork, deadline: Deadline
+    ) -> Transport:
+        from amqp10.net import dial
+        from amqp10.net.blocking import taken_over
 
-        try:
-            transport = shake_hands(tcp, session, deadline, waiter)
-        except BaseException:
-            tcp.close(graceful=False)
-            raise
-        finally:
-            self._ssl_server_cert_encoded = session.server_certificate
-        self._tls_info = session.info
-        self._status(STATUS_SECURE)
+        dialled = await dial.reach(self._remote_host, self._remote_port, options, network, deadline)
+        self._through_proxy = dialled.proxy_address is not None
+        if self._through_proxy:
+            self._status(STATUS_FIREWALL)
+        self._remote_address = dialled.remote_address
+        self._local_address = dialled.stream.transport.local_address
+        if self._firewall_type is not FirewallType.fwNone:
+            self._proxy_address = dialled.proxy_address
+        if session is not None:
+            try:
+                await dial.secure(dialled, session, network, deadline)
+            finally:
+                self._ssl_server_cert_encoded = session.server_certificate
+            self._tls_info = session.info
+            self._status(STATUS_SECURE)
         self._status(STATUS_CONNECTED)
-        return transport
+        return taken_over(dialled)
 
     def _transport_options(self) -> TransportOptions:
-        from amqp10.net.tcp import TransportOptions
+        from amqp10.net.options import TransportOptions
 
         settings = self._settings
         return TransportOptions(
@@ -211,6 +235,7 @@ class Network(Receiving):
             linger=settings.linger,
             linger_time=settings.linger_time,
             max_transfer_rate=settings.max_transfer_rate,
+            words=_words(),
         )
 
     def _socket_settings_changed(self) -> None:
@@ -242,6 +267,7 @@ class Network(Receiving):
             password=self._firewall_password,
             data=settings.firewall_data,
             exceptions=settings.proxy_exceptions_list,
+            origin=_words().proxy_host,
         )
 
     def _set_firewall_type(self, kind: FirewallType) -> None:

@@ -12,22 +12,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from amqp10.errors import AMQPError
+from amqp10.net.network import TimeIsUpError
 
 if TYPE_CHECKING:
     from amqp10.net.waiting import Waiter
 
-__all__ = ["TimeIsUpError", "call_in_thread"]
+__all__ = ["call_in_thread"]
 
 T = TypeVar("T")
 
 
-class TimeIsUpError(Exception):
-    """The call did not return in time."""
-
-
-def call_in_thread(
-    work: Callable[[], T], waiter: Waiter, remaining: Callable[[], float | None], doing: str
-) -> T | BaseException:
+def call_in_thread(work: Callable[[], T], waiter: Waiter, remaining: Callable[[], float | None], doing: str) -> T:
     """Make a blocking call in another thread and wait for it.
 
     Args:
@@ -37,14 +32,15 @@ def call_in_thread(
         doing: names the thread, and the purpose in a message.
 
     Returns:
-        What ``work`` returned, or the exception that it raised.
+        What ``work`` returned. What it raised is raised here.
 
     Raises:
         TimeIsUpError: there was no result in time.
         InterruptedCallError: 10004; the waiter was interrupted.
         AMQPError: 10055; the system gives no more threads.
     """
-    results: list[T | BaseException] = []
+    results: list[T] = []
+    errors: list[BaseException] = []
     done, signal = socket.socketpair()
 
     def run() -> None:
@@ -53,7 +49,7 @@ def call_in_thread(
             try:
                 results.append(work())
             except BaseException as error:  # noqa: BLE001  (handed to the caller, who raises it)
-                results.append(error)
+                errors.append(error)
 
     with done:
         try:
@@ -67,4 +63,6 @@ def call_in_thread(
             if left is not None and left <= 0:
                 raise TimeIsUpError
             readable, _ = waiter.wait(done.fileno(), read=True, timeout=left)
+    if errors:
+        raise errors[0]
     return results[0]

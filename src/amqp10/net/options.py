@@ -14,7 +14,31 @@ from amqp10.errors import AMQPError, code_from_errno
 if TYPE_CHECKING:
     from amqp10.net.proxy import ProxyOptions
 
-__all__ = ["TransportOptions", "apply_before_connect", "apply_before_close", "apply_while_connected"]
+__all__ = ["TransportOptions", "Words", "apply_before_connect", "apply_before_close", "apply_while_connected"]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What messages call the settings: a front end puts its own names here, under which its programs know them."""
+
+    host: str = "the host"
+    port: str = "the port"
+    local_host: str = "the local host"
+    local_port: str = "the local port"
+    address_kinds: str = "the kind of addresses"
+    no_delay: str = "TCP_NODELAY"
+    keep_alive: str = "keep-alive"
+    keep_alive_time: str = "the keep-alive time"
+    keep_alive_interval: str = "the keep-alive interval"
+    proxy_kind: str = "the kind of proxy"
+    proxy_host: str = "the proxy's host"
+    proxy_port: str = "the proxy's port"
+    proxy_user: str = "the proxy's user"
+    proxy_password: str = "the proxy's password"
+    proxy_data: str = "the header lines for the proxy"
+
+
+NEUTRAL: Final = Words()
 
 
 @dataclass(slots=True)
@@ -22,21 +46,22 @@ class TransportOptions:
     """The settings of a TCP connection, with their defaults.
 
     Attributes:
-        use_ipv6: ``UseIPv6``: 0 for IPv4 only, 1 for IPv6 only, 2 for IPv6 first and then IPv4.
+        use_ipv6: 0 for IPv4 only, 1 for IPv6 only, 2 for IPv6 first and then IPv4.
         local_host: name or address of the interface to connect from; empty leaves it to the system.
         local_port: port to connect from, 0 to 65535; 0 leaves it to the system.
-        tcp_no_delay: ``TcpNoDelay``: send small segments at once (no Nagle algorithm).
-        keep_alive: ``TCPKeepAlive``: let the system probe an idle connection. The two times below need it.
-        keep_alive_time_ms: ``KeepAliveTime``: milliseconds of silence before the first probe; 0 for the system's
+        tcp_no_delay: send small segments at once (no Nagle algorithm).
+        keep_alive: let the system probe an idle connection. The two times below need it.
+        keep_alive_time_ms: milliseconds of silence before the first probe; 0 for the system's
             default. Systems count in seconds: it is rounded up.
-        keep_alive_interval_ms: ``KeepAliveInterval``: milliseconds between unanswered probes; likewise.
-        in_buffer_size: ``InBufferSize``: bytes of the socket's receive buffer; 0 for the system's default.
-        out_buffer_size: ``OutBufferSize``: bytes of the socket's send buffer; 0 for the system's default.
-        linger: ``Linger``: whether closing lets the system deliver what is unsent; otherwise it is discarded and the
+        keep_alive_interval_ms: milliseconds between unanswered probes; likewise.
+        in_buffer_size: bytes of the socket's receive buffer; 0 for the system's default.
+        out_buffer_size: bytes of the socket's send buffer; 0 for the system's default.
+        linger: whether closing lets the system deliver what is unsent; otherwise it is discarded and the
             connection reset.
-        linger_time: ``LingerTime``: seconds that the system may take for that; 0 for its own limit.
-        max_transfer_rate: ``MaxTransferRate``: the most bytes to send per second; 0 for no limit.
+        linger_time: seconds that the system may take for that; 0 for its own limit.
+        max_transfer_rate: the most bytes to send per second; 0 for no limit.
         proxy: the proxy to connect through, or ``None``.
+        words: what messages call these settings.
     """
 
     use_ipv6: int = 0
@@ -52,6 +77,7 @@ class TransportOptions:
     linger_time: int = 0
     max_transfer_rate: int = 0
     proxy: ProxyOptions | None = None
+    words: Words = NEUTRAL
 
 
 # struct linger: two ints, except on Windows.
@@ -72,15 +98,15 @@ def apply_before_connect(sock: socket.socket, options: TransportOptions) -> None
         AMQPError: the system refuses an option; the message names the setting.
     """
     if options.tcp_no_delay:
-        _set(sock, "TcpNoDelay", socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _set(sock, options.words.no_delay, socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if options.keep_alive:
-        _set(sock, "TCPKeepAlive", socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        _set(sock, options.words.keep_alive, socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         _set_keep_alive_times(sock, options)
     _set_buffer_sizes(sock, options)
     if options.local_port and sys.platform != "win32":
         # Otherwise a program could not reconnect from its port until the old connection's TIME_WAIT is over.
         # On Windows the option means something else: it takes the port from whoever has it.
-        _set(sock, "LocalPort", socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _set(sock, options.words.local_port, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
 def apply_while_connected(sock: socket.socket, options: TransportOptions) -> None:
@@ -89,15 +115,15 @@ def apply_while_connected(sock: socket.socket, options: TransportOptions) -> Non
     Raises:
         AMQPError: the system refuses an option; the message names the setting.
     """
-    _set(sock, "TcpNoDelay", socket.IPPROTO_TCP, socket.TCP_NODELAY, int(options.tcp_no_delay))
-    _set(sock, "TCPKeepAlive", socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(options.keep_alive))
+    _set(sock, options.words.no_delay, socket.IPPROTO_TCP, socket.TCP_NODELAY, int(options.tcp_no_delay))
+    _set(sock, options.words.keep_alive, socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(options.keep_alive))
     _set_keep_alive_times(sock, options)
     _set_buffer_sizes(sock, options)
 
 
 def _set_keep_alive_times(sock: socket.socket, options: TransportOptions) -> None:
-    _set_seconds(sock, "KeepAliveTime", _KEEP_IDLE, options.keep_alive_time_ms)
-    _set_seconds(sock, "KeepAliveInterval", _KEEP_INTERVAL, options.keep_alive_interval_ms)
+    _set_seconds(sock, options.words.keep_alive_time, _KEEP_IDLE, options.keep_alive_time_ms)
+    _set_seconds(sock, options.words.keep_alive_interval, _KEEP_INTERVAL, options.keep_alive_interval_ms)
 
 
 def _set_buffer_sizes(sock: socket.socket, options: TransportOptions) -> None:

@@ -1,9 +1,7 @@
 """Connections through a proxy: an HTTP tunnel (CONNECT), SOCKS4, SOCKS4A, SOCKS5.
 
-The SOCKS protocols are python-socks', driven over this package's own non-blocking socket, so that time-outs and
-interruptions work as they do everywhere else (its parameter ``forward`` makes that possible, since version 3.0). The
-HTTP tunnel is written out here, because it needs further header lines (the setting ``FirewallData``), and must not read
-past the proxy's answer.
+What is said to a proxy, and what its answers mean, is written out here (RFC 9110, RFC 1928, RFC 1929, the SOCKS4
+protocol and its extension 4A); a stream of the network that connects carries it.
 
 Who resolves the server's name: an HTTP proxy and a SOCKS4A proxy always do; a SOCKS5 proxy does when the name has a
 ``*`` in front, otherwise it is resolved here, as for SOCKS4, which can only carry IPv4 addresses.
@@ -22,23 +20,27 @@ Refusals carry the code that fits best what the proxy said:
 from __future__ import annotations
 
 import base64
+import ipaddress
 import re
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Final
+from typing import Final, Generic, TypeVar
 
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError
-from amqp10.net.options import TransportOptions
+from amqp10.net.dial import Dialled, connect_directly, usable
+from amqp10.net.network import Network, Stream, TimeIsUpError
+from amqp10.net.options import NEUTRAL, TransportOptions, Words
 from amqp10.net.proxy_rules import host_is_listed
-from amqp10.net.resolve import Lookup, ascii_name, clean_host, format_address, is_ip_address, resolve, system_lookup
-from amqp10.net.tcp import TcpTransport, connect_directly, usable
-from amqp10.net.waiting import Deadline, Waiter
+from amqp10.net.resolve import ascii_name, clean_host, format_address, is_ip_address, resolve
+from amqp10.net.waiting import Deadline
 
 __all__ = ["ProxyKind", "ProxyOptions", "connect_through"]
 
+S = TypeVar("S", bound=Stream)
+
 
 class ProxyKind(IntEnum):
-    """The protocols of proxies, with the numbers of ``firewall_type``."""
+    """The protocols of proxies, with the numbers under which settings know them."""
 
     TUNNEL = 1
     SOCKS4 = 2
@@ -66,10 +68,10 @@ class ProxyOptions:
         port: its port; 0 for the default of the protocol.
         user: user name; empty for none.
         password: the password; empty for none. SOCKS4 and 4A have none.
-        data: ``FirewallData``: further header lines for an HTTP tunnel, separated by line ends.
+        data: further header lines for an HTTP tunnel, separated by line ends.
         remote_dns: whether a SOCKS5 proxy resolves names even without the ``*``.
-        origin: where the proxy was named, for messages: a property, or an environment variable.
-        exceptions: ``ProxyExceptionsList``: hosts to reach without the proxy, separated by semicolons: names,
+        origin: where the proxy was named, for messages: a setting, or an environment variable.
+        exceptions: hosts to reach without the proxy, separated by semicolons: names,
             ``*.example.com`` or ``.example.com`` for subdomains, addresses, networks (``10.0.0.0/8``), each with an
             optional ``:port``.
     """
@@ -82,7 +84,7 @@ class ProxyOptions:
     data: str = ""
     remote_dns: bool = False
     exceptions: str = ""
-    origin: str = field(default="firewall_host", compare=False)
+    origin: str = field(default=NEUTRAL.proxy_host, compare=False)
 
     def __repr__(self) -> str:
         shown = [f"kind={self.kind!r}", f"host={self.host!r}", f"port={self.port}"]
@@ -101,16 +103,15 @@ class ProxyOptions:
         return host_is_listed(self.exceptions.split(";"), host, port)
 
 
-def connect_through(
+async def connect_through(
     host: str,
     port: int,
     options: TransportOptions,
+    network: Network[S],
     deadline: Deadline,
-    waiter: Waiter,
     *,
     remote_dns: bool = False,
-    lookup: Lookup = system_lookup,
-) -> TcpTransport:
+) -> Dialled[S]:
     """Open a connection through ``options.proxy``.
 
     Where the name is resolved here and has several addresses, they are tried in order, each through a new connection
@@ -120,53 +121,48 @@ def connect_through(
         host: name or address of the server, without a ``*``.
         port: port of the server.
         options: the settings of the socket, with the proxy.
+        network: makes connections.
         deadline: when to give up.
-        waiter: waits.
         remote_dns: whether the proxy is to resolve the name.
-        lookup: replaces the system's resolver.
-
-    Returns:
-        The transport. Its ``remote_address`` is the server's address, or its name where the proxy resolves it.
 
     Raises:
-        AMQPError: as :func:`amqp10.net.tcp.connect_tcp`, for the proxy (the message says "the proxy") or the server;
+        AMQPError: as :func:`amqp10.net.dial.reach`, for the proxy (the message says "the proxy") or the server;
             604, a setting of the proxy is not valid; the codes that the module's description lists.
     """
     proxy = options.proxy
     assert proxy is not None
-    kind = _check_kind(proxy)
-    _check_credentials(proxy, kind)
-    request = _tunnel_request(host, port, proxy) if kind is ProxyKind.TUNNEL else b""
+    words = options.words
+    kind = _check_kind(proxy, words)
+    _check_credentials(proxy, kind, words)
+    request = _tunnel_request(host, port, proxy, words) if kind is ProxyKind.TUNNEL else b""
     proxy_host = clean_host(proxy.host, proxy.origin)
     proxy_port = proxy.port or kind.default_port
     if not 1 <= proxy_port <= 65535:
-        raise AMQPError(604, f"firewall_port is {proxy_port}: a port from 1 to 65535 is needed")
-    targets = _targets(host, port, kind, options, remote_dns or proxy.remote_dns, deadline, waiter, lookup)
+        raise AMQPError(604, f"{words.proxy_port} is {proxy_port}: a port from 1 to 65535 is needed")
+    targets = await _targets(host, port, kind, options, remote_dns or proxy.remote_dns, network, deadline)
     refusal: AMQPError | None = None
     for target in targets:
-        transport = connect_directly(
-            proxy_host,
-            proxy_port,
-            options,
-            deadline,
-            waiter,
-            setting=proxy.origin,
-            role="the proxy ",
-            lookup=lookup,
+        stream = await connect_directly(
+            proxy_host, proxy_port, options, network, deadline, setting=proxy.origin, role="the proxy "
         )
-        hop = Hop(transport, f"the proxy {format_address((proxy_host, proxy_port))}", deadline, waiter)
+        name = f"the proxy {format_address((proxy_host, proxy_port))}"
         try:
+            hop = Hop(stream, name, proxy, words, deadline)
             if kind is ProxyKind.TUNNEL:
-                refusal = _open_tunnel(hop, request, proxy)
+                refusal = await _open_tunnel(hop, request)
+            elif kind is ProxyKind.SOCKS5:
+                refusal = await _open_socks5(hop, target, port)
             else:
-                refusal = _open_socks(hop, kind, target, port, proxy)
+                refusal = await _open_socks4(hop, kind, target, port)
+            if refusal is None:
+                return Dialled(stream, (target, port), stream.remote_address, hop.excess)
+        except TimeIsUpError:
+            stream.abort()
+            raise AMQPTimeoutError(f"{name} did not answer in {deadline.in_words()}") from None
         except BaseException:
-            hop.close()
+            stream.abort()
             raise
-        if refusal is None:
-            transport.tunnel_established((target, port))
-            return transport
-        hop.close()
+        stream.abort()
         if refusal.code not in _TRY_NEXT_ADDRESS:
             break
     assert refusal is not None
@@ -179,20 +175,22 @@ _TRY_NEXT_ADDRESS: Final = frozenset({10047, 10051, 10060, 10061, 10065})
 # -- checking what the program asked for ---------------------------------------------------------------------------
 
 
-def _check_kind(proxy: ProxyOptions) -> ProxyKind:
+def _check_kind(proxy: ProxyOptions, words: Words) -> ProxyKind:
     try:
         return ProxyKind(proxy.kind)
     except ValueError:
-        raise AMQPError(604, f"firewall_type is {proxy.kind!r}: it can be 0 (none), 1, 2, 3 or 10") from None
+        raise AMQPError(604, f"{words.proxy_kind} is {proxy.kind!r}: it can be 0 (none), 1, 2, 3 or 10") from None
 
 
-def _check_credentials(proxy: ProxyOptions, kind: ProxyKind) -> None:
+def _check_credentials(proxy: ProxyOptions, kind: ProxyKind, words: Words) -> None:
     """Refuse what the protocol cannot carry, rather than leave it out. No message contains the password."""
     if kind is not ProxyKind.TUNNEL and proxy.data:
-        raise AMQPError(604, f"FirewallData is for HTTP tunnels, and firewall_type is {kind.title}: clear one of them")
+        raise AMQPError(
+            604, f"{words.proxy_data} is for HTTP tunnels, and {words.proxy_kind} is {kind.title}: clear one of them"
+        )
     if kind is ProxyKind.TUNNEL:
         if ":" in proxy.user or not proxy.user.isprintable():
-            raise AMQPError(604, "firewall_user cannot contain a colon or control characters for an HTTP tunnel")
+            raise AMQPError(604, f"{words.proxy_user} cannot contain a colon or control characters for an HTTP tunnel")
         # Python's own error for such text shows it whole.
         if not (_is_utf8(proxy.user) and _is_utf8(proxy.password)):
             raise AMQPError(
@@ -201,13 +199,13 @@ def _check_credentials(proxy: ProxyOptions, kind: ProxyKind) -> None:
         return
     if kind is not ProxyKind.SOCKS5:
         if proxy.password:
-            raise AMQPError(604, f"{kind.title} has no passwords: clear firewall_password, or use SOCKS5")
+            raise AMQPError(604, f"{kind.title} has no passwords: clear {words.proxy_password}, or use SOCKS5")
         if not proxy.user.isascii() or "\0" in proxy.user:
-            raise AMQPError(604, f"firewall_user must be ASCII text for {kind.title}")
+            raise AMQPError(604, f"{words.proxy_user} must be ASCII text for {kind.title}")
         return
     if bool(proxy.user) != bool(proxy.password):
-        raise AMQPError(604, "SOCKS5 needs firewall_user and firewall_password, or neither")
-    for name, value in (("firewall_user", proxy.user), ("firewall_password", proxy.password)):
+        raise AMQPError(604, f"SOCKS5 needs {words.proxy_user} and {words.proxy_password}, or neither")
+    for name, value in ((words.proxy_user, proxy.user), (words.proxy_password, proxy.password)):
         if not value.isascii() or len(value) > 255:
             raise AMQPError(604, f"{name} must be ASCII text of at most 255 characters for SOCKS5")
 
@@ -220,116 +218,86 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _targets(
+async def _targets(
     host: str,
     port: int,
     kind: ProxyKind,
     options: TransportOptions,
     remote_dns: bool,
+    network: Network[S],
     deadline: Deadline,
-    waiter: Waiter,
-    lookup: Lookup,
 ) -> list[str]:
     """What to ask the proxy for: the name, or its addresses in order."""
     if kind is ProxyKind.TUNNEL:
         return [host]
+    words = options.words
     literal = is_ip_address(host)
     if kind is ProxyKind.SOCKS5:
         if literal or remote_dns:
-            return [host if literal else ascii_name(host, "remote_host")]
-        found = resolve(host, port, options.use_ipv6, deadline, waiter, lookup=lookup)
+            return [host if literal else ascii_name(host, words.host)]
+        found = await resolve(host, port, options.use_ipv6, network, deadline, setting=words.host, words=words)
     else:
         if ":" in host:
             raise AMQPError(10047, f"{kind.title} cannot connect to the IPv6 address {host}: use SOCKS5")
         if kind is ProxyKind.SOCKS4A:
-            return [host if literal else ascii_name(host, "remote_host")]
+            return [host if literal else ascii_name(host, words.host)]
         if remote_dns and not literal:
             raise AMQPError(604, f"a SOCKS4 proxy cannot resolve names (*{host}): use SOCKS4A or SOCKS5")
         if options.use_ipv6 == 1:
-            raise AMQPError(10047, "SOCKS4 carries only IPv4 addresses, and UseIPv6 is 1: use SOCKS5")
-        found = resolve(host, port, 0, deadline, waiter, lookup=lookup)
-    return [endpoint.host for endpoint in usable(found, "remote_host")]
+            raise AMQPError(10047, f"SOCKS4 carries only IPv4 addresses, and {words.address_kinds} is 1: use SOCKS5")
+        found = await resolve(host, port, 0, network, deadline, setting=words.host, words=words)
+    return [endpoint.host for endpoint in usable(found, words.host)]
 
 
 # -- talking to the proxy ------------------------------------------------------------------------------------------
 
 
-class Hop:
-    """The connection to the proxy while a tunnel is being set up: reads and writes that wait.
+class Hop(Generic[S]):
+    """The connection to the proxy while a tunnel is being set up."""
 
-    It has the methods of a blocking socket that python-socks uses.
-    """
+    __slots__ = ("_deadline", "_stream", "answer", "excess", "name", "proxy", "words")
 
-    __slots__ = ("_deadline", "_transport", "_waiter", "answer", "name")
-
-    def __init__(self, transport: TcpTransport, name: str, deadline: Deadline, waiter: Waiter) -> None:
-        self._transport = transport
+    def __init__(self, stream: S, name: str, proxy: ProxyOptions, words: Words, deadline: Deadline) -> None:
+        self._stream = stream
         self._deadline = deadline
-        self._waiter = waiter
         self.name = name
+        self.proxy = proxy
+        self.words = words
         self.answer = b""
-        """What the proxy has sent since the last write: its answer as it stands on the wire."""
+        """What the proxy has sent since the last write: its answer as it came over the wire."""
+        self.excess = b""
+        """What came after an HTTP header: it is the server's already."""
 
-    def sendall(self, data: bytes) -> None:
+    async def send(self, data: bytes) -> None:
         """Send all of it."""
         self.answer = b""
-        transport = self._transport
-        rest = memoryview(data)
-        while rest:
-            sent = transport.send([rest])
-            if sent:
-                rest = rest[sent:]
-                self._deadline.touch()
-            else:
-                self._wait(write=True, resume=transport.next_send_time())
-        transport.push()
+        await self._stream.write(data, self._deadline)
 
-    def recv(self, count: int) -> bytes:
-        """Receive at least one byte and at most so many."""
-        chunk = b""
-        while not chunk:
-            chunk = self._checked(self._transport.recv(count))
-        self.answer += chunk
-        return chunk
+    async def read_exactly(self, count: int) -> bytes:
+        """Receive so many bytes."""
+        start = len(self.answer)
+        while len(self.answer) < start + count:
+            self.answer += await self._read(start + count - len(self.answer))
+        return self.answer[start:]
 
-    def read_header(self, limit: int) -> bytes:
-        """Receive an HTTP header up to and including its empty line, and not one byte more.
+    async def read_header(self, limit: int) -> bytes:
+        """Receive an HTTP header up to and including its empty line.
 
         Ends early when it is clear that this is not HTTP, or when it gets longer than the limit.
         """
-        while not _is_complete(self.answer) and len(self.answer) < limit:
+        while (end := _header_end(self.answer)) < 0 and len(self.answer) < limit:
             if self.answer[:5] != b"HTTP/"[: len(self.answer)]:
                 break
-            seen = self._checked(self._transport.peek(limit - len(self.answer)))
-            if seen:
-                # Bytes after the empty line belong to the server already, so they stay in the socket.
-                end = _header_end(self.answer + seen)
-                take = len(seen) if end < 0 else end - len(self.answer)
-                self.answer += self._transport.recv(take) or b""
+            self.answer += await self._read(limit - len(self.answer))
+        if end >= 0:
+            self.answer, self.excess = self.answer[:end], self.answer[end:]
         return self.answer
 
-    def close(self) -> None:
-        """Give up on the tunnel."""
-        self._transport.close(graceful=False)
-
-    def _checked(self, chunk: bytes | None) -> bytes:
-        if chunk is None:
-            self._wait(write=False, resume=None)
-            return b""
+    async def _read(self, count: int) -> bytes:
+        chunk = await self._stream.read(count, self._deadline)
         if not chunk:
             raise ConnectionDroppedError(f"{self.name} closed the connection instead of answering")
-        self._deadline.touch()
         return chunk
-
-    def _wait(self, *, write: bool, resume: float | None) -> None:
-        remaining = self._deadline.remaining()
-        if remaining == 0:
-            raise AMQPTimeoutError(f"{self.name} did not answer in {self._deadline.in_words()}")
-        if resume is not None:  # held back by the rate limit, not by the socket
-            pause = max(0.0, resume - self._deadline.clock())
-            self._waiter.wait(timeout=pause if remaining is None else min(pause, remaining))
-        else:
-            self._waiter.wait(self._transport.fileno(), read=not write, write=write, timeout=remaining)
 
 
 # -- HTTP ----------------------------------------------------------------------------------------------------------
@@ -352,42 +320,47 @@ _HTTP_CODES: Final[dict[int, int]] = {
 }
 
 
-def _tunnel_request(host: str, port: int, proxy: ProxyOptions) -> bytes:
+def _tunnel_request(host: str, port: int, proxy: ProxyOptions, words: Words) -> bytes:
     """The CONNECT request (RFC 9110, "CONNECT"). ``clean_host`` has made sure that the host cannot end a line."""
-    authority = format_address((host if is_ip_address(host) else ascii_name(host, "remote_host"), port))
+    authority = format_address((host if is_ip_address(host) else ascii_name(host, words.host), port))
     lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
     if proxy.user or proxy.password:
         # RFC 7617
         credentials = base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()
         lines.append(f"Proxy-Authorization: Basic {credentials}")
-    lines += _extra_lines(proxy)
+    lines += _extra_lines(proxy, words)
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def _extra_lines(proxy: ProxyOptions) -> list[str]:
-    """The lines of ``FirewallData``, each a header field by itself. Messages show none of it: it may be secret."""
+def _extra_lines(proxy: ProxyOptions, words: Words) -> list[str]:
+    """The further lines, each a header field by itself. Messages show none of it: it may be secret."""
     data = proxy.data.strip("\r\n")
     lines = re.split(r"\r\n|\r|\n", data) if data else []
     for number, line in enumerate(lines, 1):
         match = _HEADER_LINE.fullmatch(line)
         if match is None:
-            raise AMQPError(604, f"line {number} of FirewallData is not a header line, 'Name: value'")
+            raise AMQPError(604, f"line {number} of {words.proxy_data} is not a header line, 'Name: value'")
         name = match.group(1).lower()
         if name in ("host", "content-length", "transfer-encoding"):
-            raise AMQPError(604, f"line {number} of FirewallData sets {match.group(1)}, which the request has already")
+            raise AMQPError(
+                604, f"line {number} of {words.proxy_data} sets {match.group(1)}, which the request has already"
+            )
         if name == "proxy-authorization" and (proxy.user or proxy.password):
-            raise AMQPError(604, "FirewallData sets Proxy-Authorization, and so does firewall_user: clear one of them")
+            raise AMQPError(
+                604, f"{words.proxy_data} sets Proxy-Authorization, and so does {words.proxy_user}: clear one of them"
+            )
     return lines
 
 
-def _open_tunnel(hop: Hop, request: bytes, proxy: ProxyOptions) -> AMQPError | None:
+async def _open_tunnel(hop: Hop[S], request: bytes) -> AMQPError | None:
     """Returns the proxy's refusal, or None when the tunnel is open."""
-    hop.sendall(request)
-    header = hop.read_header(_MAX_HEADER)
+    proxy, words = hop.proxy, hop.words
+    await hop.send(request)
+    header = await hop.read_header(_MAX_HEADER)
     match = _STATUS_LINE.match(header)
     if match is None or not _is_complete(header):
         return AMQPError(
-            10041, f"{hop.name} does not speak HTTP, as firewall_type says: it answered {_excerpt(header, proxy)}"
+            10041, f"{hop.name} does not speak HTTP, as {words.proxy_kind} says: it answered {_excerpt(header, proxy)}"
         )
     status = int(match.group(1))
     if 200 <= status < 300:
@@ -399,9 +372,9 @@ def _open_tunnel(hop: Hop, request: bytes, proxy: ProxyOptions) -> AMQPError | N
         shown = dict.fromkeys(_quotable(scheme, proxy) for scheme in offered)
         schemes = ", ".join(scheme for scheme in shown if scheme) or "credentials"
         if proxy.user or proxy.password:
-            message += f" (firewall_user and firewall_password were sent as Basic; it asks for {schemes})"
+            message += f" ({words.proxy_user} and {words.proxy_password} were sent as Basic; it asks for {schemes})"
         else:
-            message += f" (it asks for {schemes}; firewall_user and firewall_password are not set)"
+            message += f" (it asks for {schemes}; {words.proxy_user} and {words.proxy_password} are not set)"
     return AMQPError(_HTTP_CODES.get(status, 10061), message)
 
 
@@ -435,61 +408,77 @@ _SOCKS4_REPLIES: Final[dict[int, tuple[int, str]]] = {
 }
 
 
-class _OpenHop:
-    """Stands in python-socks for "another proxy to connect through first": its socket is our open connection."""
-
-    __slots__ = ("_hop",)
-
-    def __init__(self, hop: Hop) -> None:
-        self._hop = hop
-
-    def connect(self, **_: object) -> Hop:
-        """Called with the proxy's address and a time-out; both have been seen to already."""
-        return self._hop
+_SOCKS5_ADDRESS_SIZES: Final = {1: 4, 4: 16}
 
 
-def _open_socks(hop: Hop, kind: ProxyKind, target: str, port: int, proxy: ProxyOptions) -> AMQPError | None:
-    """Returns the proxy's refusal, or None when the connection is made."""
-    from python_socks import ProxyError, ProxyType
-    from python_socks.sync import Proxy
-
-    stand_in: Any = _OpenHop(hop)
-    protocol = Proxy(
-        ProxyType.SOCKS5 if kind is ProxyKind.SOCKS5 else ProxyType.SOCKS4,
-        proxy.host,
-        port=1,  # not used: the connection exists
-        username=proxy.user or None,
-        password=proxy.password or None,
-        rdns=True,  # a name that is still a name here is the proxy's to resolve
-        forward=stand_in,
-    )
-    destination = format_address((target, port))
-    try:
-        protocol.connect(target, port)
-    except ProxyError as error:
-        code, text = _explain(kind, hop.answer, proxy, str(error))
-    except (ValueError, OSError):
-        # What python-socks lets through when the address in a reply makes no sense. What it is given has been checked.
-        code, text = _explain(kind, hop.answer, proxy, "a malformed answer")
-    else:
+async def _open_socks4(hop: Hop[S], kind: ProxyKind, target: str, port: int) -> AMQPError | None:
+    """Ask a SOCKS4 proxy. Returns its refusal, or None when the connection is made."""
+    user = hop.proxy.user.encode("ascii") + b"\0"
+    place = port.to_bytes(2, "big")
+    if is_ip_address(target):
+        request = b"\4\1" + place + ipaddress.IPv4Address(target).packed + user
+    else:  # 4A: an address that cannot be one says that a name follows
+        request = b"\4\1" + place + b"\0\0\0\1" + user + target.encode("ascii") + b"\0"
+    await hop.send(request)
+    if (await hop.read_exactly(8))[:2] == b"\0\x5a":
         return None
+    return _refused(hop, kind, target, port)
+
+
+async def _open_socks5(hop: Hop[S], target: str, port: int) -> AMQPError | None:
+    """Ask a SOCKS5 proxy (RFC 1928). Returns its refusal, or None when the connection is made."""
+    kind, proxy = ProxyKind.SOCKS5, hop.proxy
+    await hop.send(b"\5\2\0\2" if proxy.user else b"\5\1\0")
+    method = await hop.read_exactly(2)
+    if method == b"\5\2" and proxy.user:
+        user, password = proxy.user.encode("ascii"), proxy.password.encode("ascii")
+        await hop.send(b"\1" + bytes((len(user),)) + user + bytes((len(password),)) + password)  # RFC 1929
+        if await hop.read_exactly(2) != b"\1\0":
+            return _refused(hop, kind, target, port)
+    elif method != b"\5\0":
+        return _refused(hop, kind, target, port)
+    if is_ip_address(target):
+        address = ipaddress.ip_address(target)
+        request = (b"\1" if address.version == 4 else b"\4") + address.packed
+    else:
+        name = target.encode("ascii")
+        request = b"\3" + bytes((len(name),)) + name
+    await hop.send(b"\5\1\0" + request + port.to_bytes(2, "big"))
+    reply = await hop.read_exactly(4)
+    if reply[:3] != b"\5\0\0":
+        return _refused(hop, kind, target, port)
+    # The address under which the proxy connected is of no use here, but belongs to its answer.
+    size = _SOCKS5_ADDRESS_SIZES.get(reply[3])
+    if size is None:
+        if reply[3] != 3:
+            return _refused(hop, kind, target, port)
+        size = (await hop.read_exactly(1))[0]
+    bound = await hop.read_exactly(size + 2)
+    if reply[3] == 3 and not bound[:size].isascii():
+        return _refused(hop, kind, target, port)
+    return None
+
+
+def _refused(hop: Hop[S], kind: ProxyKind, target: str, port: int) -> AMQPError:
+    code, text = _explain(kind, hop.answer, hop.proxy, hop.words)
+    destination = format_address((target, port))
     return AMQPError(code, f"{hop.name} ({kind.title}) did not connect to {destination}: {text}")
 
 
-def _explain(kind: ProxyKind, answer: bytes, proxy: ProxyOptions, fallback: str) -> tuple[int, str]:
+def _explain(kind: ProxyKind, answer: bytes, proxy: ProxyOptions, words: Words) -> tuple[int, str]:
     """Code and text for a refusal, from what the proxy sent (RFC 1928, RFC 1929, and the SOCKS4 protocol)."""
     first, second = (*answer[:2], -1, -1)[:2]
     if kind is not ProxyKind.SOCKS5:
         if first == 0 and second in _SOCKS4_REPLIES:
             return _SOCKS4_REPLIES[second]
     elif first == 1 and len(answer) == 2:
-        return 10013, "it does not accept firewall_user and firewall_password"
+        return 10013, f"it does not accept {words.proxy_user} and {words.proxy_password}"
     elif first == 5 and second == 0xFF:
-        offered = "with firewall_user and firewall_password" if proxy.user else "without a user name"
+        offered = f"with {words.proxy_user} and {words.proxy_password}" if proxy.user else "without a user name"
         return 10013, f"it does not accept a connection {offered}"
     elif first == 5 and second in _SOCKS5_REPLIES and len(answer) > 2:  # two bytes would choose a way to log in
         return _SOCKS5_REPLIES[second]
-    return 10041, f"its answer is not {kind.title}, as firewall_type says: {fallback} ({_excerpt(answer, proxy)})"
+    return 10041, f"its answer is not {kind.title}, as {words.proxy_kind} says ({_excerpt(answer, proxy)})"
 
 
 _PIECE: Final = 4

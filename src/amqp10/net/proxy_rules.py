@@ -89,7 +89,7 @@ _VARIABLES: Final = ("all_proxy", "ALL_PROXY", "https_proxy", "HTTPS_PROXY", "ht
 
 
 def detect_proxy(host: str, port: int, environ: Mapping[str, str] | None = None) -> ProxyOptions | None:
-    """The proxy that the environment asks for (``firewall_auto_detect``), or ``None``.
+    """The proxy that the environment asks for, or ``None``.
 
     The first variable that is set and not empty counts: ``all_proxy``, ``https_proxy``, ``http_proxy``, each before its
     form in capitals. In a CGI program ``HTTP_PROXY`` is not looked at: there it is a header of the request, which

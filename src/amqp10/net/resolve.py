@@ -1,7 +1,7 @@
 """Name resolution, bounded by a time-out and interruptible.
 
 ``getaddrinfo`` blocks for as long as the system's resolver is configured to try, often half a minute, and nothing ends
-it. So it runs in a thread of its own (``background.py``). IP addresses need none.
+it. So the network makes that call elsewhere. IP addresses need none.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.errors import AMQPError, AMQPTimeoutError, code_from_gaierror
-from amqp10.net.background import TimeIsUpError, call_in_thread
+from amqp10.net.network import Network, Stream, TimeIsUpError
+from amqp10.net.options import NEUTRAL, Words
 
 if TYPE_CHECKING:
-    from amqp10.net.waiting import Deadline, Waiter
+    from amqp10.net.waiting import Deadline
 
 __all__ = [
     "Endpoint",
@@ -87,7 +88,7 @@ def clean_host(host: str, setting: str) -> str:
         raise AMQPError(11001, f"{setting} is {shown}: give only a host name or an IP address, not a URL")
     name, colon, port = host.partition(":")
     if colon and name and port.isdecimal():
-        raise AMQPError(11001, f"{setting} is {host!r}: give only the name {name!r}; the port is a property of its own")
+        raise AMQPError(11001, f"{setting} is {host!r}: give only the name {name!r}; the port is given apart from it")
     # Names go into requests to proxies too: nothing that could end a line or a field may pass.
     if any(char <= " " or char == "\x7f" for char in host):
         raise AMQPError(11001, f"{setting} is {host!r}: a host name has no spaces or control characters")
@@ -128,15 +129,15 @@ def system_lookup(host: str, port: int, family: int) -> list[tuple[Any, ...]]:
     return list(socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM))
 
 
-def resolve(
+async def resolve(
     host: str,
     port: int,
     use_ipv6: int,
+    network: Network[Stream],
     deadline: Deadline,
-    waiter: Waiter,
     *,
-    setting: str = "remote_host",
-    lookup: Lookup = system_lookup,
+    setting: str = NEUTRAL.host,
+    words: Words = NEUTRAL,
 ) -> list[Endpoint]:
     """The addresses of a host, in the order to try them.
 
@@ -144,10 +145,10 @@ def resolve(
         host: a name or an IP address, as :func:`clean_host` returns it.
         port: the port to put into the addresses.
         use_ipv6: 0 for IPv4 only, 1 for IPv6 only, 2 for IPv6 addresses first and IPv4 addresses after them.
+        network: asks for names.
         deadline: when to give up.
-        waiter: waits for the answer.
-        setting: the name of the property or setting that holds the host, for messages.
-        lookup: replaces the system's resolver.
+        setting: what messages call the host.
+        words: what they call the rest.
 
     Returns:
         At least one address.
@@ -158,7 +159,7 @@ def resolve(
         AMQPError: 11001 to 11004, the name has no address; 10047, the address is not of the family asked for.
     """
     if use_ipv6 not in _FAMILIES:
-        raise AMQPError(604, f"UseIPv6 is {use_ipv6!r}: it can be 0 (IPv4), 1 (IPv6) or 2 (both)")
+        raise AMQPError(604, f"{words.address_kinds} is {use_ipv6!r}: it can be 0 (IPv4), 1 (IPv6) or 2 (both)")
     family, kind = _FAMILIES[use_ipv6]
     if is_ip_address(host):
         try:
@@ -168,21 +169,25 @@ def resolve(
                 code_from_gaierror(error.errno), f"{setting} {host!r} cannot be used: {error.strerror}"
             ) from error
         if family not in (socket.AF_UNSPEC, found[0][0]):
-            raise AMQPError(10047, f"{setting} is {host}, but UseIPv6 is {use_ipv6}, which means {kind} only")
+            raise AMQPError(
+                10047, f"{setting} is {host}, but {words.address_kinds} is {use_ipv6}, which means {kind} only"
+            )
         return [Endpoint(found[0][0], found[0][4])]
     name = ascii_name(host, setting)
     try:
-        answer = call_in_thread(lambda: lookup(name, port, family), waiter, deadline.remaining, f"resolving {host}")
+        answer = await network.call(lambda: network.lookup(name, port, family), deadline.remaining, f"resolving {host}")
     except TimeIsUpError:
         raise AMQPTimeoutError(f"{setting} {host!r} could not be resolved in {deadline.in_words()}") from None
-    if isinstance(answer, socket.gaierror):
-        code = code_from_gaierror(answer.errno)
+    except AMQPError:
+        raise
+    except socket.gaierror as error:
+        code = code_from_gaierror(error.errno)
         # Only a name that exists can have addresses of another kind.
         exists = code == 11004 and family != socket.AF_UNSPEC
-        hint = f" (UseIPv6 is {use_ipv6}, so only {kind} addresses count)" if exists else ""
-        raise AMQPError(code, f"{setting} {host!r} could not be resolved: {answer.strerror}{hint}") from answer
-    if isinstance(answer, BaseException):
-        raise AMQPError(11003, f"{setting} {host!r} could not be resolved: {answer}") from answer
+        hint = f" ({words.address_kinds} is {use_ipv6}, so only {kind} addresses count)" if exists else ""
+        raise AMQPError(code, f"{setting} {host!r} could not be resolved: {error.strerror}{hint}") from error
+    except Exception as error:
+        raise AMQPError(11003, f"{setting} {host!r} could not be resolved: {error}") from error
     endpoints = list(
         dict.fromkeys(
             Endpoint(entry[0], entry[4])

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CrlSource",
+    "DownloadNeededError",
     "FetchError",
     "Revocation",
     "RevocationResult",
@@ -49,9 +50,9 @@ _SKEW: Final = timedelta(minutes=5)
 _READ_SIZE: Final = 64 * 1024
 
 
-Runner = Callable[[Callable[[], bytes], float], bytes]
-"""Makes a download, given as a function that blocks, in its own way: for example so that it can be interrupted. The
-number is the seconds that it may take; :class:`FetchError` says that it failed."""
+Runner = Callable[[str, Callable[[], bytes], float], bytes]
+"""Gives what is at an address: makes the download, given as a function that blocks and may take so many seconds, or has
+made it already. :class:`FetchError` says that it failed, :class:`DownloadNeededError` that it is to be made first."""
 
 
 class Revocation(Enum):
@@ -73,6 +74,22 @@ class RevocationResult:
 
 class FetchError(Exception):
     """A CRL could not be had; the text says why."""
+
+
+class DownloadNeededError(Exception):
+    """A verdict needs what is at this address first.
+
+    Args:
+        url: the address.
+        fetch: downloads it; blocks. May raise :class:`FetchError`.
+        limit: how many seconds that may take.
+    """
+
+    def __init__(self, url: str, fetch: Callable[[], bytes], limit: float) -> None:
+        super().__init__(url)
+        self.url = url
+        self.fetch = fetch
+        self.limit = limit
 
 
 def fetch_http(url: str, timeout: float, max_size: int) -> bytes:
@@ -188,7 +205,7 @@ class CrlSource:
                 self._cache.move_to_end(url)
                 return kept[1]
         download = partial(self._fetch, url, self._timeout, self._max_size)
-        data = download() if run is None else run(download, self._timeout)
+        data = download() if run is None else run(url, download, self._timeout)
         try:
             crl = x509.load_pem_x509_crl(data) if data.lstrip().startswith(b"-----") else x509.load_der_x509_crl(data)
         except MALFORMED as error:

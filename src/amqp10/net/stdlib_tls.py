@@ -3,70 +3,127 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from amqp10.errors import AMQPError
+from amqp10.net.resolve import is_ip_address, to_ascii
 
-__all__ = ["TlsCodec"]
+__all__ = ["StdlibSession"]
+
+_READ_SIZE: Final = 262144
 
 
-class TlsCodec:
-    """The client's side of one TLS connection.
+class StdlibSession:
+    """The client's side of one TLS connection. See :class:`~amqp10.net.network.SecureSession`.
 
     Args:
         context: what is asked of the server, and of the connection.
         host: the name that the server's certificate has to be for, and that it is asked for (SNI).
+
+    Raises:
+        AMQPError: 102; no host name looks like this.
     """
 
-    __slots__ = ("_incoming", "_object", "_outgoing")
+    __slots__ = ("_incoming", "_object", "_outgoing", "closed_by_peer", "download", "download_limit", "handshake_done")
 
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-
-    def handshake(self, data: bytes) -> bool:
-        """Take what the server sent; returns whether the handshake is complete. What to send is in :meth:`output`.
-
-        Raises:
-            AMQPError: 275 when the certificate is not accepted, 276 when the handshake failed for another reason.
-        """
-        if data:
-            self._incoming.write(data)
         try:
-            self._object.do_handshake()
-        except ssl.SSLWantReadError:
-            return False
-        except ssl.SSLCertVerificationError as error:
-            raise AMQPError(275, f"the server's certificate was not accepted: {error.verify_message}") from error
-        except ssl.SSLError as error:
-            raise AMQPError(276, f"the TLS handshake failed: {error.reason or error}") from error
-        return True
+            name = host if is_ip_address(host) else to_ascii(host)
+            self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
+        except (UnicodeError, ValueError) as error:
+            raise AMQPError(102, f"{host!r} is not a host name: {error}") from error
+        self.handshake_done = False
+        self.closed_by_peer = False
+        self.download: Callable[[], None] | None = None
+        self.download_limit = 0.0
 
-    def output(self) -> bytes:
-        """Bytes for the server."""
-        return self._outgoing.read()
+    @property
+    def ended(self) -> bool:
+        """See :class:`~amqp10.net.network.SecureSession`."""
+        return self.closed_by_peer
 
-    def encrypt(self, data: bytes) -> bytes:
-        """Bytes for the server that carry these."""
-        self._object.write(data)
-        return self._outgoing.read()
+    @property
+    def stage(self) -> str:
+        """See :class:`~amqp10.net.network.SecureSession`."""
+        return "established" if self.handshake_done else "waiting for the server's part of the handshake"
 
-    def decrypt(self, data: bytes) -> bytes:
-        """What the server's bytes carry, as far as it is complete.
+    def downloaded(self) -> list[bytes]:
+        """See :class:`~amqp10.net.network.SecureSession`. Nothing is downloaded here."""
+        return []
+
+    def start(self) -> None:
+        """See :class:`~amqp10.net.network.SecureSession`."""
+        self._advance()
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
+        """See :class:`~amqp10.net.network.SecureSession`.
 
         Raises:
-            AMQPError: 284, the bytes are no TLS records of this connection, or the server ended the session.
+            AMQPError: 280, the server's certificate is not accepted; 276, the handshake failed for another reason;
+                284, the bytes are no TLS records of this connection, or carry an alert.
         """
         self._incoming.write(data)
+        if not self.handshake_done:
+            self._advance()
+            if not self.handshake_done:
+                return []
         parts: list[bytes] = []
         try:
-            while part := self._object.read(262144):
+            while part := self._object.read(_READ_SIZE):
                 parts.append(part)
+            self.closed_by_peer = True
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
-            if not parts:
-                raise AMQPError(1120, "the server ended the TLS session") from None
+            self.closed_by_peer = True
         except ssl.SSLError as error:
             raise AMQPError(284, f"what the server sent could not be decrypted: {error.reason or error}") from error
-        return b"".join(parts)
+        return parts
+
+    def _advance(self) -> None:
+        try:
+            self._object.do_handshake()
+        except ssl.SSLWantReadError:
+            return
+        except ssl.SSLCertVerificationError as error:
+            raise AMQPError(280, f"the server's certificate was not accepted: {error.verify_message}") from error
+        except ssl.SSLError as error:
+            raise AMQPError(276, f"the TLS handshake failed: {error.reason or error}") from error
+        self.handshake_done = True
+
+    def feed_eof(self) -> bool:
+        """See :class:`~amqp10.net.network.SecureSession`.
+
+        Raises:
+            AMQPError: 276; the handshake was not done.
+        """
+        if not self.handshake_done:
+            raise AMQPError(276, "the TLS handshake failed: the server closed the connection in the middle of it")
+        return self.closed_by_peer
+
+    def write(self, buffers: Iterable[bytes | memoryview]) -> None:
+        """See :class:`~amqp10.net.network.SecureSession`.
+
+        Raises:
+            AMQPError: 283; it cannot be encrypted.
+        """
+        try:
+            self._object.write(b"".join(buffers))
+        except ssl.SSLError as error:
+            raise AMQPError(283, f"data could not be encrypted: {error.reason or error}") from error
+
+    def data_to_send(self) -> bytes:
+        """See :class:`~amqp10.net.network.SecureSession`."""
+        return self._outgoing.read()
+
+    def close(self) -> None:
+        """See :class:`~amqp10.net.network.SecureSession`."""
+        if self.handshake_done and not self.closed_by_peer:
+            try:
+                self._object.unwrap()
+            except ssl.SSLError:
+                # Either the peer's answer is missing, for which nobody waits, or there is nobody to tell.
+                return

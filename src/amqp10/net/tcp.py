@@ -1,7 +1,6 @@
 """TCP connections: opening them, and moving bytes through them without ever blocking.
 
-Waiting is done in one place, :class:`~amqp10.net.waiting.Waiter`, for the name to be resolved, the connection to be
-opened, and later for bytes; so every wait obeys its time-out and can be interrupted.
+Nothing here waits. Connecting as a whole is ``dial.py``.
 """
 
 from __future__ import annotations
@@ -13,14 +12,13 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, code_from_errno, describe_code
+from amqp10.errors import AMQPError, ConnectionDroppedError, code_from_errno, describe_code
 from amqp10.net.options import TransportOptions, apply_before_close, apply_before_connect, apply_while_connected
 from amqp10.net.rate import TokenBucket
-from amqp10.net.resolve import Endpoint, Lookup, clean_host, format_address, resolve, system_lookup
-from amqp10.net.transport import RECEIVE_SIZE, Transport
-from amqp10.net.waiting import Deadline, Waiter
+from amqp10.net.resolve import Endpoint, format_address
+from amqp10.net.transport import RECEIVE_SIZE
 
-__all__ = ["Deadline", "TcpTransport", "Transport", "TransportOptions", "Waiter", "connect_directly", "connect_tcp"]
+__all__ = ["TcpTransport", "begin_connecting", "connected", "prepare_socket"]
 
 COPY_LIMIT: Final = 8192
 """Buffers shorter than this are joined before they are sent, which costs less than an entry in an I/O vector each.
@@ -69,6 +67,7 @@ class TcpTransport:
     __slots__ = (
         "_bucket",
         "_clock",
+        "_early",
         "_linger",
         "_linger_time",
         "_no_delay",
@@ -84,6 +83,7 @@ class TcpTransport:
         self._sock = sock
         self._clock = clock
         self._bucket: TokenBucket | None = None
+        self._early = b""
         self._take(options)
         # IPv6 addresses come with two more numbers.
         self.local_address: tuple[str, int] = sock.getsockname()[:2]
@@ -123,8 +123,8 @@ class TcpTransport:
 
     @property
     def buffered(self) -> bool:
-        """Always False: nothing is held here."""
-        return False
+        """Whether bytes were put back."""
+        return bool(self._early)
 
     @property
     def progress(self) -> int:
@@ -146,14 +146,18 @@ class TcpTransport:
         """See :class:`~amqp10.net.transport.Transport`."""
         return self._sock.fileno()
 
-    def detach(self) -> socket.socket:
-        """Give the socket to somebody else, non-blocking as it is. The instance must not be used any more."""
+    @property
+    def sock(self) -> socket.socket:
+        """The socket, non-blocking, for a driver that takes it over. The instance must not be used any more then."""
         return self._sock
 
     # -- receiving -------------------------------------------------------------------------------------------------
 
     def recv(self, max_bytes: int = RECEIVE_SIZE) -> bytes | None:
-        """See :class:`~amqp10.net.transport.Transport`."""
+        """See :class:`~amqp10.net.transport.Transport`. What was put back comes first."""
+        if self._early:
+            data, self._early = self._early, b""
+            return data
         try:
             return self._sock.recv(max_bytes)
         except BlockingIOError:
@@ -161,14 +165,9 @@ class TcpTransport:
         except OSError as error:
             raise self._broken(error) from error
 
-    def peek(self, max_bytes: int) -> bytes | None:
-        """Like :meth:`recv`, but what is returned can be read again."""
-        try:
-            return self._sock.recv(max_bytes, socket.MSG_PEEK)
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            raise self._broken(error) from error
+    def put_back(self, data: bytes) -> None:
+        """Have :meth:`recv` return bytes again that were read before it was known whose they are."""
+        self._early = data
 
     # -- sending ---------------------------------------------------------------------------------------------------
 
@@ -291,135 +290,17 @@ def _first(buffers: list[bytes | memoryview], count: int) -> list[bytes | memory
 # -- connecting ----------------------------------------------------------------------------------------------------
 
 
-def connect_tcp(
-    host: str,
-    port: int,
-    options: TransportOptions,
-    deadline: Deadline,
-    waiter: Waiter,
-    *,
-    lookup: Lookup = system_lookup,
-) -> TcpTransport:
-    """Open a connection, through a proxy if the options name one and do not except the host.
-
-    All addresses of the host are tried in order; while there are further ones, none gets more than its share of the
-    time that is left. When all fail, the code is that of the last one and the message tells about every one.
+def prepare_socket(endpoint: Endpoint, local: Endpoint | None, options: TransportOptions) -> socket.socket:
+    """A non-blocking socket that is ready to connect.
 
     Args:
-        host: name or address of the server. A leading ``*`` has a SOCKS proxy resolve the name; without a proxy it
-            means nothing.
-        port: port of the server, 1 to 65535.
-        options: the socket's settings.
-        deadline: when to give up. Its clock also drives the transport's rate limit.
-        waiter: waits; the caller has called ``begin``.
-        lookup: replaces the system's resolver.
+        endpoint: the address that it will connect to.
+        local: where to bind it to; None leaves that to the system.
+        options: its settings.
 
     Raises:
-        AMQPTimeoutError: 201; the name was not resolved, or nobody answered, in time.
-        InterruptedCallError: 10004; the waiter was interrupted.
-        AMQPError: 102, there is no usable address (0.0.0.0); 116, the port is out of range; 11001 to 11004, the name
-            has no address; 10048, 10049 or 10013, the local host and port cannot be used; 10061, the server refused
-            the connection; other codes of the 10000 range as the operating system reports.
+        AMQPError: the system refuses an option or the local address, or has no more sockets.
     """
-    if not 1 <= port <= 65535:
-        raise AMQPError(116, f"remote_port is {port}: a port from 1 to 65535 is needed (5672, or 5671 with TLS)")
-    name = clean_host(host.removeprefix("*"), "remote_host")
-    if options.proxy is not None:
-        from amqp10.net.proxy import connect_through  # not needed by most programs
-
-        if not options.proxy.excepts(name, port):
-            remote_dns = host.startswith("*")
-            return connect_through(name, port, options, deadline, waiter, remote_dns=remote_dns, lookup=lookup)
-    return connect_directly(name, port, options, deadline, waiter, lookup=lookup)
-
-
-def connect_directly(
-    host: str,
-    port: int,
-    options: TransportOptions,
-    deadline: Deadline,
-    waiter: Waiter,
-    *,
-    setting: str = "remote_host",
-    role: str = "",
-    lookup: Lookup = system_lookup,
-) -> TcpTransport:
-    """:func:`connect_tcp` without a proxy.
-
-    For messages, ``setting`` names where the host comes from, and ``role`` says what it is ("the proxy ").
-    """
-    endpoints = usable(resolve(host, port, options.use_ipv6, deadline, waiter, setting=setting, lookup=lookup), setting)
-    local = _local_endpoints(options, deadline, waiter, lookup)
-    target = f"{role}{format_address((host, port))}"
-    failures: list[tuple[Endpoint, AMQPError]] = []
-    for position, endpoint in enumerate(endpoints):
-        remaining = deadline.remaining()
-        limit = None if remaining is None else remaining / (len(endpoints) - position)
-        try:
-            sock = _attempt(endpoint, local, options, deadline.clock, limit, waiter)
-        except AMQPError as error:
-            if error.code == 10004:
-                raise
-            failures.append((endpoint, error))
-            continue
-        try:
-            transport = TcpTransport(sock, options, deadline.clock)
-        except OSError as error:  # reset within a moment of being opened
-            sock.close()
-            failures.append((endpoint, AMQPError(code_from_errno(error.errno), error.strerror or str(error))))
-            continue
-        deadline.touch()
-        return transport
-    last = failures[-1][1]
-    if len(failures) == 1 and endpoints[0].host == host:
-        tried = last.message
-    else:
-        tried = "; ".join(f"{endpoint}: {error.message}" for endpoint, error in failures)
-    message = f"could not connect to {target}: {tried}"
-    if isinstance(last, AMQPTimeoutError):
-        raise AMQPTimeoutError(f"{message} (time-out {deadline.in_words()})")
-    # That this end has no address of some family says nothing where another family was tried.
-    code = next((error.code for _, error in reversed(failures) if error.code != 10047), last.code)
-    raise AMQPError(code, message) from last
-
-
-def usable(endpoints: list[Endpoint], setting: str) -> list[Endpoint]:
-    """The addresses without the unspecified one, which means "any" and is nobody's.
-
-    Raises:
-        AMQPError: 102; there is no other.
-    """
-    kept = [endpoint for endpoint in endpoints if endpoint.host not in ("0.0.0.0", "::")]
-    if not kept:
-        raise AMQPError(102, f"{setting} is the address {endpoints[0].host}, to which nobody can connect")
-    return kept
-
-
-def _local_endpoints(
-    options: TransportOptions, deadline: Deadline, waiter: Waiter, lookup: Lookup
-) -> dict[int, Endpoint] | None:
-    """By address family, where to bind to; None when the system is to choose."""
-    if not options.local_host:
-        if not options.local_port:
-            return None
-        return {
-            socket.AF_INET: Endpoint(socket.AF_INET, ("0.0.0.0", options.local_port)),
-            socket.AF_INET6: Endpoint(socket.AF_INET6, ("::", options.local_port)),
-        }
-    host = clean_host(options.local_host, "local_host")
-    found = resolve(host, options.local_port, options.use_ipv6, deadline, waiter, setting="local_host", lookup=lookup)
-    return {endpoint.family: endpoint for endpoint in reversed(found)}  # the first of each family
-
-
-def _attempt(
-    endpoint: Endpoint,
-    local: dict[int, Endpoint] | None,
-    options: TransportOptions,
-    clock: Callable[[], float],
-    limit: float | None,
-    waiter: Waiter,
-) -> socket.socket:
-    """Open one connection to one address. Messages of errors do not name that address: the caller does."""
     try:
         sock = socket.socket(endpoint.family, socket.SOCK_STREAM)
     except OSError as error:
@@ -428,56 +309,62 @@ def _attempt(
         sock.setblocking(False)
         apply_before_connect(sock, options)
         if local is not None:
-            _bind(sock, local.get(endpoint.family))
-        try:
-            _open(sock, endpoint, clock, limit, waiter)
-        except AMQPError as error:
-            if error.code != 10049 or not options.local_port:
-                raise
-            # A port that may be shared can be bound twice; that the two connections would be the same is found here.
-            text = f"local port {options.local_port} (local_port) has a connection to that address already"
-            raise AMQPError(10048, text) from error
+            _bind(sock, local, options)
     except BaseException:
         sock.close()
         raise
     return sock
 
 
-def _bind(sock: socket.socket, endpoint: Endpoint | None) -> None:
-    if endpoint is None:
-        raise AMQPError(10047, "local_host has no address of this kind")
+def _bind(sock: socket.socket, endpoint: Endpoint, options: TransportOptions) -> None:
     try:
         sock.bind(endpoint.address)
     except OSError as error:
+        words = options.words
         raise AMQPError(
             code_from_errno(error.errno),
-            f"local address {endpoint} (local_host, local_port) cannot be used: {error.strerror or error}",
+            f"local address {endpoint} ({words.local_host}, {words.local_port}) cannot be used: "
+            f"{error.strerror or error}",
         ) from error
 
 
-def _open(
-    sock: socket.socket, endpoint: Endpoint, clock: Callable[[], float], limit: float | None, waiter: Waiter
-) -> None:
-    end = None if limit is None else clock() + limit
+def begin_connecting(sock: socket.socket, endpoint: Endpoint) -> int | None:
+    """Have the system connect. Returns its error number, 0 when it is done; None while it goes on."""
     code = sock.connect_ex(endpoint.address)
-    if code in _CONNECTING:
-        while True:
-            remaining = None if end is None else end - clock()
-            if remaining is not None and remaining <= 0:
-                raise AMQPTimeoutError("no answer in time")
-            if waiter.wait(sock.fileno(), write=True, timeout=remaining)[1]:
-                break
+    return None if code in _CONNECTING else code
+
+
+def connected(
+    sock: socket.socket, code: int | None, options: TransportOptions, clock: Callable[[], float]
+) -> TcpTransport:
+    """The transport on a socket whose attempt to connect is over.
+
+    Args:
+        sock: the socket. It stays the caller's when this raises.
+        code: the system's error number, 0 for none; None asks the socket.
+        options: its settings.
+        clock: drives the rate limit.
+
+    Raises:
+        AMQPError: the attempt failed.
+    """
+    if code is None:
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code == 0:
         try:
-            if sock.getsockname() == sock.getpeername():
-                # A port of this machine's that nobody listens on can be the one that the system chose for this end.
-                code = errno.ECONNREFUSED
+            if sock.getsockname() != sock.getpeername():
+                return TcpTransport(sock, options, clock)
+            # A port of this machine's that nobody listens on can be the one that the system chose for this end.
+            code = errno.ECONNREFUSED
         except OSError as error:  # opened, and reset at once
             code = error.errno or errno.ECONNRESET
-    if code:
-        # Windows has its own numbers, for which Python has no texts.
-        text = os.strerror(code) if code < 10000 else describe_code(code_from_errno(code))
-        if code_from_errno(code) == 10061:
-            text += " (nothing listens on that port, or a firewall rejects the connection)"
-        raise AMQPError(code_from_errno(code), text)
+    # Windows has its own numbers, for which Python has no texts.
+    number = code_from_errno(code)
+    if number == 10049 and options.local_port:
+        # A port that may be shared can be bound twice; that the two connections would be the same is found here.
+        taken = f"local port {options.local_port} ({options.words.local_port}) has a connection to that address already"
+        raise AMQPError(10048, taken)
+    text = os.strerror(code) if code < 10000 else describe_code(number)
+    if number == 10061:
+        text += " (nothing listens on that port, or a firewall rejects the connection)"
+    raise AMQPError(number, text)

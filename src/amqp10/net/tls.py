@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 from cryptography import x509
@@ -18,7 +19,7 @@ from OpenSSL import SSL
 
 from amqp10.errors import AMQPError
 from amqp10.net.resolve import to_ascii
-from amqp10.net.revocation import Runner
+from amqp10.net.revocation import DownloadNeededError, FetchError
 from amqp10.net.tls_names import group_from_openssl
 from amqp10.net.tls_options import PeerCertificate, TlsInfo, TlsOptions
 from amqp10.net.tls_outcome import Circumstances, data_error, handshake_error, negotiated
@@ -75,10 +76,7 @@ class TlsSession:
         server_hostname: the name or address that the certificate has to be for; also sent as SNI if it is a name.
         on_status: is told of progress, in sentences.
         authenticate: is asked once, when the server's certificate was verified and before anything is sent to the
-            server, and has the last word. What it raises comes out of :meth:`feed` or :meth:`verify`.
-        defer_verification: leave it to the driver to call :meth:`verify` when :attr:`verification_pending` is set,
-            because it may take a while (CRLs are fetched). Stop reading from the network meanwhile: what is fed is
-            only kept.
+            server, and has the last word. What it raises comes out of :meth:`feed` or :meth:`downloaded`.
 
     Raises:
         AMQPError: 606 and others for settings, see ``TlsContext``; 102 for a host name that cannot be one.
@@ -92,13 +90,14 @@ class TlsSession:
         "_connection",
         "_context",
         "_dirty",
+        "_download_url",
+        "_downloads",
         "_error",
         "_finished",
         "_held",
         "_hostname",
         "_info",
         "_on_status",
-        "_pending_input",
         "_received",
         "_record_log",
         "_resumable",
@@ -106,9 +105,8 @@ class TlsSession:
         "_send_queue",
         "_status",
         "_verified",
-        "defer_verification",
-        "run_download",
-        "verification_pending",
+        "download",
+        "download_limit",
     )
 
     def __init__(
@@ -118,16 +116,16 @@ class TlsSession:
         *,
         on_status: Callable[[str], None] | None = None,
         authenticate: Callable[[PeerCertificate], bool] | None = None,
-        defer_verification: bool = False,
     ) -> None:
         self._context: Final = options if isinstance(options, TlsContext) else TlsContext(options)
         self._hostname: Final = _host_name(server_hostname)
         self._on_status = on_status
         self._authenticate = authenticate
-        self.defer_verification: Final = defer_verification
-        self.verification_pending = False
-        self.run_download: Runner | None = None
-        """How CRLs are downloaded: a driver puts its own way here, so that time-outs and interruptions apply."""
+        self._downloads: dict[str, bytes | FetchError] = {}
+        self._download_url = ""
+        self.download: Callable[[], None] | None = None
+        """See :class:`~amqp10.net.network.SecureSession`: a CRL."""
+        self.download_limit = 0.0
         self._seen: Final = Observed()
         self._connection: Final = SSL.Connection(self._context.context, None)
         self._connection.set_app_data(self._seen)
@@ -142,7 +140,6 @@ class TlsSession:
         self._record_log: Final = RecordLog(self._report) if self._context.options.log_packets else None
         self._send_queue: list[bytes] = []
         self._held: list[bytes] = []
-        self._pending_input: list[bytes] = []
         self._received = b""
         self._dirty = False
         self._finished = False
@@ -189,8 +186,8 @@ class TlsSession:
         """What the handshake is waiting for, for a driver that gives up."""
         if self.handshake_done:
             return "established"
-        if self.verification_pending:
-            return "verifying the server's certificate"
+        if self.download is not None:
+            return "fetching a CRL"
         if not self._received:
             return "waiting for the server's first answer"
         if self._verified:
@@ -225,9 +222,6 @@ class TlsSession:
                 raise self._failed(AMQPError(276, f"TLS handshake with {self._hostname} failed: {stranger}"))
         if self._record_log is not None:
             self._record_log.received(data)
-        if self.verification_pending:
-            self._pending_input.append(bytes(data))
-            return []
         self._connection.bio_write(data)
         if not self._finished:
             self._advance()
@@ -235,28 +229,17 @@ class TlsSession:
                 return []
         return self._read() if self._verified else []
 
-    def verify(self) -> list[bytes]:
-        """Reach the verdict that :attr:`verification_pending` announces, then continue as :meth:`feed` does.
-
-        May block while CRLs are fetched; may run in another thread if nothing else touches the session meanwhile.
-        """
+    def downloaded(self) -> list[bytes]:
+        """Go on with the verdict after :attr:`download` was called, or its time is up. Otherwise like :meth:`feed`."""
         self._check_usable()
-        if not self.verification_pending:
-            return []
+        self.download = None
+        late = FetchError(f"no answer within {self.download_limit:g} s")
+        self._downloads.setdefault(self._download_url, late)
         self._decide()
-        self.verification_pending = False
-        output: list[bytes] = []
-        if self._finished:
+        if self.handshake_done:
             self._report_done()
-            output += self._read()
-        waiting, self._pending_input = self._pending_input, []
-        for data in waiting:
-            self._connection.bio_write(data)
-            if not self._finished:
-                self._advance()
-            if self._finished:
-                output += self._read()
-        return output
+            return self._read()
+        return []
 
     def feed_eof(self) -> bool:
         """The network connection has ended. True if the peer had said so before, with TLS's own close.
@@ -355,7 +338,7 @@ class TlsSession:
         """Remember an error, so that nothing can be done with the session any more; returned to be raised."""
         self._error = error
         self._dirty = True  # OpenSSL may have an alert for the peer
-        self.verification_pending = False
+        self.download = None
         self._held.clear()
         self._report(error.message)
         return error
@@ -422,11 +405,8 @@ class TlsSession:
             self._held += output_now
             if self._finished or self._held:
                 # The server has proved that it holds the certificate's key, and it is this side's turn.
-                if self.defer_verification:
-                    self.verification_pending = True
-                    return
                 self._decide()
-        if self._finished:
+        if self.handshake_done:
             self._report_done()
 
     def _flush_key_log(self) -> None:
@@ -439,12 +419,16 @@ class TlsSession:
                 raise self._failed(error) from error
 
     def _decide(self) -> None:
-        """The verdict. Returns if the server is accepted; otherwise drops what was held back and raises."""
+        """The verdict. Returns if the server is accepted, or when something has to be fetched first; otherwise drops
+        what was held back and raises."""
         try:
-            self._chain = chain = self._server_chain()
+            chain = self._chain
+            if chain is None:
+                self._chain = chain = self._server_chain()
+                name, issuer = name_text(chain.leaf.subject), name_text(chain.leaf.issuer)
+                self._report(f"server certificate: {name}, issued by {issuer}")
+                self._check_group()
             leaf = chain.leaf
-            self._report(f"server certificate: {name_text(leaf.subject)}, issued by {name_text(leaf.issuer)}")
-            self._check_group()
             problems = self._problems(chain)
             unlifted = remaining(problems, self._context.flags)
             accept = not unlifted
@@ -465,6 +449,10 @@ class TlsSession:
                         accept=accept,
                     )
                 )
+        except DownloadNeededError as needed:
+            self._download_url, self.download_limit = needed.url, needed.limit
+            self.download = partial(self._fetch, needed.url, needed.fetch)
+            return
         except AMQPError as error:
             self._refuse(46)
             raise self._failed(error) from error
@@ -535,8 +523,26 @@ class TlsSession:
             crls=context.crl_source,
             signatures=context.tls13_signatures if tls13 else context.tls12_signatures,
             tls13=tls13,
-            run=self.run_download,
+            run=self._fetched,
         )
+
+    def _fetched(self, url: str, fetch: Callable[[], bytes], limit: float) -> bytes:
+        """What was fetched from an address; a request when nothing was yet."""
+        result = self._downloads.get(url)
+        if result is None:
+            raise DownloadNeededError(url, fetch, limit)
+        if isinstance(result, FetchError):
+            raise result
+        return result
+
+    def _fetch(self, url: str, fetch: Callable[[], bytes]) -> None:
+        """Blocks; may run in another thread."""
+        result: bytes | FetchError
+        try:
+            result = fetch()
+        except FetchError as error:
+            result = error
+        self._downloads[url] = result
 
     def _check_group(self) -> None:
         """Raise if the list of groups for the version in use lacks the one that the server chose."""

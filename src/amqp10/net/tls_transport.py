@@ -1,25 +1,23 @@
 """A TLS session on a TCP connection, as a :class:`~amqp10.net.transport.Transport`.
 
-The TLS protocol itself stands in ``tls.py``, without I/O; this joins it with a socket and a wait loop.
+The TLS protocol itself is in ``tls.py`` and ``stdlib_tls.py``, without I/O, and the handshake in ``dial.py``; this
+joins an established session with a socket.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from amqp10.errors import AMQPError, AMQPTimeoutError
+from amqp10.errors import AMQPError
 from amqp10.net.transport import RECEIVE_SIZE
 
 if TYPE_CHECKING:
+    from amqp10.net.network import SecureSession
     from amqp10.net.options import TransportOptions
     from amqp10.net.tcp import TcpTransport
-    from amqp10.net.tls import TlsSession
-    from amqp10.net.waiting import Deadline, Waiter
 
-__all__ = ["TlsTransport", "shake_hands"]
+__all__ = ["TlsTransport"]
 
 _PORTION: Final = 131072
 """How much is encrypted at a time, after the socket has taken what was encrypted earlier: it bounds what is held here.
@@ -40,7 +38,7 @@ class TlsTransport:
 
     __slots__ = ("_cipher", "_early", "_ended", "_tcp", "progress", "session")
 
-    def __init__(self, tcp: TcpTransport, session: TlsSession, early: list[bytes]) -> None:
+    def __init__(self, tcp: TcpTransport, session: SecureSession, early: bytes) -> None:
         self._tcp = tcp
         self.session = session
         self._early = early
@@ -80,8 +78,7 @@ class TlsTransport:
         """See :class:`~amqp10.net.transport.Transport`; more than ``max_bytes`` may come when several records
         arrived."""
         if self._early:
-            data = b"".join(self._early)
-            self._early = []
+            data, self._early = self._early, b""
             return data
         if self._ended:
             self.session.feed(b"")  # raises if it was an error that ended it
@@ -162,89 +159,3 @@ class TlsTransport:
             except AMQPError:
                 graceful = False  # the connection is broken: there is nobody to be polite to
         self._tcp.close(graceful)
-
-
-def _download(deadline: Deadline, waiter: Waiter, work: Callable[[], bytes], limit: float) -> bytes:
-    """Fetch a CRL within its own limit and the time-out of the whole call; can be interrupted."""
-    from amqp10.net.background import TimeIsUpError, call_in_thread
-    from amqp10.net.revocation import FetchError
-
-    ends = deadline.clock() + limit
-
-    def remaining() -> float:
-        left, whole = ends - deadline.clock(), deadline.remaining()
-        return left if whole is None else min(left, whole)
-
-    try:
-        result = call_in_thread(work, waiter, remaining, "fetching a CRL")
-    except TimeIsUpError:
-        if deadline.expired:
-            raise AMQPTimeoutError(
-                f"the TLS handshake was not done within {deadline.in_words()}: this side was fetching a CRL"
-            ) from None
-        raise FetchError(f"no answer within {limit:g} s") from None
-    if isinstance(result, BaseException):
-        raise result
-    deadline.touch()
-    return result
-
-
-def shake_hands(tcp: TcpTransport, session: TlsSession, deadline: Deadline, waiter: Waiter) -> TlsTransport:
-    """Do the TLS handshake. The server is verified in it, before anything else is sent.
-
-    Args:
-        tcp: the connection to the server.
-        session: a new session.
-        deadline: when to give up.
-        waiter: waits; the caller has called ``begin``.
-
-    Raises:
-        AMQPError: 276, the handshake failed; 280, the server was refused; 281, it wants a client certificate.
-        AMQPTimeoutError: 201.
-        InterruptedCallError: 10004.
-    """
-    early: list[bytes] = []
-    session.run_download = partial(_download, deadline, waiter)
-    unsent: bytes | memoryview = b""
-    try:
-        session.start()
-        while True:
-            fresh = session.data_to_send()
-            unsent = b"".join((unsent, fresh)) if fresh else unsent
-            if unsent:
-                sent = tcp.send([unsent])
-                if sent:
-                    deadline.touch()
-                unsent = memoryview(unsent)[sent:] if sent < len(unsent) else b""
-            if session.handshake_done and not unsent:
-                return TlsTransport(tcp, session, early)
-            resume = tcp.next_send_time() if unsent else None
-            remaining = deadline.remaining()
-            if resume is not None:
-                pause = max(0.0, resume - deadline.clock())
-                remaining = pause if remaining is None else min(pause, remaining)
-            readable, _ = waiter.wait(tcp.fileno(), read=True, write=bool(unsent) and resume is None, timeout=remaining)
-            if deadline.expired:
-                raise AMQPTimeoutError(
-                    f"the TLS handshake was not done within {deadline.in_words()}: this side was {session.stage}"
-                )
-            if not readable:
-                continue
-            raw = tcp.recv()
-            if raw is None:
-                continue
-            deadline.touch()
-            if raw:
-                early += session.feed(raw)
-            else:
-                session.feed_eof()
-    except AMQPError:
-        # An alert tells the server why; whether it still arrives does not matter.
-        alert = session.data_to_send()
-        if alert:
-            try:
-                tcp.send([alert])
-            except AMQPError:
-                tcp.close(graceful=False)
-                raise
-        raise

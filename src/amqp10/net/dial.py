@@ -1,0 +1,252 @@
+"""Connecting, written once for every front end: the name, TCP, the proxy, TLS.
+
+:func:`dial` and its parts :func:`reach` and :func:`secure` are coroutines that await only what a
+:class:`~amqp10.net.network.Network` offers. Whatever raises in them, an error, an interruption or a cancellation,
+leaves nothing open.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from amqp10.errors import AMQPError, AMQPTimeoutError
+from amqp10.net.network import Network, SecureSession, Stream, TimeIsUpError
+from amqp10.net.options import TransportOptions
+from amqp10.net.resolve import Endpoint, clean_host, format_address, resolve
+from amqp10.net.transport import RECEIVE_SIZE
+from amqp10.net.waiting import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Dialled", "connect_directly", "dial", "reach", "secure"]
+
+S = TypeVar("S", bound=Stream)
+
+
+@dataclass(slots=True)
+class Dialled(Generic[S]):
+    """An open connection, for a driver to take over.
+
+    Attributes:
+        stream: the connection to the server, or to the proxy that has connected to it.
+        remote_address: IP address and port of the server; its name, where a proxy resolved it.
+        proxy_address: IP address and port of the proxy; None without one.
+        early: what the server has sent already: plaintext, when there is a session.
+        session: the TLS session, its handshake done; None without TLS.
+    """
+
+    stream: S
+    remote_address: tuple[str, int]
+    proxy_address: tuple[str, int] | None = None
+    early: bytes = b""
+    session: SecureSession | None = None
+
+
+async def dial(
+    host: str,
+    port: int,
+    options: TransportOptions,
+    network: Network[S],
+    deadline: Deadline,
+    *,
+    session: SecureSession | None = None,
+) -> Dialled[S]:
+    """Connect, and shake hands where there is TLS. Arguments and errors as for :func:`reach` and :func:`secure`."""
+    dialled = await reach(host, port, options, network, deadline)
+    if session is not None:
+        await secure(dialled, session, network, deadline)
+    return dialled
+
+
+async def reach(host: str, port: int, options: TransportOptions, network: Network[S], deadline: Deadline) -> Dialled[S]:
+    """Open a connection, through a proxy if the options name one and do not except the host.
+
+    All addresses of the host are tried in order; while there are further ones, none gets more than its share of the
+    time that is left. When all fail, the code is that of the last one and the message tells about every one.
+
+    Args:
+        host: name or address of the server. A leading ``*`` has a SOCKS proxy resolve the name; without a proxy it
+            means nothing.
+        port: port of the server, 1 to 65535.
+        options: the socket's settings, and the proxy.
+        network: makes connections.
+        deadline: when to give up.
+
+    Raises:
+        AMQPTimeoutError: 201; the name was not resolved, or nobody answered, in time.
+        InterruptedCallError: 10004; the network was interrupted.
+        AMQPError: 102, there is no usable address (0.0.0.0); 116, the port is out of range; 11001 to 11004, the name
+            has no address; 10048, 10049 or 10013, the local host and port cannot be used; 10061, the server refused
+            the connection; other codes of the 10000 range as the operating system reports. With a proxy also those
+            that :mod:`amqp10.net.proxy` lists.
+    """
+    words = options.words
+    if not 1 <= port <= 65535:
+        raise AMQPError(116, f"{words.port} is {port}: a port from 1 to 65535 is needed (5672, or 5671 with TLS)")
+    name = clean_host(host.removeprefix("*"), words.host)
+    if options.proxy is not None:
+        from amqp10.net.proxy import connect_through  # not needed by most programs
+
+        if not options.proxy.excepts(name, port):
+            return await connect_through(name, port, options, network, deadline, remote_dns=host.startswith("*"))
+    stream = await connect_directly(name, port, options, network, deadline, setting=words.host)
+    return Dialled(stream, stream.remote_address)
+
+
+async def connect_directly(
+    host: str,
+    port: int,
+    options: TransportOptions,
+    network: Network[S],
+    deadline: Deadline,
+    *,
+    setting: str,
+    role: str = "",
+) -> S:
+    """:func:`reach` without a proxy.
+
+    For messages, ``setting`` names where the host comes from, and ``role`` says what it is ("the proxy ").
+    """
+    found = await resolve(host, port, options.use_ipv6, network, deadline, setting=setting, words=options.words)
+    endpoints = usable(found, setting)
+    local = await _local_endpoints(options, network, deadline)
+    failures: list[tuple[Endpoint, AMQPError]] = []
+    for position, endpoint in enumerate(endpoints):
+        remaining = deadline.remaining()
+        share = None if remaining is None else remaining / (len(endpoints) - position)
+        limit = Deadline(share, clock=deadline.clock, absolute=True)
+        try:
+            if local is not None and endpoint.family not in local:
+                raise AMQPError(10047, f"{options.words.local_host} has no address of this kind")
+            stream = await network.connect(endpoint, local[endpoint.family] if local else None, options, limit)
+        except TimeIsUpError:
+            failures.append((endpoint, AMQPTimeoutError("no answer in time")))
+        except AMQPError as error:
+            if error.code == 10004:
+                raise
+            failures.append((endpoint, error))
+        else:
+            deadline.touch()
+            return stream
+    last = failures[-1][1]
+    if len(failures) == 1 and endpoints[0].host == host:
+        tried = last.message
+    else:
+        tried = "; ".join(f"{endpoint}: {error.message}" for endpoint, error in failures)
+    message = f"could not connect to {role}{format_address((host, port))}: {tried}"
+    if isinstance(last, AMQPTimeoutError):
+        raise AMQPTimeoutError(f"{message} (time-out {deadline.in_words()})")
+    # That this end has no address of some family says nothing where another family was tried.
+    code = next((error.code for _, error in reversed(failures) if error.code != 10047), last.code)
+    raise AMQPError(code, message) from last
+
+
+def usable(endpoints: list[Endpoint], setting: str) -> list[Endpoint]:
+    """The addresses without the unspecified one, which means "any" and is nobody's.
+
+    Raises:
+        AMQPError: 102; there is no other.
+    """
+    kept = [endpoint for endpoint in endpoints if endpoint.host not in ("0.0.0.0", "::")]
+    if not kept:
+        raise AMQPError(102, f"{setting} is the address {endpoints[0].host}, to which nobody can connect")
+    return kept
+
+
+async def _local_endpoints(
+    options: TransportOptions, network: Network[S], deadline: Deadline
+) -> dict[int, Endpoint] | None:
+    """By address family, where to bind to; None when the system is to choose."""
+    if not options.local_host:
+        if not options.local_port:
+            return None
+        return {
+            socket.AF_INET: Endpoint(socket.AF_INET, ("0.0.0.0", options.local_port)),
+            socket.AF_INET6: Endpoint(socket.AF_INET6, ("::", options.local_port)),
+        }
+    setting = options.words.local_host
+    host = clean_host(options.local_host, setting)
+    found = await resolve(
+        host, options.local_port, options.use_ipv6, network, deadline, setting=setting, words=options.words
+    )
+    return {endpoint.family: endpoint for endpoint in reversed(found)}  # the first of each family
+
+
+# -- TLS -----------------------------------------------------------------------------------------------------------
+
+
+async def secure(dialled: Dialled[S], session: SecureSession, network: Network[S], deadline: Deadline) -> None:
+    """Do the TLS handshake on an open connection, which gets the session. The server is verified in it, before
+    anything else is sent.
+
+    Args:
+        dialled: the connection. When this raises it is closed.
+        session: a new session.
+        network: fetches what judging the server needs.
+        deadline: when to give up.
+
+    Raises:
+        AMQPError: 276, the handshake failed; 280, the server was refused; 281, it wants a client certificate.
+        AMQPTimeoutError: 201.
+        ConnectionDroppedError: 1120; the connection broke.
+        InterruptedCallError: 10004; the network was interrupted.
+    """
+    stream = dialled.stream
+    try:
+        plaintext = await _shake_hands(stream, dialled.early, session, network, deadline)
+    except TimeIsUpError:
+        stream.abort()
+        raise AMQPTimeoutError(
+            f"the TLS handshake was not done within {deadline.in_words()}: this side was {session.stage}"
+        ) from None
+    except BaseException as error:
+        if isinstance(error, AMQPError) and error.code != 10004:
+            stream.offer(session.data_to_send())  # an alert tells the server why
+        stream.abort()
+        raise
+    dialled.early = plaintext
+    dialled.session = session
+
+
+async def _shake_hands(
+    stream: Stream, early: bytes, session: SecureSession, network: Network[Stream], deadline: Deadline
+) -> bytes:
+    """Returns the plaintext that came together with the end of the handshake."""
+    plaintext: list[bytes] = []
+    session.start()
+    while True:
+        while session.download is not None:
+            await _download(session.download, session.download_limit, network, deadline)
+            plaintext += session.downloaded()
+        flight = session.data_to_send()
+        if flight:
+            await stream.write(flight, deadline)
+        if session.handshake_done:
+            return b"".join(plaintext)
+        data, early = early or await stream.read(RECEIVE_SIZE, deadline), b""
+        if deadline.expired:
+            raise TimeIsUpError
+        if data:
+            plaintext += session.feed(data)
+        else:
+            session.feed_eof()
+
+
+async def _download(work: Callable[[], None], limit: float, network: Network[Stream], deadline: Deadline) -> None:
+    """Fetch within a limit of its own and the time-out of the whole call."""
+    ends = deadline.clock() + limit
+
+    def remaining() -> float:
+        left, whole = max(0.0, ends - deadline.clock()), deadline.remaining()
+        return left if whole is None else min(left, whole)
+
+    try:
+        await network.call(work, remaining, "fetching a CRL")
+    except TimeIsUpError:
+        if deadline.expired:
+            raise
+    else:
+        deadline.touch()
