@@ -297,6 +297,8 @@ class Hop(Generic[S]):
         chunk = await self._stream.read(count, self._deadline)
         if not chunk:
             raise ConnectionDroppedError(f"{self.name} closed the connection instead of answering")
+        if self._deadline.expired:  # bytes that keep coming never make anybody wait
+            raise TimeIsUpError
         return chunk
 
 
