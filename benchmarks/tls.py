@@ -21,10 +21,10 @@ from amqp10.net.blocking import BlockingNetwork, taken_over
 from amqp10.net.dial import dial
 from amqp10.net.network import run
 from amqp10.net.options import TransportOptions
-from amqp10.net.tls import TlsSession
-from amqp10.net.tls_options import TlsOptions
-from amqp10.net.tls_policy import TlsContext
-from amqp10.net.tls_transport import TlsTransport
+from amqp10.net.tls.options import TlsOptions
+from amqp10.net.tls.policy import TlsContext
+from amqp10.net.tls.session import TlsSession
+from amqp10.net.tls.transport import TlsTransport
 from amqp10.net.waiting import Deadline, Waiter
 
 HOST = "localhost"

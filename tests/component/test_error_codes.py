@@ -213,9 +213,9 @@ def test_what_the_system_reports_while_connecting_becomes_its_code(name: str, mo
 def test_data_that_openssl_cannot_encrypt_is_283() -> None:
     from OpenSSL import SSL
 
-    from amqp10.net.tls import TlsSession
-    from amqp10.net.tls_options import TlsOptions
-    from amqp10.net.tls_policy import TlsContext
+    from amqp10.net.tls.options import TlsOptions
+    from amqp10.net.tls.policy import TlsContext
+    from amqp10.net.tls.session import TlsSession
 
     class Broken:
         """A TLS connection that cannot go on."""

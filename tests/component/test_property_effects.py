@@ -13,9 +13,10 @@ import pytest
 from amqp10 import AMQP, AMQPError, AuthScheme, CertStoreType, FirewallType, SSLProvider
 from amqp10.component.settings import SETTINGS, SettingSpec
 from amqp10.engine import SaslServer
-from amqp10.net import certstores, proxy_rules
-from amqp10.net.proxy import ProxyOptions
-from amqp10.net.tls_options import TlsInfo, TlsOptions
+from amqp10.net.certstores import stores as certstores
+from amqp10.net.proxy import rules as proxy_rules
+from amqp10.net.proxy.connect import ProxyOptions
+from amqp10.net.tls.options import TlsInfo, TlsOptions
 from amqp10.wire.performatives import Open, SaslInit
 from tests.component.server import Server, client, skipping
 from tests.component.test_bad_input import snapshot

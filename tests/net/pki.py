@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL, crypto
 
-from amqp10.net.tls import TlsSession
+from amqp10.net.tls.session import TlsSession
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 HOST = "broker.test"

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from amqp10.net.certstores import StoreType
+from amqp10.net.certstores.stores import StoreType
 from tests.net.pki import Identity, issue, root_ca, rsa_key
 
 PASSWORD = "Sesame-öffne-dich"

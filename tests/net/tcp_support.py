@@ -18,8 +18,8 @@ from amqp10.net.network import run
 from amqp10.net.options import TransportOptions
 from amqp10.net.resolve import Lookup, system_lookup
 from amqp10.net.tcp import TcpTransport
-from amqp10.net.tls import TlsSession
-from amqp10.net.tls_transport import TlsTransport
+from amqp10.net.tls.session import TlsSession
+from amqp10.net.tls.transport import TlsTransport
 from amqp10.net.waiting import Deadline, Waiter
 
 PATIENCE = 20.0

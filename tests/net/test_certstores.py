@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amqp10.errors import AMQPError
-from amqp10.net.certstores import (
+from amqp10.net.certstores.stores import (
     CertificateEntry,
     CertificateStore,
     StoreType,
@@ -25,7 +25,7 @@ from amqp10.net.certstores import (
     load_client_certificate,
     open_store,
 )
-from amqp10.net.tls_options import TlsOptions
+from amqp10.net.tls.options import TlsOptions
 from amqp10.net.x509names import name_text
 from tests.net.pki import Identity, client, issue, root_ca
 from tests.net.stores import (
@@ -340,7 +340,7 @@ def test_stores_that_cannot_be_had_say_what_to_use(store: str | bytes, kind: int
 def test_the_systems_store_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = tmp_path / "bundle.pem"
     bundle.write_bytes(b"# comment\n" + root_ca().pem + middle().pem)
-    monkeypatch.setattr("amqp10.net.certstores.DEFAULT_CA_CERT_FILE_PATHS", f"/no/such/file;{bundle}")
+    monkeypatch.setattr("amqp10.net.certstores.stores.DEFAULT_CA_CERT_FILE_PATHS", f"/no/such/file;{bundle}")
     for name, kind in (("ROOT", 0), (b"root", 1), ("CA", 0)):
         store = open_store(name, kind)
         assert store.find("Test Root").certificate == root_ca().certificate
@@ -353,7 +353,7 @@ def test_one_malformed_certificate_does_not_hide_the_rest_of_the_systems(
     bundle = tmp_path / "bundle.pem"
     bad = b"-----BEGIN CERTIFICATE-----\nMAAwAA==\n-----END CERTIFICATE-----\n"
     bundle.write_bytes(root_ca().pem + bad + middle().pem)
-    monkeypatch.setattr("amqp10.net.certstores.DEFAULT_CA_CERT_FILE_PATHS", str(bundle))
+    monkeypatch.setattr("amqp10.net.certstores.stores.DEFAULT_CA_CERT_FILE_PATHS", str(bundle))
     assert len(open_store("ROOT", 0)) == 2
 
 

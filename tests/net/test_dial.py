@@ -16,11 +16,11 @@ from amqp10.net.dial import Dialled, dial
 from amqp10.net.memory import MemoryNetwork, MemoryStream
 from amqp10.net.network import SecureSession
 from amqp10.net.options import TransportOptions
-from amqp10.net.proxy import ProxyKind, ProxyOptions
-from amqp10.net.revocation import CrlSource, FetchError
-from amqp10.net.stdlib_tls import StdlibSession
-from amqp10.net.tls import TlsContext, TlsSession
-from amqp10.net.tls_options import TlsOptions
+from amqp10.net.proxy.connect import ProxyKind, ProxyOptions
+from amqp10.net.tls.options import TlsOptions
+from amqp10.net.tls.revocation import CrlSource, FetchError
+from amqp10.net.tls.session import TlsContext, TlsSession
+from amqp10.net.tls.stdlib import StdlibSession
 from amqp10.net.waiting import Deadline
 from tests.net.pki import DAY, HOST, NOW, Identity, MemoryServer, good_server, issue, make_crl, root_ca, server_context
 

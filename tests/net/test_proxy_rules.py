@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from amqp10.errors import AMQPError
-from amqp10.net.proxy import ProxyKind, ProxyOptions
-from amqp10.net.proxy_rules import detect_proxy, host_is_listed
+from amqp10.net.proxy.connect import ProxyKind, ProxyOptions
+from amqp10.net.proxy.rules import detect_proxy, host_is_listed
 
 
 class TestExceptions:

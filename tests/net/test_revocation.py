@@ -17,8 +17,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL
 
 from amqp10.errors import AMQPError
-from amqp10.net.revocation import CrlSource, FetchError, Revocation, check_crl, check_ocsp, fetch_http
-from amqp10.net.tls import TlsContext, TlsSession
+from amqp10.net.tls.revocation import CrlSource, FetchError, Revocation, check_crl, check_ocsp, fetch_http
+from amqp10.net.tls.session import TlsContext, TlsSession
 from tests.net.pki import (
     DAY,
     HOST,

@@ -17,10 +17,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL
 
 from amqp10.errors import AMQPError
-from amqp10.net.revocation import CrlSource, FetchError
-from amqp10.net.tls import TlsContext, TlsSession
-from amqp10.net.tls_options import PeerCertificate, SecurityFlags, TlsOptions
-from amqp10.net.tls_verify import Rules, ServerChain, problems_of
+from amqp10.net.tls.options import PeerCertificate, SecurityFlags, TlsOptions
+from amqp10.net.tls.revocation import CrlSource, FetchError
+from amqp10.net.tls.session import TlsContext, TlsSession
+from amqp10.net.tls.verify import Rules, ServerChain, problems_of
 from amqp10.net.x509names import MALFORMED, check_readable
 from tests.net.pki import (
     DAY,
@@ -593,7 +593,7 @@ def test_a_malformed_certificate_is_280_and_not_a_bare_exception(monkeypatch: py
 
     for function, failing in (("problems_of", malformed), ("check_readable", malformed), ("problems_of", twice)):
         with monkeypatch.context() as patch:
-            patch.setattr(f"amqp10.net.tls.{function}", failing)
+            patch.setattr(f"amqp10.net.tls.session.{function}", failing)
             with pytest.raises(AMQPError) as caught:
                 attempt(Bad(good_server, ""), (SSL.TLS1_3_VERSION, SSL.TLS1_3_VERSION))
             assert caught.value.code == 280

@@ -16,11 +16,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from OpenSSL import SSL
 
 from amqp10.errors import AMQPError
-from amqp10.net.certstores import CertificateEntry
-from amqp10.net.revocation import CrlSource
-from amqp10.net.tls import TlsContext, TlsSession
-from amqp10.net.tls_options import PeerCertificate, TlsOptions
-from amqp10.net.tls_transport import TlsTransport
+from amqp10.net.certstores.stores import CertificateEntry
+from amqp10.net.tls.options import PeerCertificate, TlsOptions
+from amqp10.net.tls.revocation import CrlSource
+from amqp10.net.tls.session import TlsContext, TlsSession
+from amqp10.net.tls.transport import TlsTransport
 from amqp10.net.x509names import subject_text
 from tests.net.pki import (
     DAY,
@@ -534,7 +534,7 @@ def test_talks_to_the_standard_librarys_server_over_sockets(version: ssl.TLSVers
 
 def test_importing_the_options_does_not_load_openssl() -> None:
     code = (
-        "import sys, amqp10, amqp10.net.tls_options\n"
+        "import sys, amqp10, amqp10.net.tls.options\n"
         "bad = [name for name in ('OpenSSL', 'cryptography', 'service_identity') if name in sys.modules]\n"
         "sys.exit(repr(bad) if bad else 0)"
     )

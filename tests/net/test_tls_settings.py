@@ -12,17 +12,17 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from amqp10.errors import AMQPError
-from amqp10.net.certstores import CertificateEntry
-from amqp10.net.tls import TlsContext, TlsSession
-from amqp10.net.tls_ciphers import choose_suites
-from amqp10.net.tls_names import GROUPS, SUITES_BY_IANA, SUITES_BY_OPENSSL
-from amqp10.net.tls_options import (
+from amqp10.net.certstores.stores import CertificateEntry
+from amqp10.net.tls.ciphers import choose_suites
+from amqp10.net.tls.names import GROUPS, SUITES_BY_IANA, SUITES_BY_OPENSSL
+from amqp10.net.tls.options import (
     DEFAULT_TLS12_GROUPS,
     DEFAULT_TLS12_SIGNATURE_ALGORITHMS,
     Protocols,
     TlsOptions,
     load_tls,
 )
+from amqp10.net.tls.session import TlsContext, TlsSession
 from tests.net.pki import (
     DAY,
     HOST,
@@ -531,7 +531,7 @@ def test_a_missing_library_is_error_270(monkeypatch: pytest.MonkeyPatch) -> None
     real = importlib.import_module
 
     def failing(name: str, package: str | None = None) -> object:
-        if name == "amqp10.net.tls":
+        if name == "amqp10.net.tls.session":
             raise ImportError("No module named 'OpenSSL'")
         return real(name, package)
 

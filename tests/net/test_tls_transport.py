@@ -14,9 +14,9 @@ import pytest
 
 from amqp10.errors import AMQPError, InterruptedCallError
 from amqp10.net.options import TransportOptions
-from amqp10.net.revocation import CrlSource
-from amqp10.net.tls import TlsContext, TlsSession
-from amqp10.net.tls_transport import TlsTransport
+from amqp10.net.tls.revocation import CrlSource
+from amqp10.net.tls.session import TlsContext, TlsSession
+from amqp10.net.tls.transport import TlsTransport
 from amqp10.net.waiting import Deadline, Waiter
 from tests.net.pki import HOST, NOW, Identity, MemoryServer, good_server, issue, make_crl, root_ca, server_context
 from tests.net.tcp_support import PATIENCE, FakeClock, ScriptedServer, connect_tcp, shake_hands, wait_for_close

@@ -20,7 +20,7 @@ from amqp10.client.options import Address, Default
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, code_from_errno
 from amqp10.net.dial import dial
 from amqp10.net.options import TransportOptions
-from amqp10.net.proxy_url import proxy_of_url
+from amqp10.net.proxy.url import proxy_of_url
 from amqp10.net.waiting import Deadline
 from amqp10.wire.frames import EMPTY_FRAME
 
@@ -263,7 +263,7 @@ class AioTransport(asyncio.Protocol):
         driver = self.driver
         session = None
         if where.secure and driver.tls is not None:
-            from amqp10.net.stdlib_tls import StdlibSession  # brings OpenSSL, which plain connections do not need
+            from amqp10.net.tls.stdlib import StdlibSession  # brings OpenSSL, which plain connections do not need
 
             session = StdlibSession(driver.tls, where.host)
         dialled = await dial(where.host, where.port, driver.tcp, AioNetwork(), deadline, session=session)

@@ -21,7 +21,7 @@ from amqp10.client.options import Address, Default
 from amqp10.client.wait import Pause, run
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, InterruptedCallError
 from amqp10.net.options import TransportOptions
-from amqp10.net.proxy_url import proxy_of_url
+from amqp10.net.proxy.url import proxy_of_url
 from amqp10.net.waiting import Deadline, Waiter
 
 if TYPE_CHECKING:

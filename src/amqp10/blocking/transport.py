@@ -56,7 +56,7 @@ class BlockingTransport:
         """Connect, and shake hands where there is TLS. Waits; without the lock."""
         session = None
         if context is not None:
-            from amqp10.net.stdlib_tls import StdlibSession  # brings OpenSSL, which plain connections do not need
+            from amqp10.net.tls.stdlib import StdlibSession  # brings OpenSSL, which plain connections do not need
 
             session = StdlibSession(context, where.host)
         waiter.begin()

@@ -19,12 +19,12 @@ from amqp10.errors import AMQPError
 
 if TYPE_CHECKING:
     from amqp10.net.blocking import BlockingNetwork
-    from amqp10.net.certstore_base import CertificateEntry
+    from amqp10.net.certstores.base import CertificateEntry
     from amqp10.net.options import TransportOptions, Words
-    from amqp10.net.proxy import ProxyOptions
-    from amqp10.net.tls import TlsSession
-    from amqp10.net.tls_options import PeerCertificate, TlsInfo, TlsOptions
-    from amqp10.net.tls_policy import TlsContext
+    from amqp10.net.proxy.connect import ProxyOptions
+    from amqp10.net.tls.options import PeerCertificate, TlsInfo, TlsOptions
+    from amqp10.net.tls.policy import TlsContext
+    from amqp10.net.tls.session import TlsSession
     from amqp10.net.transport import Transport
     from amqp10.net.waiting import Deadline, Waiter
 
@@ -249,7 +249,7 @@ class Network(Receiving):
         if self._firewall_type is FirewallType.fwNone:
             if not self._firewall_auto_detect:
                 return None
-            from amqp10.net.proxy_rules import detect_proxy
+            from amqp10.net.proxy.rules import detect_proxy
 
             proxy = detect_proxy(self._remote_host, self._remote_port)
             if proxy is not None:
@@ -257,7 +257,7 @@ class Network(Receiving):
             return proxy
         if not self._firewall_host:
             raise AMQPError(604, "firewall_type names a kind of proxy, but firewall_host is empty")
-        from amqp10.net.proxy import ProxyOptions
+        from amqp10.net.proxy.connect import ProxyOptions
 
         return ProxyOptions(
             kind=int(self._firewall_type),
@@ -287,14 +287,14 @@ class Network(Receiving):
             self._remote_port = PLAIN_PORT
 
     def _tls_session(self) -> TlsSession:
-        from amqp10.net.tls_options import load_tls
+        from amqp10.net.tls.options import load_tls
 
         tls = load_tls()
         options = self._tls_options()
         context = self._tls_context
         if context is None or context.options != options:
             # Kept between connections, because sessions to be resumed live in it.
-            from amqp10.net.tls_policy import TlsContext
+            from amqp10.net.tls.policy import TlsContext
 
             context = self._tls_context = TlsContext(options)
         session: TlsSession = tls.TlsSession(
@@ -306,7 +306,7 @@ class Network(Receiving):
         return session
 
     def _tls_options(self) -> TlsOptions:
-        from amqp10.net.tls_options import TlsOptions
+        from amqp10.net.tls.options import TlsOptions
 
         settings = self._settings
         return TlsOptions(
@@ -340,7 +340,7 @@ class Network(Receiving):
     def _client_certificate(self) -> CertificateEntry | None:
         if not self._ssl_cert_subject and not self._ssl_cert_encoded:
             return None
-        from amqp10.net.certstores import load_client_certificate
+        from amqp10.net.certstores.stores import load_client_certificate
 
         return load_client_certificate(
             self._ssl_cert_store,
@@ -356,7 +356,7 @@ class Network(Receiving):
         self._ssl_cert_subject = ""
         if not subject:
             return
-        from amqp10.net.certstores import open_store
+        from amqp10.net.certstores.stores import open_store
 
         store = open_store(self._ssl_cert_store, int(self._ssl_cert_store_type), self._ssl_cert_store_password)
         entry = store.search(subject)
@@ -370,7 +370,7 @@ class Network(Receiving):
         self._ssl_cert_subject = ""
         if not encoded:
             return
-        from amqp10.net.certstores import open_store
+        from amqp10.net.certstores.stores import open_store
 
         store = open_store(self._ssl_cert_store, int(self._ssl_cert_store_type), self._ssl_cert_store_password)
         entry = store.find_encoded(encoded)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from amqp10.net.dial import Dialled
     from amqp10.net.options import TransportOptions
     from amqp10.net.resolve import Endpoint
-    from amqp10.net.tls_transport import TlsTransport
+    from amqp10.net.tls.transport import TlsTransport
     from amqp10.net.waiting import Deadline, Waiter
 
 __all__ = ["BlockingNetwork", "BlockingStream", "taken_over"]
@@ -136,6 +136,6 @@ def taken_over(dialled: Dialled[BlockingStream]) -> TcpTransport | TlsTransport:
     if dialled.session is None:
         tcp.put_back(dialled.early)
         return tcp
-    from amqp10.net.tls_transport import TlsTransport
+    from amqp10.net.tls.transport import TlsTransport
 
     return TlsTransport(tcp, dialled.session, dialled.early)

@@ -81,14 +81,14 @@ async def reach(host: str, port: int, options: TransportOptions, network: Networ
         AMQPError: 102, there is no usable address (0.0.0.0); 116, the port is out of range; 11001 to 11004, the name
             has no address; 10048, 10049 or 10013, the local host and port cannot be used; 10061, the server refused
             the connection; other codes of the 10000 range as the operating system reports. With a proxy also those
-            that :mod:`amqp10.net.proxy` lists.
+            that :mod:`amqp10.net.proxy.connect` lists.
     """
     words = options.words
     if not 1 <= port <= 65535:
         raise AMQPError(116, f"{words.port} is {port}: a port from 1 to 65535 is needed (5672, or 5671 with TLS)")
     name = clean_host(host.removeprefix("*"), words.host)
     if options.proxy is not None:
-        from amqp10.net.proxy import connect_through  # not needed by most programs
+        from amqp10.net.proxy.connect import connect_through  # not needed by most programs
 
         if not options.proxy.excepts(name, port):
             return await connect_through(name, port, options, network, deadline, remote_dns=host.startswith("*"))

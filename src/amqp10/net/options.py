@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from amqp10.errors import AMQPError, code_from_errno
 
 if TYPE_CHECKING:
-    from amqp10.net.proxy import ProxyOptions
+    from amqp10.net.proxy.connect import ProxyOptions
 
 __all__ = ["TransportOptions", "Words", "apply_before_connect", "apply_before_close", "apply_while_connected"]
 

@@ -10,7 +10,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
 
-from amqp10.net.certstore_base import (
+from amqp10.net.certstores.base import (
     CertificateEntry,
     StoreError,
     entries_from,

@@ -11,8 +11,8 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
-from amqp10.net.certstore_base import CertificateEntry, StoreError, entries_from
-from amqp10.net.certstore_x509 import is_pkcs12, load_pfx
+from amqp10.net.certstores.base import CertificateEntry, StoreError, entries_from
+from amqp10.net.certstores.x509 import is_pkcs12, load_pfx
 from amqp10.net.x509names import MALFORMED
 
 if TYPE_CHECKING:

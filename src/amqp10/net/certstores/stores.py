@@ -23,10 +23,10 @@ from cryptography import x509
 from cryptography.utils import CryptographyDeprecationWarning
 
 from amqp10.errors import AMQPError
-from amqp10.net import certstore_java as java
-from amqp10.net import certstore_ppk as ppk
-from amqp10.net import certstore_x509 as x509stores
-from amqp10.net.certstore_base import (
+from amqp10.net.certstores import java as java
+from amqp10.net.certstores import ppk as ppk
+from amqp10.net.certstores import x509 as x509stores
+from amqp10.net.certstores.base import (
     CertificateEntry,
     StoreError,
     decode_base64,
@@ -36,8 +36,8 @@ from amqp10.net.certstore_base import (
     public_bytes,
     sequence_state,
 )
-from amqp10.net.certstore_keys import is_ssh_public, load_jwk, load_ssh_public, load_xml
-from amqp10.net.tls_options import DEFAULT_CA_CERT_FILE_PATHS
+from amqp10.net.certstores.keys import is_ssh_public, load_jwk, load_ssh_public, load_xml
+from amqp10.net.tls.options import DEFAULT_CA_CERT_FILE_PATHS
 
 __all__ = [
     "CertificateEntry",
@@ -374,7 +374,7 @@ def _readable(bundle: bytes) -> Iterator[x509.Certificate]:
 
 def _trusted() -> list[x509.Certificate]:
     if sys.platform == "win32":
-        from amqp10.net.tls_policy import system_certificates
+        from amqp10.net.tls.policy import system_certificates
 
         return system_certificates()
     for path in (*DEFAULT_CA_CERT_FILE_PATHS.split(";"), "/etc/ssl/cert.pem"):

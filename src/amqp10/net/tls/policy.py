@@ -1,8 +1,8 @@
 """From settings to an OpenSSL context.
 
-Every setting of :class:`~amqp10.net.tls_options.TlsOptions` is either put into the context here, enforced by
-:mod:`~amqp10.net.tls_verify` and :mod:`~amqp10.net.tls` when its time comes, or refused with an error that says what
-to use instead. None is dropped.
+Every setting of :class:`~amqp10.net.tls.options.TlsOptions` is either put into the context here, enforced by
+:mod:`~amqp10.net.tls.verify` and :mod:`~amqp10.net.tls.session` when its time comes, or refused with an error that says
+what to use instead. None is dropped.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from cryptography import x509
 from OpenSSL import SSL, _util, crypto
 
 from amqp10.errors import AMQPError
-from amqp10.net.certstore_base import parse_certificates
-from amqp10.net.revocation import CrlSource
-from amqp10.net.tls_ciphers import choose_suites
-from amqp10.net.tls_names import GROUPS, TLS12_SIGNATURES, TLS13_SIGNATURES
-from amqp10.net.tls_options import (
+from amqp10.net.certstores.base import parse_certificates
+from amqp10.net.tls.ciphers import choose_suites
+from amqp10.net.tls.names import GROUPS, TLS12_SIGNATURES, TLS13_SIGNATURES
+from amqp10.net.tls.options import (
     DEFAULT_CA_CERT_FILE_PATHS,
     DEFAULT_TLS12_GROUPS,
     DEFAULT_TLS12_SIGNATURE_ALGORITHMS,
@@ -32,6 +31,7 @@ from amqp10.net.tls_options import (
     SecurityFlags,
     TlsOptions,
 )
+from amqp10.net.tls.revocation import CrlSource
 from amqp10.net.x509names import MALFORMED
 
 __all__ = ["Observed", "TlsContext"]
@@ -177,7 +177,7 @@ class TlsContext:
         options = self.options
         versions = enabled_versions(options.enabled_protocols)
         # TLS 1.0 and 1.1 sign with SHA-1, which OpenSSL has only at level 0. Certificates stay held to level 2:
-        # tls_verify checks keys and signatures itself.
+        # verify.py checks keys and signatures itself.
         level = 0 if versions & _LEGACY else 2
         suites = choose_suites(
             options.enabled_cipher_suites, options.cipher_list, options.cipher_strength, level, versions

@@ -15,7 +15,7 @@ from amqp10.errors import AMQPError
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from amqp10.net.certstores import CertificateEntry
+    from amqp10.net.certstores.stores import CertificateEntry
 
 __all__ = [
     "DEFAULT_CA_CERT_FILE_PATHS",
@@ -211,7 +211,7 @@ class TlsInfo:
 
 
 def load_tls() -> ModuleType:
-    """Import and return ``amqp10.net.tls``.
+    """Import and return ``amqp10.net.tls.session``.
 
     Raises:
         AMQPError: 270 if pyOpenSSL, cryptography or service-identity is missing or does not load.
@@ -219,7 +219,7 @@ def load_tls() -> ModuleType:
     import importlib
 
     try:
-        return importlib.import_module("amqp10.net.tls")
+        return importlib.import_module("amqp10.net.tls.session")
     except (ImportError, OSError) as error:
         raise AMQPError(
             270,

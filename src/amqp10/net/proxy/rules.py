@@ -14,7 +14,7 @@ from amqp10.errors import AMQPError
 from amqp10.net.resolve import to_ascii
 
 if TYPE_CHECKING:
-    from amqp10.net.proxy import ProxyOptions
+    from amqp10.net.proxy.connect import ProxyOptions
 
 __all__ = ["detect_proxy", "host_is_listed"]
 
@@ -129,7 +129,7 @@ def detect_proxy(host: str, port: int, environ: Mapping[str, str] | None = None)
 
 
 def _parse(variable: str, value: str) -> ProxyOptions:
-    from amqp10.net.proxy import ProxyKind, ProxyOptions
+    from amqp10.net.proxy.connect import ProxyKind, ProxyOptions
 
     kinds = {
         "http": ProxyKind.TUNNEL,

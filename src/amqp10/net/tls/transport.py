@@ -1,6 +1,6 @@
 """A TLS session on a TCP connection, as a :class:`~amqp10.net.transport.Transport`.
 
-The TLS protocol itself is in ``tls.py`` and ``stdlib_tls.py``, without I/O, and the handshake in ``dial.py``; this
+The TLS protocol itself is in ``session.py`` and ``stdlib.py``, without I/O, and the handshake in ``dial.py``; this
 joins an established session with a socket.
 """
 

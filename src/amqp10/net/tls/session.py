@@ -19,13 +19,13 @@ from OpenSSL import SSL
 
 from amqp10.errors import AMQPError
 from amqp10.net.resolve import to_ascii
-from amqp10.net.revocation import DownloadNeededError, FetchError
-from amqp10.net.tls_names import group_from_openssl
-from amqp10.net.tls_options import PeerCertificate, TlsInfo, TlsOptions
-from amqp10.net.tls_outcome import Circumstances, data_error, handshake_error, negotiated
-from amqp10.net.tls_policy import SESSION_LIFETIME, Observed, TlsContext, append_key_log, reasons
-from amqp10.net.tls_records import RecordLog, describe_stranger
-from amqp10.net.tls_verify import (
+from amqp10.net.tls.names import group_from_openssl
+from amqp10.net.tls.options import PeerCertificate, TlsInfo, TlsOptions
+from amqp10.net.tls.outcome import Circumstances, data_error, handshake_error, negotiated
+from amqp10.net.tls.policy import SESSION_LIFETIME, Observed, TlsContext, append_key_log, reasons
+from amqp10.net.tls.records import RecordLog, describe_stranger
+from amqp10.net.tls.revocation import DownloadNeededError, FetchError
+from amqp10.net.tls.verify import (
     ALERTS,
     Kind,
     Problem,

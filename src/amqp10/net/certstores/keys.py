@@ -13,7 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
-from amqp10.net.certstore_base import CertificateEntry, StoreError, decode_base64, entries_from, parse_certificates
+from amqp10.net.certstores.base import CertificateEntry, StoreError, decode_base64, entries_from, parse_certificates
 from amqp10.net.x509names import MALFORMED
 
 if TYPE_CHECKING:

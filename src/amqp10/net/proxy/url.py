@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
-    from amqp10.net.proxy import ProxyOptions
+    from amqp10.net.proxy.connect import ProxyOptions
 
 __all__ = ["proxy_of_url"]
 
@@ -27,7 +27,7 @@ def proxy_of_url(url: str) -> ProxyOptions:
     Raises:
         ValueError: the URL is malformed. Its text is not repeated: it may hold a password.
     """
-    from amqp10.net.proxy import ProxyOptions  # not needed by most programs
+    from amqp10.net.proxy.connect import ProxyOptions  # not needed by most programs
 
     try:
         parts = urlsplit(url)

@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from amqp10.errors import AMQPError
-from amqp10.net.tls_names import SUITES_BY_OPENSSL, group_from_openssl
-from amqp10.net.tls_options import Protocols, TlsInfo
-from amqp10.net.tls_policy import reasons, version_text
-from amqp10.net.tls_verify import ServerChain
+from amqp10.net.tls.names import SUITES_BY_OPENSSL, group_from_openssl
+from amqp10.net.tls.options import Protocols, TlsInfo
+from amqp10.net.tls.policy import reasons, version_text
+from amqp10.net.tls.verify import ServerChain
 from amqp10.net.x509names import name_text
 
 __all__ = ["Circumstances", "data_error", "handshake_error", "negotiated"]

@@ -8,8 +8,8 @@ from typing import Final
 from OpenSSL import SSL
 
 from amqp10.errors import AMQPError
-from amqp10.net.tls_names import SUITES_BY_IANA, SUITES_BY_OPENSSL, Suite
-from amqp10.net.tls_options import Protocols
+from amqp10.net.tls.names import SUITES_BY_IANA, SUITES_BY_OPENSSL, Suite
+from amqp10.net.tls.options import Protocols
 
 __all__ = ["ChosenSuites", "choose_suites"]
 

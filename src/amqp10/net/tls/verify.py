@@ -30,8 +30,8 @@ from service_identity.hazmat import (
     verify_service_identity,
 )
 
-from amqp10.net.revocation import CrlSource, Revocation, RevocationResult, Runner, check_crl, check_ocsp
-from amqp10.net.tls_options import SecurityFlags
+from amqp10.net.tls.options import SecurityFlags
+from amqp10.net.tls.revocation import CrlSource, Revocation, RevocationResult, Runner, check_crl, check_ocsp
 from amqp10.net.x509names import MALFORMED, short_name
 
 __all__ = ["Kind", "Problem", "Rules", "ServerChain", "is_ip_address", "problems_of", "remaining", "status_text"]

@@ -30,7 +30,7 @@ from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError
 from amqp10.net.dial import Dialled, connect_directly, usable
 from amqp10.net.network import Network, Stream, TimeIsUpError
 from amqp10.net.options import NEUTRAL, TransportOptions, Words
-from amqp10.net.proxy_rules import host_is_listed
+from amqp10.net.proxy.rules import host_is_listed
 from amqp10.net.resolve import ascii_name, clean_host, format_address, is_ip_address, resolve
 from amqp10.net.waiting import Deadline
 

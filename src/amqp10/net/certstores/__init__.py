@@ -1,0 +1,1 @@
+"""Certificate stores: one module per family of formats."""

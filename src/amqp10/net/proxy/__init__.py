@@ -1,0 +1,1 @@
+"""Proxies: what is said to them, and when to use which."""
