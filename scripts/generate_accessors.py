@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from amqp10.component.amqp import AMQP
+from amqp10.component.fields import Attribute, DraftEnum, EnumProperty
 from amqp10.component.surface import PROPERTIES, PropertySpec, phrase
 
 TARGET = Path(__file__).resolve().parent.parent / "src" / "amqp10" / "component" / "accessors.py"
@@ -32,19 +34,14 @@ __all__ = ["Accessors"]
 if TYPE_CHECKING:
     from typing import Any, Protocol, TypeVar, overload
 
+    from amqp10.component.enums import (
+{enums}    )
+    from amqp10.component.fields import (
+{fields}    )
     from amqp10.component.messages import MessageView
     from amqp10.component.registry import LinkRecord, SessionRecord
 
     T = TypeVar("T")
-    T_co = TypeVar("T_co", covariant=True)
-
-    class _Readable(Protocol[T_co]):
-        """A class attribute that reads as a ``T_co`` on an instance."""
-
-        @overload
-        def __get__(self, obj: None, owner: type, /) -> object: ...
-        @overload
-        def __get__(self, obj: Any, owner: type, /) -> T_co: ...
 
     class _Settable(Protocol[T]):
         """A class attribute that reads as a ``T`` on an instance, and can be assigned one."""
@@ -75,12 +72,30 @@ _ITEMS = {
 }
 
 
+# Properties that take more than the type that they have.
+_TAKEN = dict.fromkeys(("message_id", "message_correlation_id"), "MessageId")
+
+
+def _declared(spec: PropertySpec) -> str:
+    """The type of the attribute: a descriptor is one of the same class in the component, or checkers would complain."""
+    found = vars(AMQP).get(spec.name)
+    if not isinstance(found, Attribute):
+        return f"_Settable[{spec.type.__name__}]"
+    kind = type(found)
+    enum = f"[{spec.enum.__name__}]" if spec.enum is not None and issubclass(kind, (EnumProperty, DraftEnum)) else ""
+    return f"{kind.__name__}{enum}"
+
+
+def _names(classes: set[str]) -> str:
+    return "".join(f"        {name},\n" for name in sorted(classes))
+
+
 def _declarations() -> Iterator[str]:
     yield ""
     yield "    if TYPE_CHECKING:"
     for spec in PROPERTIES:
         if spec.index is None and (spec.settable or spec.family):
-            yield f"        {spec.name}: _{'Settable' if spec.settable else 'Readable'}[{spec.type.__name__}]"
+            yield f"        {spec.name}: {_declared(spec)}"
     for spec in PROPERTIES:
         # What is neither settable nor a field of a message is computed: ordinary properties in the component.
         if spec.index is None and not spec.settable and not spec.family:
@@ -105,14 +120,22 @@ def _methods(spec: PropertySpec) -> Iterator[str]:
     yield f"        return self.{spec.name}"
     if spec.settable:
         yield ""
-        yield f"    def set_{spec.name}(self, value: {type_name}) -> None:"
+        yield f"    def set_{spec.name}(self, value: {_TAKEN.get(spec.name, type_name)}) -> None:"
         yield f'        """Set {phrase(spec.doc)}."""'
         yield f"        self.{spec.name} = value"
 
 
 def generate() -> str:
     """The text of the accessors module."""
-    lines = [_HEADER.rstrip("\n")]
+    kinds = [vars(AMQP)[spec.name] for spec in PROPERTIES if isinstance(vars(AMQP).get(spec.name), Attribute)]
+    enums = {
+        spec.enum.__name__
+        for spec in PROPERTIES
+        if spec.enum is not None and f"[{spec.enum.__name__}]" in _declared(spec)
+    }
+    fields = {type(kind).__name__ for kind in kinds} | {"MessageId"}
+    header = _HEADER.replace("{enums}", _names(enums)).replace("{fields}", _names(fields))
+    lines = [header.rstrip("\n")]
     lines.append("")
     lines.append(_CLASS.rstrip("\n"))
     lines.extend(_declarations())

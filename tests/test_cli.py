@@ -8,12 +8,13 @@ import socket
 import subprocess
 import sys
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from amqp10 import AMQP
 from amqp10.broker import Broker
-from amqp10.cli import commands, parse_url
+from amqp10.cli import ask_password, commands, parse_url
 
 
 def test_demo_runs_on_its_own_broker_and_shows_a_table() -> None:
@@ -153,3 +154,59 @@ def test_broker_runs_until_it_is_told_to_stop() -> None:
         if process.poll() is None:
             process.kill()
             process.communicate()
+
+
+# -- passwords that are not on the command line -----------------------------------------------------------------------
+
+
+def test_a_password_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMQP10_PASSWORD", "s3cret")
+    assert parse_url("amqp://me@host/q").password == "s3cret"
+    assert parse_url("amqp://me:@host/q").password == "", "an empty one that is written down is one"
+    assert parse_url("amqp://me:other@host/q").password == "other"
+    assert parse_url("amqp://host/q").password == "", "nobody is logged in"
+    with Broker(users={"me": "s3cret"}) as broker:
+        url = f"amqp://me@{broker.host}:{broker.port}/there"
+        result = CliRunner().invoke(commands, ["demo", "--url", url, "--count", "20"])
+    assert result.exit_code == 0, result.output
+    assert "s3cret" not in result.output
+
+
+def test_a_password_is_asked_for_on_a_terminal_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AMQP10_PASSWORD", raising=False)
+    asked: list[tuple[str, bool]] = []
+
+    def prompt(text: str, *, hide_input: bool, err: bool) -> str:
+        asked.append((text, hide_input))
+        return "typed"
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr(click, "prompt", prompt)
+    assert ask_password("me") == "typed"
+    assert asked == [("Password for me", True)]
+
+
+@pytest.mark.parametrize("command", [["demo", "--url", "amqp://me@host/q"], ["broker", "--port", "0", "--user", "me"]])
+def test_without_a_terminal_a_missing_password_says_where_it_is_looked_for(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AMQP10_PASSWORD", raising=False)
+    result = CliRunner().invoke(commands, command)
+    assert result.exit_code == 2
+    assert "AMQP10_PASSWORD" in result.output
+
+
+def test_a_user_of_the_broker_gets_the_password_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMQP10_PASSWORD", "p")
+    users: dict[str, str] = {}
+
+    def broker(host: str, port: int, *, users: dict[str, str], max_queue_length: int) -> Broker:
+        seen.update(users)
+        raise OSError("that is all")
+
+    seen = users
+    monkeypatch.setattr("amqp10.broker.Broker", broker)
+    result = CliRunner().invoke(commands, ["broker", "--user", "one", "--user", "two:x"])
+    assert result.exit_code == 1
+    assert users == {"one": "p", "two": "x"}
+    assert CliRunner().invoke(commands, ["broker", "--user", ":x"]).exit_code == 2

@@ -12,11 +12,12 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "amqp10"
 
-BASIS = {"errors", "codec", "wire", "engine", "net"}
+BASIS = {"errors", "version", "codec", "wire", "engine", "net"}
 
 # Layer -> the layers that it may import. ``engine`` and ``net`` stand side by side.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "version": set(),
     "codec": {"errors"},
     "wire": {"errors", "codec"},
     "engine": {"errors", "codec", "wire"},

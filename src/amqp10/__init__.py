@@ -73,6 +73,7 @@ from amqp10.errors import (
     SendTimeoutError,
     SessionEndedError,
 )
+from amqp10.version import VERSION
 
 if TYPE_CHECKING:
     from amqp10 import aio
@@ -82,8 +83,28 @@ if TYPE_CHECKING:
     from amqp10.client.outcomes import Accepted, Modified, Outcome, Released
     from amqp10.client.recovery import ConnectionState, StateChange
     from amqp10.client.remote import RemoteInfo
+    from amqp10.codec.types import (
+        Array,
+        Byte,
+        Char,
+        Decimal32,
+        Decimal64,
+        Decimal128,
+        Described,
+        Float,
+        Int,
+        Map,
+        Short,
+        Symbol,
+        Timestamp,
+        UByte,
+        UInt,
+        ULong,
+        UShort,
+    )
+    from amqp10.wire.messaging import Header, Properties
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 # Loaded when they are first named: who uses one API does not pay for the others.
 _LAZY: Final[dict[str, str]] = {
@@ -95,6 +116,29 @@ _LAZY: Final[dict[str, str]] = {
     **dict.fromkeys(("Accepted", "Modified", "Outcome", "Released"), "amqp10.client.outcomes"),
     **dict.fromkeys(("ConnectionState", "StateChange"), "amqp10.client.recovery"),
     "RemoteInfo": "amqp10.client.remote",
+    **dict.fromkeys(
+        (
+            "Array",
+            "Byte",
+            "Char",
+            "Decimal32",
+            "Decimal64",
+            "Decimal128",
+            "Described",
+            "Float",
+            "Int",
+            "Map",
+            "Short",
+            "Symbol",
+            "Timestamp",
+            "UByte",
+            "UInt",
+            "ULong",
+            "UShort",
+        ),
+        "amqp10.codec.types",
+    ),
+    **dict.fromkeys(("Header", "Properties"), "amqp10.wire.messaging"),
 }
 
 
@@ -129,22 +173,32 @@ __all__ = [
     "AMQPSSLStatusEventParams",
     "AMQPTimeoutError",
     "Accepted",
+    "Array",
     "AuthScheme",
     "AuthenticationError",
     "BodyKind",
+    "Byte",
     "CertStoreType",
+    "Char",
     "ClosedError",
     "Connection",
     "ConnectionDroppedError",
     "ConnectionLostError",
     "ConnectionState",
+    "Decimal128",
+    "Decimal32",
+    "Decimal64",
     "DecodeError",
     "Delivery",
     "DeliveryError",
     "DeliveryUnknownError",
+    "Described",
     "EncodeError",
     "FilterRefusedError",
     "FirewallType",
+    "Float",
+    "Header",
+    "Int",
     "InterruptedCallError",
     "LimitError",
     "LinkDetachedError",
@@ -154,12 +208,14 @@ __all__ = [
     "LinkRole",
     "LogLevel",
     "MalformedFrameError",
+    "Map",
     "Message",
     "MessageRejectedError",
     "MessageState",
     "Modified",
     "Outcome",
     "OutcomeDirection",
+    "Properties",
     "ProtocolError",
     "ReceiveMode",
     "ReceivedMessage",
@@ -176,8 +232,15 @@ __all__ = [
     "SenderOptions",
     "Session",
     "SessionEndedError",
+    "Short",
     "StateChange",
     "Stream",
+    "Symbol",
+    "Timestamp",
+    "UByte",
+    "UInt",
+    "ULong",
+    "UShort",
     "ValueType",
     "aio",
     "connect",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+PASSWORD_VARIABLE = "AMQP10_PASSWORD"
 _LATENCY_SAMPLES = 300
 _ID_PREFIX = "amqp10-demo-"
 _LOOK_SECONDS = 0.3
@@ -62,21 +63,45 @@ def commands() -> None:
 # -- broker ----------------------------------------------------------------------------------------------------------
 
 
+def ask_password(user: str) -> str:
+    """The password of a user that is not on the command line, where every user of the machine could read it.
+
+    It comes from the environment variable ``AMQP10_PASSWORD``, or is asked for without being shown.
+
+    Raises:
+        click.UsageError: there is neither the variable nor a terminal.
+    """
+    password = os.environ.get(PASSWORD_VARIABLE)
+    if password is not None:
+        return password
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"no password for {user}: set {PASSWORD_VARIABLE}, or run this on a terminal")
+    answer: str = click.prompt(f"Password for {user}", hide_input=True, err=True)
+    return answer
+
+
 def _user(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     users = {}
     for value in values:
         name, separator, password = value.partition(":")
-        if not separator or not name:
+        if not name:
             # The value is not repeated: it may be a password.
-            raise click.BadParameter("write NAME:PASSWORD")
-        users[name] = password
+            raise click.BadParameter("write NAME, or NAME:PASSWORD")
+        users[name] = password if separator else ask_password(name)
     return users
 
 
 @commands.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=5672, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 for a free one.")
-@click.option("--user", "users", multiple=True, metavar="NAME:PASSWORD", callback=_user, help="Let only them in.")
+@click.option(
+    "--user",
+    "users",
+    multiple=True,
+    metavar="NAME[:PASSWORD]",
+    callback=_user,
+    help=f"Let only them in. Without a password here it is that in {PASSWORD_VARIABLE}, or asked for.",
+)
 @click.option("--max-queue-length", default=0, type=click.IntRange(0), help="Most messages in a queue; 0 for no limit.")
 def broker(host: str, port: int, users: dict[str, str], max_queue_length: int) -> None:
     """Run the in-memory broker until Ctrl-C. For development and tests: messages are gone when it ends."""
@@ -118,7 +143,8 @@ class Target:
 
 
 def parse_url(url: str) -> Target:
-    """``amqp://user:password@host:port/ADDRESS`` taken apart; ``amqps`` is TLS.
+    """``amqp://user:password@host:port/ADDRESS`` taken apart; ``amqps`` is TLS. A user without a password has it asked
+    for, see :func:`ask_password`.
 
     Raises:
         click.ClickException: it is not of that form.
@@ -133,6 +159,7 @@ def parse_url(url: str) -> Target:
     if not parts.hostname:
         raise click.ClickException("--url: the URL names no host")
     tls = parts.scheme == "amqps"
+    user = unquote(parts.username or "")
     address = parts.path
     # RabbitMQ's addresses start with a slash, other brokers' do not.
     if not address.startswith(("/queues/", "/exchanges/")):
@@ -141,8 +168,8 @@ def parse_url(url: str) -> Target:
         host=parts.hostname,
         port=port or (5671 if tls else 5672),
         address=address or "amqp10-demo",
-        user=unquote(parts.username or ""),
-        password=unquote(parts.password or ""),
+        user=user,
+        password=unquote(parts.password) if parts.password is not None else ask_password(user) if user else "",
         tls=tls,
     )
 
@@ -160,7 +187,11 @@ class Report:
 
 
 @commands.command()
-@click.option("--url", default="", help="A broker: amqp://user:password@host:port/ADDRESS. Default: an own one.")
+@click.option(
+    "--url",
+    default="",
+    help=f"A broker: amqp://user@host:port/ADDRESS. Default: an own one. Password: {PASSWORD_VARIABLE}, or asked for.",
+)
 @click.option("--count", default=5000, show_default=True, type=click.IntRange(1, 10_000_000), help="How many messages.")
 @click.option("--size", default=100, show_default=True, type=click.IntRange(0, 16_000_000), help="Octets of each.")
 def demo(url: str, count: int, size: int) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import errno as _errno
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from copy import copy
+from typing import Any, ClassVar, Final, Self
 
 __all__ = [
     "AMQPError",
@@ -39,7 +40,16 @@ __all__ = [
     "code_from_errno",
     "code_from_gaierror",
     "describe_code",
+    "escaped",
 ]
+
+
+def escaped(text: str) -> str:
+    """The text in one line that hides nothing: characters that cannot be printed (control characters, line ends, marks
+    that turn the direction of writing) stand as escapes."""
+    if text.isprintable():
+        return text
+    return "".join([char if char.isprintable() else repr(char)[1:-1] for char in text])
 
 
 class AMQPError(Exception):
@@ -47,12 +57,13 @@ class AMQPError(Exception):
 
     Args:
         code: the numeric error code, one of :data:`ERROR_CODES`.
-        message: what went wrong, in one sentence a user can act on. Never contains a secret.
+        message: what went wrong, in one sentence a user can act on. Never contains a secret. Control characters, which
+            a peer's words may have, are escaped in it.
         condition: the AMQP error condition symbol (transport, "amqp-error" and following), when there is one,
             for example ``"amqp:not-found"``.
 
     Attributes:
-        description: the peer's own words, when it gave any.
+        description: the peer's own words as they came, when it gave any.
         info: what the peer said besides (transport, "error", info): the host to go to, a tracking id.
         retryable: whether the same thing may well work a little later.
         sent: of a message that this is about: True when it was written and its outcome is not known, False when it
@@ -65,6 +76,7 @@ class AMQPError(Exception):
     """What ``retryable`` is unless something closer is known."""
 
     def __init__(self, code: int, message: str, *, condition: str | None = None) -> None:
+        message = escaped(message)
         super().__init__(code, message)
         self.code: int = code
         self.message: str = message
@@ -73,6 +85,13 @@ class AMQPError(Exception):
         self.info: Mapping[Any, Any] | None = None
         self.retryable: bool = self.RETRYABLE
         self.sent: bool | None = None
+
+    def with_hint(self, hint: str) -> Self:
+        """The same error with more in its text: what this side knows about what the peer may have meant."""
+        twin = copy(self)
+        twin.message = f"{self.message} ({escaped(hint)})"
+        twin.args = (self.code, twin.message)
+        return twin
 
     def __str__(self) -> str:
         return f"[{self.code}] {self.message}"
@@ -162,7 +181,7 @@ class AMQPTimeoutError(AMQPError):
 
     __slots__ = ()
 
-    RETRYABLE = True
+    RETRYABLE: ClassVar[bool] = True
 
     def __init__(self, message: str, *, code: int = 201) -> None:
         super().__init__(code, message)
@@ -182,7 +201,7 @@ class ConnectionDroppedError(AMQPError):
 
     __slots__ = ()
 
-    RETRYABLE = True
+    RETRYABLE: ClassVar[bool] = True
 
     def __init__(self, message: str, *, code: int = 1120) -> None:
         super().__init__(code, message)
@@ -209,7 +228,7 @@ class ConnectionLostError(ConnectionDroppedError):
 
     __slots__ = ()
 
-    RETRYABLE = False
+    RETRYABLE: ClassVar[bool] = False
 
 
 class ClosedError(AMQPError):
@@ -279,7 +298,7 @@ class RequestLostError(DeliveryError):
 
     __slots__ = ()
 
-    RETRYABLE = True
+    RETRYABLE: ClassVar[bool] = True
 
 
 ERROR_CODES: Final[dict[int, str]] = {

@@ -138,7 +138,7 @@ def skipping(amqp: AMQP) -> SkippingPoller:
     """Give an instance that is not connected a clock that only moves when it is told to, and a poller to move it."""
     clock = FakeClock()
     poller = SkippingPoller(clock)
-    amqp.clock = clock
+    amqp._clock = clock
     amqp._waiter = Waiter(poller)
     return poller
 

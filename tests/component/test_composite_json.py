@@ -471,3 +471,29 @@ def test_subclasses_and_mappings_are_written_as_what_they_are() -> None:
 
     assert loads(dumps(Text("x"))) == "x"
     assert loads(dumps(("a", bytearray(b"\x01"), memoryview(b"\x02")))) == ["a", b"\x01", b"\x02"]
+
+
+@pytest.mark.parametrize(
+    "text", ['{"total": 12}', '{"type": "order", "total": 12}', "{}", "[1, 2]", "12", '{"type":"list","value":[12]}']
+)
+def test_plain_json_is_told_as_such_with_what_to_write(text: str) -> None:
+    with pytest.raises(AMQPError) as caught:
+        loads(text)
+    assert caught.value.code == 604
+    assert "This is plain JSON" in caught.value.message
+    assert "mvtString" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "text", ['{"type": "order", "value": 3}', '{"value": "x"}', "{", '{"type": "int", "value": "x"}']
+)
+def test_composite_json_with_a_mistake_is_not_taken_for_plain_json(text: str) -> None:
+    with pytest.raises(AMQPError) as caught:
+        loads(text)
+    assert "plain JSON" not in caught.value.message
+
+
+def test_an_object_for_a_map_is_told_how_a_map_is_written() -> None:
+    with pytest.raises(AMQPError) as caught:
+        loads('{"type": "map", "value": {"a": 1}}')
+    assert "keys and values in turn" in caught.value.message

@@ -119,11 +119,11 @@ def test_state_takes_outcomes_and_nothing_else() -> None:
     assert event.state == 3
 
 
-def test_accept_takes_only_a_bool() -> None:
+def test_accept_takes_a_flag_and_no_text_for_one() -> None:
     event = AMQPSSLServerAuthenticationEventParams(b"", "", "", "expired", False)
     event.accept = True
     assert event.accept is True
-    for unfit in (1, "False", None):
+    for unfit in ("1", "False", None):
         with pytest.raises(TypeError):
             event.accept = unfit  # type: ignore[assignment]
     assert event.accept is True

@@ -863,7 +863,7 @@ def failing() -> Iterator[str]:
         (["a", "b", 5], None, TypeError, r"values\[2\]"),
         (["a", "b", "\ud800"], None, AMQPError, r"values\[2\]"),
         (["a", "b", "c"], ["1", "2"], TypeError, r"ids\[2\]"),
-        (["a", "b", "c"], ["1", "2", 3], TypeError, r"ids\[2\]"),
+        (["a", "b", "c"], ["1", "2", 3.5], TypeError, r"ids\[2\]"),
         (failing(), None, LookupError, "no more"),
     ],
     ids=["no str", "no text", "too few ids", "an id that is no str", "an error of the program"],

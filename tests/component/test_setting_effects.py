@@ -11,7 +11,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from amqp10 import AMQP, AMQPError, ValueType
+from amqp10 import AMQP, AMQPError, AuthScheme, ValueType
+from amqp10.codec import Symbol
+from amqp10.component.lifecycle import is_local
+from amqp10.component.settings import SETTINGS
 from amqp10.engine import LinkRequested
 from amqp10.net import options
 from amqp10.wire.message import Message
@@ -38,6 +41,8 @@ OBSERVED: dict[str, str] = {
     "ModifiedUndeliverableHere": OUTCOMES,
     "RejectErrorCondition": OUTCOMES,
     "RejectErrorDescription": OUTCOMES,
+    "LogFrameBytes": "component/test_logging.py::test_bytes_are_logged_on_demand_and_not_those_of_the_sasl_exchange",
+    "VirtualHost": PROPERTIES + "what_open_states_comes_from_properties_and_settings",
     "AbsoluteTimeout": "component/test_timeouts.py::test_an_absolute_time_out_is_not_extended_by_a_trickle",
     "FirewallAutoDetect": PROPERTIES + "the_environments_proxy_is_used_when_that_is_asked_for",
     "ProxyExceptionsList": PROPERTIES + "hosts_on_the_list_of_exceptions_are_reached_without_the_proxy",
@@ -60,11 +65,13 @@ def observes(*names: str) -> Callable[[F], F]:
 
 
 @contextmanager
-def connected(*settings: str, host: str = "", **server_options: Any) -> Iterator[tuple[Server, AMQP]]:
+def connected(*settings: str, host: str = "", user: str = "", **server_options: Any) -> Iterator[tuple[Server, AMQP]]:
     """A server, and an instance with these settings that is connected to it and has a session."""
     with Server(**server_options) as server:
         amqp = AMQP()
         amqp.timeout = 10
+        if user:
+            amqp.user, amqp.password = user, "pw"
         for setting in settings:
             amqp.config(setting)
         amqp.connect_to(host or server.host, server.port)
@@ -94,6 +101,62 @@ def test_the_authorization_identity_goes_out_with_the_credentials() -> None:
         amqp.connect_to(server.host, server.port)
         assert bytes(server.received(SaslInit)[0].initial_response or b"") == b"boss\0user\0pw"
         amqp.disconnect()
+
+
+@observes("DefaultSourceCapabilities", "DefaultTargetCapabilities")
+def test_capabilities_are_asked_of_the_terminus_that_has_the_address() -> None:
+    with connected("DefaultSourceCapabilities= queue ;", "DefaultTargetCapabilities=topic;shared") as (server, amqp):
+        amqp.create_receiver_link("s", "in", "in")
+        amqp.create_sender_link("s", "out", "out")
+        amqp.config("DefaultTargetCapabilities=")
+        amqp.create_sender_link("s", "plain", "plain")
+        receiver, sender, plain = server.received(Attach)
+        assert (receiver.source.capabilities, receiver.target.capabilities) == ((Symbol("queue"),), ())
+        assert (sender.source.capabilities, sender.target.capabilities) == ((), (Symbol("topic"), Symbol("shared")))
+        assert plain.target.capabilities == ()
+        assert code_of(lambda: amqp.config("DefaultSourceCapabilities=größe")) == 604
+
+
+@observes("AllowPlainWithoutTLS")
+def test_a_password_in_the_clear_is_a_warning_or_refused(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The tests' server is on this machine, where nobody else can listen.
+    with connected(user="user") as (server, amqp):
+        assert not [record for record in caplog.records if record.levelname == "WARNING"]
+        amqp.disconnect()
+        monkeypatch.setattr("amqp10.component.lifecycle.is_local", lambda address: False)
+        amqp.connect()
+        warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert len(warned) == 1
+        assert "AllowPlainWithoutTLS" in warned[0]
+        amqp.disconnect()
+        before = len(server.received(SaslInit))
+        amqp.config("AllowPlainWithoutTLS=False")
+        with pytest.raises(AMQPError) as caught:
+            amqp.connect()
+        assert caught.value.code == 602
+        assert "pw" not in caught.value.message
+        assert len(server.received(SaslInit)) == before, "nothing was sent"
+        amqp.auth_scheme = AuthScheme.smSASLAnonymous
+        amqp.connect()
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [
+        ("127.0.0.1", True),
+        ("127.255.0.9", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("10.0.0.1", False),
+        ("fe80::1%eth0", False),
+        ("::ffff:10.0.0.1", False),
+        ("broker.example", False),
+    ],
+)
+def test_only_loopback_addresses_are_local(address: str, local: bool) -> None:
+    assert is_local(address) is local
 
 
 @observes("DefaultIncomingWindow", "DefaultOutgoingWindow")
@@ -423,6 +486,7 @@ def test_every_setting_is_observed_by_a_test_that_exists() -> None:
         for entry in surface["config_settings"]
         if entry["group"].split()[0] in ("AMQP", "TCPClient", "Socket")
     }
+    names |= {spec.name for spec in SETTINGS if spec.group == "Ours"}
     assert names - WITHOUT_EFFECT == set(OBSERVED)
     for where in OBSERVED.values():
         file, _, name = where.partition("::")

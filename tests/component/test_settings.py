@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amqp10 import AMQP
 from amqp10.component.settings import (
     SETTINGS,
     SETTINGS_BY_NAME,
@@ -100,6 +101,14 @@ def test_an_unknown_name_is_answered_with_the_nearest_one(wrong: str, right: str
         parse(wrong)
     assert caught.value.code == 606
     assert right in caught.value.message
+
+
+@pytest.mark.parametrize("wrong", ["Heartbeat=5", "Prefetch", "x", "ReconnectDelay"])
+def test_a_name_that_resembles_no_setting_gets_no_guess(wrong: str) -> None:
+    with pytest.raises(AMQPError) as caught:
+        parse(wrong)
+    assert caught.value.code == 606
+    assert "did you mean" not in caught.value.message
 
 
 def test_an_endless_name_is_not_echoed() -> None:
@@ -225,6 +234,20 @@ def test_some_settings_stay_as_they_are_while_connected(name: str, code: int) ->
         check_change(find(name), connected=True)
     assert caught.value.code == code
     check_change(find("DefaultCredit"), connected=True)
+
+
+SECRETS = [spec.name for spec in SETTINGS if spec.secret]
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_setting_does_not_read_back(name: str) -> None:
+    amqp = AMQP()
+    amqp.config(f"{name}=Proxy-Authorization: geheim")
+    assert amqp.config(name) == ""
+
+
+def test_the_secret_settings_are_all_that_hold_secrets() -> None:
+    assert SECRETS == ["FirewallPassword", "OpenSSLPrngSeedData", "FirewallData"]
 
 
 def test_secrets_show_neither_in_repr_nor_in_errors() -> None:

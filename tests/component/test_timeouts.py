@@ -89,10 +89,10 @@ def start(server: Server, name: str, *settings: str) -> tuple[AMQP, FakeClock, b
     amqp = prepare(server, name)
     for setting in settings:
         amqp.config(setting)
-    clock = FakeClock(amqp.clock())
+    clock = FakeClock(amqp._clock())
     if amqp._pump is not None:
         amqp._pump.clock = clock
-    amqp.clock = clock
+    amqp._clock = clock
     amqp.timeout = 1
     amqp.fetch_timeout = 1
     part = b"AMQP\x00\x01\x00\x00" + PART if name == "connect" else PART
@@ -265,9 +265,9 @@ def test_a_peer_that_never_stops_talking_does_not_keep_do_events_from_returning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with Server() as server, client(server) as amqp:
-        clock = FakeClock(amqp.clock())
+        clock = FakeClock(amqp._clock())
         assert amqp._pump is not None
-        amqp.clock = amqp._pump.clock = clock
+        amqp._clock = amqp._pump.clock = clock
         reads: list[int] = []
 
         def endless(self: object, size: int) -> bytes:

@@ -395,7 +395,7 @@ def test_no_password_is_sent_to_a_server_that_is_refused_and_the_instance_stays_
         assert it.amqp.connected
 
 
-def test_the_program_decides_and_only_true_is_consent() -> None:
+def test_the_program_decides_and_no_text_is_consent() -> None:
     with listening() as it:
 
         def refuse(event: Any) -> None:
@@ -408,7 +408,7 @@ def test_the_program_decides_and_only_true_is_consent() -> None:
         assert "the program refused it" in error.message
 
         def slip(event: Any) -> None:
-            event.accept = 1
+            event.accept = "True"
 
         it.amqp.on_ssl_server_authentication = slip
         with pytest.raises(TypeError):

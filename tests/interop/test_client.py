@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -22,6 +23,7 @@ from amqp10 import (
     ValueType,
 )
 from amqp10.broker import Broker
+from amqp10.codec import ULong
 from amqp10.ipworksmq import IPWorksMQError
 from tests.interop.conftest import run_peer
 from tests.interop.peers import PASSWORD, USER, RabbitMQ, RheaContainer
@@ -156,6 +158,36 @@ def test_value_arrives_as_it_was_sent(amqp: AMQP, place: Place, value_type: Valu
 
 
 # Proton's example broker does not answer a drain.
+@pytest.mark.parametrize(
+    "given",
+    ["text", "", 0, 5_000_000_000, UUID("12345678-90ab-cdef-0000-00805f9b34fb"), b"\xab\xcd\x00"],
+    ids=["string", "none", "ulong 0", "ulong", "uuid", "binary"],
+)
+def test_an_id_keeps_its_type_on_its_way_there_and_when_it_is_passed_on(amqp: AMQP, place: Place, given: Any) -> None:
+    # Proton decodes the message and encodes it anew; so does rhea, which takes any binary id for a UUID then.
+    anew = place.kind == "rhea_container" and not isinstance(given, bytes)
+    address = "reencode/ids" if anew else place.queue("ids")
+    place.connect(amqp)
+    amqp.create_sender_link("s", "out", address)
+    amqp.receive_mode = ReceiveMode.rmFetch
+    amqp.create_receiver_link("s", "in", address)
+    amqp.message_id = amqp.message_correlation_id = given
+    amqp.message_value = "x"
+    text = amqp.message_id
+    for _ in range(2):
+        amqp.send_message("out")
+        work(amqp, lambda: amqp.outgoing_message_count == 0, "the outcome")
+        amqp.fetch_message("in")
+        assert (amqp.received_message_id, amqp.received_message_correlation_id) == (text, text)
+        received = amqp.received_message
+        assert received is not None
+        expected = None if given == "" else given
+        assert (received.id, received.correlation_id) == (expected, expected)
+        assert type(received.id) in (type(expected), ULong)
+        amqp.message_id = amqp.received_message_id
+        amqp.message_correlation_id = amqp.received_message_correlation_id
+
+
 @pytest.mark.parametrize("place", ["rabbitmq", "embedded", "rhea_container"], indirect=True)
 def test_fetch_without_a_message_times_out_and_the_link_works_on(amqp: AMQP, place: Place) -> None:
     address = place.queue("fetch")

@@ -72,7 +72,7 @@ class InvalidFieldError(DecodeError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.condition = "amqp:invalid-field"
+        self.condition: str | None = "amqp:invalid-field"
 
 
 class FieldSpec(NamedTuple):
@@ -172,7 +172,7 @@ class Composite(metaclass=_CompositeType):
             return NotImplemented
         return all(getattr(self, spec.attribute) == getattr(other, spec.attribute) for spec in self.FIELDS)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None]  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         shown = []

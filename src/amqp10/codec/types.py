@@ -89,64 +89,64 @@ class UByte(_Integer):
     """ubyte: 0 to 255."""
 
     __slots__ = ()
-    MIN = 0
-    MAX = 0xFF
+    MIN: ClassVar[int] = 0
+    MAX: ClassVar[int] = 0xFF
 
 
 class UShort(_Integer):
     """ushort: 0 to 65535."""
 
     __slots__ = ()
-    MIN = 0
-    MAX = 0xFFFF
+    MIN: ClassVar[int] = 0
+    MAX: ClassVar[int] = 0xFFFF
 
 
 class UInt(_Integer):
     """uint: 0 to 2**32 - 1."""
 
     __slots__ = ()
-    MIN = 0
-    MAX = 0xFFFFFFFF
+    MIN: ClassVar[int] = 0
+    MAX: ClassVar[int] = 0xFFFFFFFF
 
 
 class ULong(_Integer):
     """ulong: 0 to 2**64 - 1."""
 
     __slots__ = ()
-    MIN = 0
-    MAX = 0xFFFFFFFFFFFFFFFF
+    MIN: ClassVar[int] = 0
+    MAX: ClassVar[int] = 0xFFFFFFFFFFFFFFFF
 
 
 class Byte(_Integer):
     """byte: -128 to 127."""
 
     __slots__ = ()
-    MIN = -0x80
-    MAX = 0x7F
+    MIN: ClassVar[int] = -0x80
+    MAX: ClassVar[int] = 0x7F
 
 
 class Short(_Integer):
     """short: -32768 to 32767."""
 
     __slots__ = ()
-    MIN = -0x8000
-    MAX = 0x7FFF
+    MIN: ClassVar[int] = -0x8000
+    MAX: ClassVar[int] = 0x7FFF
 
 
 class Int(_Integer):
     """int: -2**31 to 2**31 - 1. Not to be confused with Python's int, which stands for AMQP's long."""
 
     __slots__ = ()
-    MIN = -0x80000000
-    MAX = 0x7FFFFFFF
+    MIN: ClassVar[int] = -0x80000000
+    MAX: ClassVar[int] = 0x7FFFFFFF
 
 
 class Timestamp(_Integer):
     """timestamp: milliseconds since 1970-01-01 00:00 UTC, a signed 64-bit number."""
 
     __slots__ = ()
-    MIN = -0x8000000000000000
-    MAX = 0x7FFFFFFFFFFFFFFF
+    MIN: ClassVar[int] = -0x8000000000000000
+    MAX: ClassVar[int] = 0x7FFFFFFFFFFFFFFF
 
 
 class Float(float):
@@ -298,30 +298,30 @@ class Decimal32(_DecimalBits):
     """decimal32: 7 digits."""
 
     __slots__ = ()
-    WIDTH = 4
-    DIGITS = 7
-    BIAS = 101
-    EXPONENT_BITS = 8
+    WIDTH: ClassVar[int] = 4
+    DIGITS: ClassVar[int] = 7
+    BIAS: ClassVar[int] = 101
+    EXPONENT_BITS: ClassVar[int] = 8
 
 
 class Decimal64(_DecimalBits):
     """decimal64: 16 digits."""
 
     __slots__ = ()
-    WIDTH = 8
-    DIGITS = 16
-    BIAS = 398
-    EXPONENT_BITS = 10
+    WIDTH: ClassVar[int] = 8
+    DIGITS: ClassVar[int] = 16
+    BIAS: ClassVar[int] = 398
+    EXPONENT_BITS: ClassVar[int] = 10
 
 
 class Decimal128(_DecimalBits):
     """decimal128: 34 digits."""
 
     __slots__ = ()
-    WIDTH = 16
-    DIGITS = 34
-    BIAS = 6176
-    EXPONENT_BITS = 14
+    WIDTH: ClassVar[int] = 16
+    DIGITS: ClassVar[int] = 34
+    BIAS: ClassVar[int] = 6176
+    EXPONENT_BITS: ClassVar[int] = 14
 
 
 class Described:
@@ -330,8 +330,8 @@ class Described:
     __slots__ = ("descriptor", "value")
 
     def __init__(self, descriptor: Any, value: Any) -> None:
-        self.descriptor = descriptor
-        self.value = value
+        self.descriptor: Any = descriptor
+        self.value: Any = value
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Described):
@@ -357,8 +357,8 @@ class Array(Sequence[Any]):
     __slots__ = ("constructor", "items")
 
     def __init__(self, items: Iterable[Any] = (), constructor: bytes = b"\x40") -> None:
-        self.items = list(items)
-        self.constructor = constructor
+        self.items: list[Any] = list(items)
+        self.constructor: bytes = constructor
 
     @overload
     def __getitem__(self, index: int) -> Any: ...
@@ -378,7 +378,7 @@ class Array(Sequence[Any]):
             return NotImplemented
         return self.items == other.items and bool(self.items or self.constructor == other.constructor)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None]  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return f"Array({self.items!r})" if self.items else f"Array(constructor={self.constructor!r})"
@@ -432,7 +432,7 @@ class Map(Mapping[Any, Any]):
             return self._pairs == other._pairs
         return NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None]  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return f"Map({self.pairs()!r})"

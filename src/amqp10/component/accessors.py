@@ -12,19 +12,37 @@ __all__ = ["Accessors"]
 if TYPE_CHECKING:
     from typing import Any, Protocol, TypeVar, overload
 
+    from amqp10.component.enums import (
+        AuthScheme,
+        CertStoreType,
+        ReceiveMode,
+        SSLProvider,
+        ValueType,
+    )
+    from amqp10.component.fields import (
+        BoolProperty,
+        BytesProperty,
+        DraftBool,
+        DraftEnum,
+        DraftId,
+        DraftInt,
+        DraftText,
+        EnumProperty,
+        FastId,
+        FastText,
+        IntProperty,
+        MessageId,
+        ReadOnlyDraftText,
+        ReceivedBool,
+        ReceivedInt,
+        ReceivedText,
+        ReceivedValueType,
+        TextProperty,
+    )
     from amqp10.component.messages import MessageView
     from amqp10.component.registry import LinkRecord, SessionRecord
 
     T = TypeVar("T")
-    T_co = TypeVar("T_co", covariant=True)
-
-    class _Readable(Protocol[T_co]):
-        """A class attribute that reads as a ``T_co`` on an instance."""
-
-        @overload
-        def __get__(self, obj: None, owner: type, /) -> object: ...
-        @overload
-        def __get__(self, obj: Any, owner: type, /) -> T_co: ...
 
     class _Settable(Protocol[T]):
         """A class attribute that reads as a ``T`` on an instance, and can be assigned one."""
@@ -45,77 +63,77 @@ class Accessors:
     __slots__ = ()
 
     if TYPE_CHECKING:
-        auth_scheme: _Settable[int]
+        auth_scheme: EnumProperty[AuthScheme]
         connected: _Settable[bool]
-        container_id: _Settable[str]
-        fetch_timeout: _Settable[int]
-        firewall_auto_detect: _Settable[bool]
+        container_id: TextProperty
+        fetch_timeout: IntProperty
+        firewall_auto_detect: BoolProperty
         firewall_type: _Settable[int]
         firewall_host: _Settable[str]
-        firewall_password: _Settable[str]
-        firewall_port: _Settable[int]
-        firewall_user: _Settable[str]
-        idle_timeout: _Settable[int]
+        firewall_password: TextProperty
+        firewall_port: IntProperty
+        firewall_user: TextProperty
+        idle_timeout: IntProperty
         local_host: _Settable[str]
         local_port: _Settable[int]
-        message_absolute_expiry_time: _Settable[int]
-        message_content_encoding: _Settable[str]
-        message_content_type: _Settable[str]
-        message_correlation_id: _Settable[str]
-        message_creation_time: _Settable[int]
-        message_delivery_count: _Settable[int]
-        message_durable: _Settable[bool]
-        message_first_acquirer: _Settable[bool]
-        message_group_id: _Settable[str]
-        message_group_sequence: _Settable[int]
-        message_link_name: _Readable[str]
-        message_id: _Settable[str]
-        message_priority: _Settable[int]
-        message_reply_to: _Settable[str]
-        message_reply_to_group_id: _Settable[str]
-        message_settled: _Settable[bool]
-        message_subject: _Settable[str]
-        message_to: _Settable[str]
-        message_ttl: _Settable[int]
-        message_user_id: _Settable[str]
-        message_value: _Settable[str]
-        message_value_type: _Settable[int]
-        password: _Settable[str]
-        received_message_absolute_expiry_time: _Readable[int]
-        received_message_content_encoding: _Readable[str]
-        received_message_content_type: _Readable[str]
-        received_message_correlation_id: _Readable[str]
-        received_message_creation_time: _Readable[int]
-        received_message_delivery_count: _Readable[int]
-        received_message_durable: _Readable[bool]
-        received_message_first_acquirer: _Readable[bool]
-        received_message_group_id: _Readable[str]
-        received_message_group_sequence: _Readable[int]
-        received_message_link_name: _Readable[str]
-        received_message_id: _Readable[str]
-        received_message_priority: _Readable[int]
-        received_message_reply_to: _Readable[str]
-        received_message_reply_to_group_id: _Readable[str]
-        received_message_settled: _Readable[bool]
-        received_message_subject: _Readable[str]
-        received_message_to: _Readable[str]
-        received_message_ttl: _Readable[int]
-        received_message_user_id: _Readable[str]
-        received_message_value: _Readable[str]
-        received_message_value_type: _Readable[int]
-        receive_mode: _Settable[int]
+        message_absolute_expiry_time: DraftInt
+        message_content_encoding: DraftText
+        message_content_type: DraftText
+        message_correlation_id: DraftId
+        message_creation_time: DraftInt
+        message_delivery_count: DraftInt
+        message_durable: DraftBool
+        message_first_acquirer: DraftBool
+        message_group_id: DraftText
+        message_group_sequence: DraftInt
+        message_link_name: ReadOnlyDraftText
+        message_id: FastId
+        message_priority: DraftInt
+        message_reply_to: DraftText
+        message_reply_to_group_id: DraftText
+        message_settled: DraftBool
+        message_subject: DraftText
+        message_to: DraftText
+        message_ttl: DraftInt
+        message_user_id: DraftText
+        message_value: FastText
+        message_value_type: DraftEnum[ValueType]
+        password: TextProperty
+        received_message_absolute_expiry_time: ReceivedInt
+        received_message_content_encoding: ReceivedText
+        received_message_content_type: ReceivedText
+        received_message_correlation_id: ReceivedText
+        received_message_creation_time: ReceivedInt
+        received_message_delivery_count: ReceivedInt
+        received_message_durable: ReceivedBool
+        received_message_first_acquirer: ReceivedBool
+        received_message_group_id: ReceivedText
+        received_message_group_sequence: ReceivedInt
+        received_message_link_name: ReceivedText
+        received_message_id: ReceivedText
+        received_message_priority: ReceivedInt
+        received_message_reply_to: ReceivedText
+        received_message_reply_to_group_id: ReceivedText
+        received_message_settled: ReceivedBool
+        received_message_subject: ReceivedText
+        received_message_to: ReceivedText
+        received_message_ttl: ReceivedInt
+        received_message_user_id: ReceivedText
+        received_message_value: ReceivedText
+        received_message_value_type: ReceivedValueType
+        receive_mode: EnumProperty[ReceiveMode]
         remote_host: _Settable[str]
-        remote_port: _Settable[int]
-        ssl_accept_server_cert_encoded: _Settable[bytes]
+        remote_port: IntProperty
+        ssl_accept_server_cert_encoded: BytesProperty
         ssl_cert_encoded: _Settable[bytes]
-        ssl_cert_store: _Settable[bytes]
-        ssl_cert_store_password: _Settable[str]
-        ssl_cert_store_type: _Settable[int]
+        ssl_cert_store: BytesProperty
+        ssl_cert_store_password: TextProperty
+        ssl_cert_store_type: EnumProperty[CertStoreType]
         ssl_cert_subject: _Settable[str]
         ssl_enabled: _Settable[bool]
-        ssl_provider: _Settable[int]
-        timeout: _Settable[int]
-        user: _Settable[str]
+        ssl_provider: EnumProperty[SSLProvider]
+        timeout: IntProperty
+        user: TextProperty
 
         @property
         def incoming_message_count(self) -> int: ...
@@ -403,7 +421,7 @@ class Accessors:
         """Return the id of the message that this one answers; empty for none."""
         return self.message_correlation_id
 
-    def set_message_correlation_id(self, value: str) -> None:
+    def set_message_correlation_id(self, value: MessageId) -> None:
         """Set the id of the message that this one answers; empty for none."""
         self.message_correlation_id = value
 
@@ -463,7 +481,7 @@ class Accessors:
         """Return the id of the message; empty for none."""
         return self.message_id
 
-    def set_message_id(self, value: str) -> None:
+    def set_message_id(self, value: MessageId) -> None:
         """Set the id of the message; empty for none."""
         self.message_id = value
 

@@ -19,9 +19,11 @@ from amqp10.component.fields import (
     BytesProperty,
     DraftBool,
     DraftEnum,
+    DraftId,
     DraftInt,
     DraftText,
     EnumProperty,
+    FastId,
     FastText,
     IntProperty,
     ReadOnlyDraftText,
@@ -41,9 +43,11 @@ from amqp10.component.lifecycle import Lifecycle
 from amqp10.component.messages import MessageDraft
 from amqp10.component.registry import LinkRecord, SessionRecord
 from amqp10.errors import AMQPError
+from amqp10.version import VERSION
 
 if TYPE_CHECKING:
     from amqp10.client.message import Message
+    from amqp10.component.fields import MessageId
 
 __all__ = ["AMQP"]
 
@@ -68,10 +72,11 @@ class AMQP(Accessors, Lifecycle):
             amqp.send_message("out")
     """
 
-    __slots__ = ()
+    __slots__ = ("_runtime_license",)
 
     def __init__(self) -> None:
         super().__init__()
+        self._runtime_license = ""
         self._set_defaults()
 
     def _set_defaults(self) -> None:
@@ -86,29 +91,34 @@ class AMQP(Accessors, Lifecycle):
 
     # -- connection ------------------------------------------------------------------------------------------------
 
-    auth_scheme = EnumProperty(
-        AuthScheme, 'How to authenticate: none, or a SASL mechanism (security, "sasl").', locked=211
-    )
-    container_id = TextProperty(
-        'The name of this container, stated in open; empty for a generated one (transport, "open").', locked=211
-    )
-    user = TextProperty("The user name for SASL PLAIN.", locked=211)
-    password = TextProperty("The password for SASL PLAIN. It never shows in a log, an error or a ``repr``.", locked=211)
-    idle_timeout = IntProperty(
-        "After how many seconds of silence from the server the connection is given up; 0 for never"
-        ' (transport, "idle time-out of a connection").',
-        maximum=2147483,
-        locked=211,
-    )
-    timeout = IntProperty(
-        "The longest wait in seconds, counted from the last byte that moved (heartbeats left out), or with the setting"
-        " AbsoluteTimeout from the start of the call. With 0, send_message never waits."
-    )
-    fetch_timeout = IntProperty("The longest wait of fetch_message in seconds; 0 waits for ever.")
-    receive_mode = EnumProperty(
-        ReceiveMode, "Whether new receiver links receive by themselves, or a message at a time by fetch_message."
-    )
-    remote_port = IntProperty("The port of the server, 1 to 65535.", maximum=65535, locked=100)
+    auth_scheme: EnumProperty[AuthScheme] = EnumProperty(AuthScheme, locked=211)
+    """How to authenticate: none, or a SASL mechanism (security, "sasl")."""
+
+    container_id: TextProperty = TextProperty(locked=211)
+    """The name of this container, stated in open; empty for a generated one (transport, "open")."""
+
+    user: TextProperty = TextProperty(locked=211)
+    """The user name for SASL PLAIN."""
+
+    password: TextProperty = TextProperty(locked=211)
+    """The password for SASL PLAIN. It never shows in a log, an error or a ``repr``."""
+
+    idle_timeout: IntProperty = IntProperty(maximum=2147483, locked=211)
+    """After how many seconds of silence from the server the connection is given up; 0 for never (transport, "idle
+    time-out of a connection")."""
+
+    timeout: IntProperty = IntProperty()
+    """The longest wait in seconds, counted from the last byte that moved (heartbeats left out), or with the setting
+    AbsoluteTimeout from the start of the call. With 0, send_message never waits."""
+
+    fetch_timeout: IntProperty = IntProperty()
+    """The longest wait of fetch_message in seconds; 0 waits for ever."""
+
+    receive_mode: EnumProperty[ReceiveMode] = EnumProperty(ReceiveMode)
+    """Whether new receiver links receive by themselves, or a message at a time by fetch_message."""
+
+    remote_port: IntProperty = IntProperty(maximum=65535, locked=100)
+    """The port of the server, 1 to 65535."""
 
     @property
     def remote_host(self) -> str:
@@ -174,12 +184,17 @@ class AMQP(Accessors, Lifecycle):
 
     # -- proxy -----------------------------------------------------------------------------------------------------
 
-    firewall_auto_detect = BoolProperty(
-        "Whether to take the proxy from the environment's proxy variables, where firewall_type names none.", locked=211
-    )
-    firewall_password = TextProperty("The password for the proxy. It never shows in a log or an error.", locked=211)
-    firewall_port = IntProperty("The proxy's port, 0 for the usual one of its kind.", maximum=65535, locked=211)
-    firewall_user = TextProperty("The user name for the proxy.", locked=211)
+    firewall_auto_detect: BoolProperty = BoolProperty(locked=211)
+    """Whether to take the proxy from the environment's proxy variables, where firewall_type names none."""
+
+    firewall_password: TextProperty = TextProperty(locked=211)
+    """The password for the proxy. It never shows in a log or an error."""
+
+    firewall_port: IntProperty = IntProperty(maximum=65535, locked=211)
+    """The proxy's port, 0 for the usual one of its kind."""
+
+    firewall_user: TextProperty = TextProperty(locked=211)
+    """The user name for the proxy."""
 
     @property
     def firewall_host(self) -> str:
@@ -206,21 +221,21 @@ class AMQP(Accessors, Lifecycle):
 
     # -- TLS -------------------------------------------------------------------------------------------------------
 
-    ssl_accept_server_cert_encoded = BytesProperty(
-        "A server certificate (PEM, DER or base64) that is accepted whatever else is wrong with it.", locked=211
-    )
-    ssl_cert_store = BytesProperty(
-        "The store of the client certificate: a file name, the content, or a name, as ``ssl_cert_store_type`` says."
-        " A str is taken as UTF-8.",
-        locked=211,
-    )
-    ssl_cert_store_password = TextProperty(
-        "The password of that store. It never shows in a log, an error or a ``repr``.", locked=211
-    )
-    ssl_cert_store_type = EnumProperty(CertStoreType, "The kind of that store.", locked=211)
-    ssl_provider = EnumProperty(
-        SSLProvider, "The TLS implementation; only the internal one (OpenSSL) exists on every system.", locked=211
-    )
+    ssl_accept_server_cert_encoded: BytesProperty = BytesProperty(locked=211)
+    """A server certificate (PEM, DER or base64) that is accepted whatever else is wrong with it."""
+
+    ssl_cert_store: BytesProperty = BytesProperty(locked=211)
+    """The store of the client certificate: a file name, the content, or a name, as ``ssl_cert_store_type`` says. A str
+    is taken as UTF-8."""
+
+    ssl_cert_store_password: TextProperty = TextProperty(locked=211)
+    """The password of that store. It never shows in a log, an error or a ``repr``."""
+
+    ssl_cert_store_type: EnumProperty[CertStoreType] = EnumProperty(CertStoreType, locked=211)
+    """The kind of that store."""
+
+    ssl_provider: EnumProperty[SSLProvider] = EnumProperty(SSLProvider, locked=211)
+    """The TLS implementation; only the internal one (OpenSSL) exists on every system."""
 
     @property
     def ssl_cert_encoded(self) -> bytes:
@@ -264,102 +279,143 @@ class AMQP(Accessors, Lifecycle):
 
     # -- the message to be sent ------------------------------------------------------------------------------------
 
-    message_absolute_expiry_time = DraftInt(
-        'When the message expires, in milliseconds since 1970 UTC; 0 or -1 for never (messaging, "properties").',
-        minimum=-1,
-        maximum=9223372036854775807,
-    )
-    message_content_encoding = DraftText(
-        'How the content is encoded, such as ``gzip``; sent with binary values only (messaging, "properties").',
-        ascii_only=True,
-    )
-    message_content_type = DraftText(
-        'The media type of the content; sent with binary values only (messaging, "properties").', ascii_only=True
-    )
-    message_correlation_id = DraftText('The id of the message that this one answers (messaging, "properties").')
-    message_creation_time = DraftInt(
-        'When the message was made, in milliseconds since 1970 UTC; 0 or -1 for unset (messaging, "properties").',
-        minimum=-1,
-        maximum=9223372036854775807,
-    )
-    message_delivery_count = DraftInt(
-        'How many earlier deliveries failed, 0 to 2**32 - 1 (messaging, "header").', minimum=0, maximum=4294967295
-    )
-    message_durable = DraftBool(
-        'Whether the message must survive a restart of whoever stores it (messaging, "header").'
-    )
-    message_first_acquirer = DraftBool('Whether no other link has acquired the message before (messaging, "header").')
-    message_group_id = DraftText('The group that the message belongs to (messaging, "properties").')
-    message_group_sequence = DraftInt(
-        'The position in the group, 0 to 2**32 - 1, or -1; sent only with a group id (messaging, "properties").',
-        minimum=-1,
-        maximum=4294967295,
-    )
-    message_link_name = ReadOnlyDraftText("The link that the message was sent on last.")
-    message_id = FastText('The id of the message (messaging, "properties").')
-    message_priority = DraftInt(
-        'How urgent the message is, 0 to 255, higher is more (messaging, "header").', minimum=0, maximum=255
-    )
-    message_reply_to = DraftText('The address that answers go to (messaging, "properties").')
-    message_reply_to_group_id = DraftText('The group that answers belong to (messaging, "properties").')
-    message_settled = DraftBool(
-        "Whether to send settled, without an outcome; ignored unless the link's settle mode is mixed."
-    )
-    message_subject = DraftText('What the message is about (messaging, "properties").')
-    message_to = DraftText('The address that the message is meant for (messaging, "properties").')
-    message_ttl = DraftInt(
-        'Time to live in milliseconds, 0 to 2**32 - 1; -1 for none (messaging, "header").',
-        minimum=-1,
-        maximum=4294967295,
-    )
-    message_user_id = DraftText(
-        "Who made the message; sent as its UTF-8 octets, lone surrogates as the octets they stand for (messaging,"
-        ' "properties").',
-        errors="surrogateescape",
-    )
-    message_value = FastText(
-        "The value as text, read as ``message_value_type`` says; checked when the message is sent."
-    )
-    message_value_type = DraftEnum(ValueType, 'The AMQP type of the value (types, "type-system").')
+    message_absolute_expiry_time: DraftInt = DraftInt(minimum=-1, maximum=9223372036854775807)
+    """When the message expires, in milliseconds since 1970 UTC; 0 or -1 for never (messaging, "properties")."""
+
+    message_content_encoding: DraftText = DraftText(ascii_only=True)
+    """How the content is encoded, such as ``gzip``; sent with binary values only (messaging, "properties")."""
+
+    message_content_type: DraftText = DraftText(ascii_only=True)
+    """The media type of the content; sent with binary values only (messaging, "properties")."""
+
+    message_correlation_id: DraftId = DraftId()
+    """The id of the message that this one answers (messaging, "properties"). An int, a UUID or bytes make an id of that
+    type; an id that was received keeps the type that it has."""
+
+    message_creation_time: DraftInt = DraftInt(minimum=-1, maximum=9223372036854775807)
+    """When the message was made, in milliseconds since 1970 UTC; 0 or -1 for unset (messaging, "properties")."""
+
+    message_delivery_count: DraftInt = DraftInt(minimum=0, maximum=4294967295)
+    """How many earlier deliveries failed, 0 to 2**32 - 1 (messaging, "header")."""
+
+    message_durable: DraftBool = DraftBool()
+    """Whether the message must survive a restart of whoever stores it (messaging, "header")."""
+
+    message_first_acquirer: DraftBool = DraftBool()
+    """Whether no other link has acquired the message before (messaging, "header")."""
+
+    message_group_id: DraftText = DraftText()
+    """The group that the message belongs to (messaging, "properties")."""
+
+    message_group_sequence: DraftInt = DraftInt(minimum=-1, maximum=4294967295)
+    """The position in the group, 0 to 2**32 - 1, or -1; sent only with a group id (messaging, "properties")."""
+
+    message_link_name: ReadOnlyDraftText = ReadOnlyDraftText()
+    """The link that the message was sent on last."""
+
+    message_id: FastId = FastId()
+    """The id of the message (messaging, "properties"). An int, a UUID or bytes make an id of that type; an id that was
+    received keeps the type that it has."""
+
+    message_priority: DraftInt = DraftInt(minimum=0, maximum=255)
+    """How urgent the message is, 0 to 255, higher is more (messaging, "header")."""
+
+    message_reply_to: DraftText = DraftText()
+    """The address that answers go to (messaging, "properties")."""
+
+    message_reply_to_group_id: DraftText = DraftText()
+    """The group that answers belong to (messaging, "properties")."""
+
+    message_settled: DraftBool = DraftBool()
+    """Whether to send settled, without an outcome; ignored unless the link's settle mode is mixed."""
+
+    message_subject: DraftText = DraftText()
+    """What the message is about (messaging, "properties")."""
+
+    message_to: DraftText = DraftText()
+    """The address that the message is meant for (messaging, "properties")."""
+
+    message_ttl: DraftInt = DraftInt(minimum=-1, maximum=4294967295)
+    """Time to live in milliseconds, 0 to 2**32 - 1; -1 for none (messaging, "header")."""
+
+    message_user_id: DraftText = DraftText(errors="surrogateescape")
+    """Who made the message; sent as its UTF-8 octets, lone surrogates as the octets they stand for (messaging,
+    "properties")."""
+
+    message_value: FastText = FastText()
+    """The value as text, read as ``message_value_type`` says; checked when the message is sent."""
+
+    message_value_type: DraftEnum[ValueType] = DraftEnum(ValueType)
+    """The AMQP type of the value (types, "type-system")."""
 
     # -- the message received last ---------------------------------------------------------------------------------
 
-    received_message_absolute_expiry_time = ReceivedInt(
-        "When it expires, in milliseconds since 1970 UTC; -1 when it says nothing."
-    )
-    received_message_content_encoding = ReceivedText(
-        "How its content is encoded, such as `gzip`; empty when it says nothing."
-    )
-    received_message_content_type = ReceivedText("The media type of its content; empty when it says nothing.")
-    received_message_correlation_id = ReceivedText("The id of the message that it answers, as text; empty for none.")
-    received_message_creation_time = ReceivedInt(
-        "When it was made, in milliseconds since 1970 UTC; -1 when it says nothing."
-    )
-    received_message_delivery_count = ReceivedInt("How many earlier deliveries of it failed.")
-    received_message_durable = ReceivedBool("Whether it was sent as durable.")
-    received_message_first_acquirer = ReceivedBool("Whether no other link has acquired it before.")
-    received_message_group_id = ReceivedText("The group that it belongs to; empty for none.")
-    received_message_group_sequence = ReceivedInt("Its position in the group; -1 when it says nothing.")
-    received_message_link_name = ReceivedText("The link that it arrived on.")
-    received_message_id = ReceivedText(
-        "Its id as text: a ulong in decimal, a UUID with hyphens, binary in hexadecimal; empty for none."
-    )
-    received_message_priority = ReceivedInt("How urgent it is, 0 to 255, higher is more; 4 when it says nothing.")
-    received_message_reply_to = ReceivedText("The address that answers go to; empty for none.")
-    received_message_reply_to_group_id = ReceivedText("The group that answers belong to; empty for none.")
-    received_message_settled = ReceivedBool("Whether it arrived settled; then it gets no outcome.")
-    received_message_subject = ReceivedText("What it is about; empty when it says nothing.")
-    received_message_to = ReceivedText("The address that it was meant for; empty when it says nothing.")
-    received_message_ttl = ReceivedInt("Its time to live in milliseconds; -1 for none.")
-    received_message_user_id = ReceivedText(
-        "Who made it; octets that are not UTF-8 are lone surrogates. Empty when it says nothing."
-    )
-    received_message_value = ReceivedText(
-        "Its value as text, in the form that ``received_message_value_type`` has; 604 when it cannot be decoded."
-    )
-    received_message_value_type = ReceivedValueType(
-        "The AMQP type of its value: ``mvtBinary`` for data sections, ``mvtJson`` for all that is composite."
-    )
+    received_message_absolute_expiry_time: ReceivedInt = ReceivedInt()
+    """When it expires, in milliseconds since 1970 UTC; -1 when it says nothing."""
+
+    received_message_content_encoding: ReceivedText = ReceivedText()
+    """How its content is encoded, such as `gzip`; empty when it says nothing."""
+
+    received_message_content_type: ReceivedText = ReceivedText()
+    """The media type of its content; empty when it says nothing."""
+
+    received_message_correlation_id: ReceivedText = ReceivedText()
+    """The id of the message that it answers, as text; empty for none."""
+
+    received_message_creation_time: ReceivedInt = ReceivedInt()
+    """When it was made, in milliseconds since 1970 UTC; -1 when it says nothing."""
+
+    received_message_delivery_count: ReceivedInt = ReceivedInt()
+    """How many earlier deliveries of it failed."""
+
+    received_message_durable: ReceivedBool = ReceivedBool()
+    """Whether it was sent as durable."""
+
+    received_message_first_acquirer: ReceivedBool = ReceivedBool()
+    """Whether no other link has acquired it before."""
+
+    received_message_group_id: ReceivedText = ReceivedText()
+    """The group that it belongs to; empty for none."""
+
+    received_message_group_sequence: ReceivedInt = ReceivedInt()
+    """Its position in the group; -1 when it says nothing."""
+
+    received_message_link_name: ReceivedText = ReceivedText()
+    """The link that it arrived on."""
+
+    received_message_id: ReceivedText = ReceivedText()
+    """Its id as text: a ulong in decimal, a UUID with hyphens, binary in upper-case hexadecimal; empty for none.
+    Assigned to ``message_id`` or ``message_correlation_id`` it keeps its type."""
+
+    received_message_priority: ReceivedInt = ReceivedInt()
+    """How urgent it is, 0 to 255, higher is more; 4 when it says nothing."""
+
+    received_message_reply_to: ReceivedText = ReceivedText()
+    """The address that answers go to; empty for none."""
+
+    received_message_reply_to_group_id: ReceivedText = ReceivedText()
+    """The group that answers belong to; empty for none."""
+
+    received_message_settled: ReceivedBool = ReceivedBool()
+    """Whether it arrived settled; then it gets no outcome."""
+
+    received_message_subject: ReceivedText = ReceivedText()
+    """What it is about; empty when it says nothing."""
+
+    received_message_to: ReceivedText = ReceivedText()
+    """The address that it was meant for; empty when it says nothing."""
+
+    received_message_ttl: ReceivedInt = ReceivedInt()
+    """Its time to live in milliseconds; -1 for none."""
+
+    received_message_user_id: ReceivedText = ReceivedText()
+    """Who made it; octets that are not UTF-8 are lone surrogates. Empty when it says nothing."""
+
+    received_message_value: ReceivedText = ReceivedText()
+    """Its value as text, in the form that ``received_message_value_type`` has; 604 when it cannot be decoded."""
+
+    received_message_value_type: ReceivedValueType = ReceivedValueType()
+    """The AMQP type of its value: ``mvtBinary`` for data sections, ``mvtJson`` for all that is composite."""
 
     # -- lists -----------------------------------------------------------------------------------------------------
 
@@ -590,7 +646,7 @@ class AMQP(Accessors, Lifecycle):
 
         return Message.decode(received.delivery.payload)
 
-    def send_messages(self, link_name: str, values: Iterable[str], ids: Iterable[str] | None = None) -> int:
+    def send_messages(self, link_name: str, values: Iterable[str], ids: Iterable[MessageId] | None = None) -> int:
         """Send one message per value, in fewer and larger writes than :meth:`send_message`: several times as fast.
 
         An addition to the reference. Everything but the value and the id is taken from the ``message_...`` properties,
@@ -606,7 +662,8 @@ class AMQP(Accessors, Lifecycle):
             How many messages were sent.
 
         Raises:
-            TypeError: a value or an id is not a str, or there are fewer ids than values.
+            TypeError: a value is not a str, an id is of no type that ``message_id`` takes, or there are fewer ids than
+                values.
             AMQPError: as for :meth:`send_message`. The messages before the value it names have been sent; where it
                 names none, ``message_id`` and ``message_value`` are those of the first message that was not sent.
         """
@@ -637,6 +694,8 @@ class AMQP(Accessors, Lifecycle):
 
     def do_events(self) -> None:
         """Handle everything that has arrived; with nothing there, wait up to 20 milliseconds for something.
+
+        Without a connection it waits as long, so that a loop around it does not use up the processor.
 
         From a server that never pauses it reads for a tenth of a second; handling what was read may take longer. Also
         sends the heartbeat that is due and gives up a server that has been silent for ``idle_timeout``.
@@ -697,6 +756,34 @@ class AMQP(Accessors, Lifecycle):
             self._draft.reset()
         finally:
             self._leave()
+
+    # -- the reference's licence and version -----------------------------------------------------------------------
+
+    @property
+    def runtime_license(self) -> str:
+        """Accepted for programs that set their licence key first. It has no meaning here: no licence is needed."""
+        return self._runtime_license
+
+    @runtime_license.setter
+    def runtime_license(self, value: str) -> None:
+        self._runtime_license = check_text("runtime_license", value)
+
+    def get_runtime_license(self) -> str:
+        """Return ``runtime_license``: what was set, which has no meaning here."""
+        return self._runtime_license
+
+    def set_runtime_license(self, value: str) -> None:
+        """Set ``runtime_license``, which has no meaning here."""
+        self.runtime_license = value
+
+    @property
+    def about(self) -> str:
+        """The name and the version of this package."""
+        return f"amqp10 {VERSION}"
+
+    def get_about(self) -> str:
+        """Return ``about``: the name and the version of this package."""
+        return self.about
 
     def __enter__(self) -> Self:
         return self

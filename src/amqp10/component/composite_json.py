@@ -73,13 +73,22 @@ _NOT_FINITE: Final = ("NaN", "Infinity", "-Infinity")
 class _DocumentError(Exception):
     """What is wrong with a document, and where; the path is gathered while the exception passes upwards."""
 
-    def __init__(self, reason: str, *path: str) -> None:
+    def __init__(self, reason: str, *path: str, plain: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.path = list(path)
+        self.plain = plain
+        """Whether this is what plain JSON has, without the types that AMQP needs."""
 
     def __str__(self) -> str:
-        return f"${''.join(reversed(self.path))}: {self.reason}"
+        text = f"${''.join(reversed(self.path))}: {self.reason}"
+        return text + _PLAIN if self.plain else text
+
+
+_PLAIN: Final = (
+    '. This is plain JSON; composite JSON has types, as in {"type": "map", "value": ["key", {"type": "int", "value":'
+    " 1}]}. For JSON as text use mvtString"
+)
 
 
 class _Object(list[tuple[str, Any]]):
@@ -143,20 +152,20 @@ def _read(node: Any, depth: int) -> Any:
     if kind is _Object:
         return _read_object(node, depth)
     if kind is list:
-        raise _DocumentError('a JSON array needs its type, as in {"type": "list", "value": []}')
-    raise _DocumentError('a number needs its type, as in {"type": "int", "value": 1}')
+        raise _DocumentError('a JSON array needs its type, as in {"type": "list", "value": []}', plain=True)
+    raise _DocumentError('a number needs its type, as in {"type": "int", "value": 1}', plain=True)
 
 
 def _read_object(node: _Object, depth: int) -> Any:
     members: dict[str, Any] = {}
     for name, member in node:
         if name not in ("descriptor", "type", "value", "constructor"):
-            raise _DocumentError(f"unknown member {show(name)}")
+            raise _DocumentError(f"unknown member {show(name)}", plain=True)
         if name in members:
             raise _DocumentError(f'"{name}" stands here twice')
         members[name] = member
     if "value" not in members:
-        raise _DocumentError('"value" is missing')
+        raise _DocumentError('"value" is missing', plain=not members)
     if "descriptor" not in members:
         return _read_value(members, depth)
     inner = _deeper(depth)
@@ -289,6 +298,8 @@ def _read_string(node: Any, depth: int) -> str:
 
 
 def _elements(node: Any, depth: int) -> list[Any]:
+    if type(node) is _Object:
+        raise ValueError("not a JSON array; a map is one of keys and values in turn")
     if type(node) is not list:
         raise ValueError("not a JSON array")
     elements: list[Any] = []

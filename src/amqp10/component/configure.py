@@ -58,6 +58,8 @@ def _change(amqp: AMQP, spec: SettingSpec, text: str) -> None:
 
 
 def _read(amqp: AMQP, spec: SettingSpec, index: str | None) -> str:
+    if spec.secret:
+        return ""  # what config() answers ends in logs and on screens
     if spec.store == "settings":
         return format_value(amqp._settings.get(spec))
     if spec.store == "property":

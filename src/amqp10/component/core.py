@@ -13,7 +13,8 @@ from _thread import allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, Final, NoReturn, SupportsIndex
 
 from amqp10.component.events import (
     AMQPConnectedEventParams,
@@ -49,7 +50,7 @@ from amqp10.engine.events import (
     SessionEnded,
     SessionRequested,
 )
-from amqp10.errors import AMQPError, AMQPTimeoutError, ProtocolError
+from amqp10.errors import AMQPError, AMQPTimeoutError, ProtocolError, escaped
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -62,6 +63,7 @@ __all__ = ["Core", "Notice"]
 
 _LEVELS: Final = {1: 20, 2: 10, 3: 10}
 """LogLevel -> the level of the standard library's: INFO and DEBUG."""
+_WARNING: Final = 30
 _FLUSH_INTERVAL: Final = 0.002
 """While many messages are being handled, what their handlers sent goes out at least this often (seconds)."""
 
@@ -72,8 +74,8 @@ class Notice:
     __slots__ = ("hook", "params")
 
     def __init__(self, hook: str, params: object) -> None:
-        self.hook = hook
-        self.params = params
+        self.hook: str = hook
+        self.params: object = params
 
 
 @cache
@@ -89,6 +91,7 @@ class Core:
 
     __slots__ = (
         "__weakref__",
+        "_clock",
         "_connecting",
         "_depth",
         "_dispatching",
@@ -118,7 +121,6 @@ class Core:
         "_settings",
         "_timeout",
         "_writable",
-        "clock",
     )
 
     _timeout: int
@@ -128,66 +130,57 @@ class Core:
     _on_message_outcome: Callable[[AMQPMessageOutcomeEventParams], object] | None
     _on_ssl_server_authentication: Callable[[AMQPSSLServerAuthenticationEventParams], object] | None
 
-    on_connected = EventHook(
-        AMQPConnectedEventParams,
-        "Fires when an attempt to connect has ended: once the connection is open, or before the call raises what went"
-        " wrong.",
+    on_connected: EventHook[AMQPConnectedEventParams] = EventHook(AMQPConnectedEventParams)
+    """Fires when an attempt to connect has ended: once the connection is open, or before the call raises what went
+    wrong."""
+
+    on_connection_status: EventHook[AMQPConnectionStatusEventParams] = EventHook(AMQPConnectionStatusEventParams)
+    """Fires when the connection passes a stage: the proxy or the server has been reached, TLS is established, the
+    connection has ended."""
+
+    on_disconnected: EventHook[AMQPDisconnectedEventParams] = EventHook(AMQPDisconnectedEventParams)
+    """Fires once when a connection that had been open is gone, whoever ended it. Sessions and links are gone by then; a
+    handler may connect anew."""
+
+    on_error: EventHook[AMQPErrorEventParams] = EventHook(AMQPErrorEventParams)
+    """Fires for a fault that does not end the connection and that no call was waiting for: the server has ended a link
+    or a session, or a message cannot be decoded. An error of the connection is raised by the call that works it."""
+
+    on_link_ready_to_send: EventHook[AMQPLinkReadyToSendEventParams] = EventHook(AMQPLinkReadyToSendEventParams)
+    """Fires when the credit of a sender link goes from none to some: first when the server grants it, then after each
+    time that it was used up."""
+
+    on_log: LogHook[AMQPLogEventParams] = LogHook(AMQPLogEventParams)
+    """Fires for each log message of a level up to the setting ``LogLevel``: 1 for what the program does and what the
+    server ends, 2 for every change of a session or link, 3 for every frame. The same lines go to the standard logger
+    ``amqp10``, level 1 as INFO and the others as DEBUG."""
+
+    on_message_in: EventHook[AMQPMessageInEventParams] = EventHook(AMQPMessageInEventParams)
+    """Fires for each message received, which the ``received_message_...`` properties show. Its handler sets the outcome
+    through ``state``; an exception in it releases the message."""
+
+    on_message_out: EventHook[AMQPMessageOutEventParams] = EventHook(AMQPMessageOutEventParams)
+    """Fires for each message that is done with: a settled one when it has been sent, an unsettled one when its outcome,
+    whichever it is, has arrived."""
+
+    on_message_outcome: EventHook[AMQPMessageOutcomeEventParams] = EventHook(AMQPMessageOutcomeEventParams)
+    """Fires when the outcome of an unsettled message is known, sent from here or received. The ``RejectError...`` and
+    ``Modified...`` settings tell more while the handler runs."""
+
+    on_ready_to_send: EventHook[AMQPReadyToSendEventParams] = EventHook(AMQPReadyToSendEventParams)
+    """Fires when all that waited for the socket, or for a session window of the peer, has gone out."""
+
+    on_ssl_server_authentication: EventHook[AMQPSSLServerAuthenticationEventParams] = EventHook(
+        AMQPSSLServerAuthenticationEventParams
     )
-    on_connection_status = EventHook(
-        AMQPConnectionStatusEventParams,
-        "Fires when the connection passes a stage: the proxy or the server has been reached, TLS is established, the"
-        " connection has ended.",
-    )
-    on_disconnected = EventHook(
-        AMQPDisconnectedEventParams,
-        "Fires once when a connection that had been open is gone, whoever ended it. Sessions and links are gone by"
-        " then; a handler may connect anew.",
-    )
-    on_error = EventHook(
-        AMQPErrorEventParams,
-        "Fires for a fault that does not end the connection and that no call was waiting for: the server has ended a"
-        " link or a session, or a message cannot be decoded. An error of the connection is raised by the call that"
-        " works it.",
-    )
-    on_link_ready_to_send = EventHook(
-        AMQPLinkReadyToSendEventParams,
-        "Fires when the credit of a sender link goes from none to some: first when the server grants it, then after"
-        " each time that it was used up.",
-    )
-    on_log = LogHook(
-        AMQPLogEventParams,
-        "Fires for each log message of a level up to the setting ``LogLevel``: 1 for what the program does and what the"
-        " server ends, 2 for every change of a session or link, 3 for every frame. The same lines go to the standard"
-        " logger ``amqp10``, level 1 as INFO and the others as DEBUG.",
-    )
-    on_message_in = EventHook(
-        AMQPMessageInEventParams,
-        "Fires for each message received, which the ``received_message_...`` properties show. Its handler sets the"
-        " outcome through ``state``; an exception in it releases the message.",
-    )
-    on_message_out = EventHook(
-        AMQPMessageOutEventParams,
-        "Fires for each message that is done with: a settled one when it has been sent, an unsettled one when its"
-        " outcome, whichever it is, has arrived.",
-    )
-    on_message_outcome = EventHook(
-        AMQPMessageOutcomeEventParams,
-        "Fires when the outcome of an unsettled message is known, sent from here or received. The ``RejectError...``"
-        " and ``Modified...`` settings tell more while the handler runs.",
-    )
-    on_ready_to_send = EventHook(
-        AMQPReadyToSendEventParams,
-        "Fires when all that waited for the socket, or for a session window of the peer, has gone out.",
-    )
-    on_ssl_server_authentication = EventHook(
-        AMQPSSLServerAuthenticationEventParams,
-        "Fires once per TLS handshake when the server has shown its certificate, before anything secret is sent. The"
-        " handler may overrule the verification through ``accept``.",
-    )
-    on_ssl_status = EventHook(AMQPSSLStatusEventParams, "Fires with the progress of the TLS handshake.")
+    """Fires once per TLS handshake when the server has shown its certificate, before anything secret is sent. The
+    handler may overrule the verification through ``accept``."""
+
+    on_ssl_status: EventHook[AMQPSSLStatusEventParams] = EventHook(AMQPSSLStatusEventParams)
+    """Fires with the progress of the TLS handshake."""
 
     def __init__(self) -> None:
-        self.clock: Callable[[], float] = time.monotonic
+        self._clock: Callable[[], float] = time.monotonic
         """The time in seconds, counted from anywhere; it must never go back. Every time-out and heartbeat goes by it.
         Tests may put a clock of their own here before connecting."""
         self._guard = allocate_lock()
@@ -207,7 +200,22 @@ class Core:
         self._links: Registry[LinkRecord] = Registry("link")
         self._settings = Settings()
         for hook in _HOOKS:
-            setattr(self, "_" + hook, None)
+            method = getattr(type(self), hook).method
+            setattr(self, "_" + hook, None if method is None else MethodType(method, self))
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """A subclass may define event handlers as methods: ``def on_message_in(self, event)``."""
+        super().__init_subclass__(**kwargs)
+        for name, value in list(vars(cls).items()):
+            hook = vars(Core).get(name)
+            if isinstance(hook, EventHook) and not isinstance(value, EventHook):
+                if not isinstance(value, FunctionType):
+                    raise TypeError(f"{cls.__name__}.{name} must be a method that takes the event, not {value!r}")
+                setattr(cls, name, hook.defined_as(value))
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Refuse to be copied or pickled: a connection belongs to one instance."""
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled: make a new one and set its properties")
 
     # -- one thread at a time --------------------------------------------------------------------------------------
 
@@ -245,16 +253,22 @@ class Core:
     def _settings_changed(self) -> None:
         raise NotImplementedError
 
-    def _log(self, level: int, kind: str, message: str) -> None:
-        """Log a message: level 1 to 3, type Info, Session or Frame. Never with a secret in it."""
-        if not self._logs(level):
+    def _log(self, level: int, kind: str, message: str, severity: int = 0) -> None:
+        """Log a message: level 1 to 3, type Info, Session or Frame. Never with a secret in it.
+
+        ``severity`` is the level for the standard library's logger, where it is not the usual one.
+        """
+        if not severity and not self._logs(level):
             return
-        if not message.isprintable():
-            # A peer's words may be part of it, and must not pass for further lines.
-            message = "".join([char if char.isprintable() else repr(char)[1:-1] for char in message])
-        standard_logger().log(_LEVELS[level], "%s", message)
+        message = escaped(message)  # a peer's words may be part of it, and must not pass for further lines
+        standard_logger().log(severity or _LEVELS[level], "%s", message)
         if self._on_log is not None:
             self._queue.append(Notice("_on_log", AMQPLogEventParams(level, message, kind)))
+
+    def _warn(self, message: str) -> None:
+        """Log that the program does what it hardly means to. Of type Info; for the standard logger, a warning."""
+        if self._settings.log_level > 0:
+            self._log(1, "Info", message, _WARNING)
 
     # -- events ----------------------------------------------------------------------------------------------------
 
@@ -285,7 +299,7 @@ class Core:
                     handler = getattr(self, event.hook)  # type: ignore[union-attr]
                     if handler is not None:
                         handler(event.params)  # type: ignore[union-attr]
-                now = self.clock()
+                now = self._clock()
                 if now >= self._flush_at:
                     self._flush_at = now + _FLUSH_INTERVAL
                     self._keep_alive(now)
@@ -410,7 +424,8 @@ class Core:
         error = event.error or ProtocolError("the peer closed the link and gave no reason")
         self._forget_link(record, error)
         self._log(1, "Info", f"link {record.name!r} ended by the peer: {error.message}")
-        self._post_error(error)
+        if not record.attaching:
+            self._post_error(error)  # otherwise the call that attaches it raises the error
 
     def _on_session_ended(self, event: SessionEnded) -> None:
         record: SessionRecord | None = event.session.context
@@ -419,7 +434,8 @@ class Core:
         error = event.error or ProtocolError("the peer ended the session and gave no reason")
         self._forget_session(record, error)
         self._log(1, "Info", f"session {record.name!r} ended: {error.message}")
-        self._post_error(error)
+        if not record.attaching:
+            self._post_error(error)  # otherwise the call that attaches a link raises the error
 
     def _on_closed(self, event: ConnectionClosed) -> None:
         if event.by_peer:
@@ -528,7 +544,7 @@ class Core:
         assert pump is not None
         if absolute is None:
             absolute = self._settings.absolute_timeout
-        start = self.clock() if since is None else since
+        start = self._clock() if since is None else since
         waiter = pump.waiter
         waiter.begin()
         try:
@@ -537,7 +553,7 @@ class Core:
                 if limit > 0:
                     if not absolute:
                         start = max(start, pump.moved_at)
-                    wait = start + limit - self.clock()
+                    wait = start + limit - self._clock()
                     if wait <= 0:
                         if patient:
                             return False

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from amqp10.component.enums import MessageState
+from amqp10.component.fields import check_bool
 from amqp10.errors import AMQPError
 
 if TYPE_CHECKING:
@@ -353,15 +354,14 @@ class AMQPSSLServerAuthenticationEventParams(EventParams):
         """Whether the connection goes on; the verification's own answer at first. Can be assigned.
 
         Raises:
-            TypeError: assigned something other than a bool, so that no text passes for consent.
+            TypeError: assigned something other than a bool, 1 or 0, so that no text passes for consent.
+            AMQPError: 604 for another number.
         """
         return self._accept
 
     @accept.setter
     def accept(self, value: bool) -> None:
-        if not isinstance(value, bool):
-            raise TypeError(f"accept must be a bool, not {type(value).__name__}")
-        self._accept = value
+        self._accept = check_bool("accept", value)
 
 
 class AMQPSSLStatusEventParams(EventParams):

@@ -9,23 +9,31 @@ an ``AttributeError``. Assigning a wrong Python type is a ``TypeError``; a value
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Protocol, Self, TypeVar, overload
+from functools import cache
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Final, Generic, Never, NoReturn, Self, TypeVar, overload
 
 from amqp10.component.enums import ValueType
 from amqp10.errors import AMQPError
 
 if TYPE_CHECKING:
-    from amqp10.component.messages import MessageDraft, MessageView
+    from uuid import UUID
+
+    MessageId = str | int | UUID | bytes
 
 __all__ = [
+    "Attribute",
     "BoolProperty",
     "DraftBool",
     "DraftEnum",
+    "DraftId",
     "DraftInt",
     "DraftText",
     "EnumProperty",
     "EventHook",
+    "FastId",
     "FastText",
     "IntProperty",
     "LogHook",
@@ -42,19 +50,7 @@ __all__ = [
 T = TypeVar("T")
 E = TypeVar("E", bound=IntEnum)
 
-INT32 = (-(2**31), 2**31 - 1)
-
-
-class _Owner(Protocol):
-    """What the descriptors need of the class they stand in."""
-
-    _draft: MessageDraft
-
-    @property
-    def _received(self) -> MessageDraft | MessageView: ...
-
-    def _check_unlocked(self, name: str, code: int) -> None:
-        """Raise ``code`` when the property cannot change now because of the connection."""
+INT32: Final = (-(2**31), 2**31 - 1)
 
 
 def _number(value: int) -> str:
@@ -92,35 +88,85 @@ def check_host(name: str, value: object) -> str:
 
 
 def check_bool(name: str, value: object) -> bool:
-    """``value`` as a bool; 0 and 1 are not taken for one, because they are usually a slip."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
-    return value
+    """``value`` as a bool; the numbers 0 and 1 are taken for one, because programs for the reference write them."""
+    if isinstance(value, bool):
+        return value
+    if type(value) is int:
+        if value in (0, 1):
+            return value == 1
+        raise AMQPError(604, f"{name} must be True or False (or 1 or 0), not {_number(value)}")
+    raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
 
 
-class Property(Generic[T]):
+@cache
+def _texts_of(owner: type) -> dict[str, str]:
+    """The string literals below the attributes of a class, by attribute. None where there is no source."""
+    import ast  # only help() and the documentation look
+    import inspect
+    from itertools import pairwise
+    from textwrap import dedent
+
+    try:
+        tree = ast.parse(dedent(inspect.getsource(owner)))
+    except (OSError, TypeError):
+        return {}
+    (definition,) = tree.body
+    assert isinstance(definition, ast.ClassDef)
+    return {
+        node.target.id: " ".join(below.value.value.split())
+        for node, below in pairwise(definition.body)
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str)
+    }
+
+
+class _Doc:
+    """The ``__doc__`` of a descriptor: the text below the attribute that it is; of its class: the class's own."""
+
+    def __init__(self, text: str | None) -> None:
+        self._text = text
+
+    def __get__(self, obj: Attribute | None, owner: type) -> str | None:
+        return self._text if obj is None else _texts_of(obj.owner).get(obj.name, self._text)
+
+
+class Attribute:
+    """A descriptor that is documented by the string literal below it, where editors show it; ``help()`` does too."""
+
+    owner: type = object
+    """The class that it was made in."""
+    name: str = ""
+    """The attribute that it is."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        setattr(cls, "__doc__", _Doc(vars(cls).get("__doc__")))  # noqa: B010 - its type says str
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.owner = owner
+        self.name = name
+
+
+class Property(Attribute, Generic[T]):
     """A settable property whose value stands in a slot of the instance.
 
     Args:
-        doc: the docstring shown by ``help()``.
         locked: the error code for a change while connected; 0 when the property may change at any time.
     """
 
-    def __init__(self, doc: str, *, locked: int = 0) -> None:
-        self.__doc__ = doc
-        self._locked = locked
-        self.name = ""
-        self._slot = ""
+    def __init__(self, *, locked: int = 0) -> None:
+        self._locked: int = locked
+        self._slot: str = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+        super().__set_name__(owner, name)
         self._slot = "_" + name
 
     @overload
     def __get__(self, obj: None, owner: type) -> Self: ...
     @overload
-    def __get__(self, obj: _Owner, owner: type) -> T: ...
-    def __get__(self, obj: _Owner | None, owner: type) -> Self | T:
+    def __get__(self, obj: object, owner: type) -> T: ...
+    def __get__(self, obj: Any, owner: type) -> Self | T:
         if obj is None:
             return self
         value: T = getattr(obj, self._slot)
@@ -129,7 +175,7 @@ class Property(Generic[T]):
     def _checked(self, value: Any) -> T:
         raise NotImplementedError
 
-    def _store(self, obj: _Owner, value: Any) -> None:
+    def _store(self, obj: Any, value: Any) -> None:
         checked = self._checked(value)
         if self._locked:
             obj._check_unlocked(self.name, self._locked)
@@ -139,7 +185,7 @@ class Property(Generic[T]):
 class TextProperty(Property[str]):
     """A str. ``secret`` ones never show in an error."""
 
-    def __set__(self, obj: _Owner, value: str) -> None:
+    def __set__(self, obj: Any, value: str) -> None:
         self._store(obj, value)
 
     def _checked(self, value: Any) -> str:
@@ -152,12 +198,12 @@ class TextProperty(Property[str]):
 class IntProperty(Property[int]):
     """An int within bounds, both included."""
 
-    def __init__(self, doc: str, *, minimum: int = 0, maximum: int = INT32[1], locked: int = 0) -> None:
-        super().__init__(doc, locked=locked)
-        self._minimum = minimum
-        self._maximum = maximum
+    def __init__(self, *, minimum: int = 0, maximum: int = INT32[1], locked: int = 0) -> None:
+        super().__init__(locked=locked)
+        self._minimum: int = minimum
+        self._maximum: int = maximum
 
-    def __set__(self, obj: _Owner, value: int) -> None:
+    def __set__(self, obj: Any, value: int) -> None:
         self._store(obj, value)
 
     def _checked(self, value: Any) -> int:
@@ -167,7 +213,7 @@ class IntProperty(Property[int]):
 class BoolProperty(Property[bool]):
     """A bool."""
 
-    def __set__(self, obj: _Owner, value: bool) -> None:
+    def __set__(self, obj: Any, value: bool) -> None:
         self._store(obj, value)
 
     def _checked(self, value: Any) -> bool:
@@ -177,7 +223,7 @@ class BoolProperty(Property[bool]):
 class BytesProperty(Property[bytes]):
     """Bytes; a str is taken as its UTF-8."""
 
-    def __set__(self, obj: _Owner, value: bytes) -> None:
+    def __set__(self, obj: Any, value: bytes) -> None:
         self._store(obj, value)
 
     def _checked(self, value: Any) -> bytes:
@@ -196,11 +242,11 @@ def check_bytes(name: str, value: object) -> bytes:
 class EnumProperty(Property[E]):
     """A member of an enumeration; its number is taken as well."""
 
-    def __init__(self, enum: type[E], doc: str, *, locked: int = 0) -> None:
-        super().__init__(doc, locked=locked)
-        self._enum = enum
+    def __init__(self, enum: type[E], *, locked: int = 0) -> None:
+        super().__init__(locked=locked)
+        self._enum: type[E] = enum
 
-    def __set__(self, obj: _Owner, value: E | int) -> None:
+    def __set__(self, obj: Any, value: E | int) -> None:
         self._store(obj, value)
 
     def _checked(self, value: Any) -> E:
@@ -223,36 +269,35 @@ def check_enum(name: str, enum: type[E], value: object) -> E:
 # These are on the hot path of sending: one attribute of the draft each, and the draft is told what went stale.
 
 
-class _DraftField(Generic[T]):
-    def __init__(self, doc: str) -> None:
-        self.__doc__ = doc
-        self.name = ""
-        self.field = ""
+class DraftField(Attribute, Generic[T]):
+    """A field of the message to be sent."""
+
+    field: str = ""
+    """The attribute of the draft."""
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+        super().__set_name__(owner, name)
         self.field = name.removeprefix("message_")
 
     @overload
     def __get__(self, obj: None, owner: type) -> Self: ...
     @overload
-    def __get__(self, obj: _Owner, owner: type) -> T: ...
-    def __get__(self, obj: _Owner | None, owner: type) -> Self | T:
+    def __get__(self, obj: object, owner: type) -> T: ...
+    def __get__(self, obj: Any, owner: type) -> Self | T:
         if obj is None:
             return self
         value: T = getattr(obj._draft, self.field)
         return value
 
 
-class DraftText(_DraftField[str]):
+class DraftText(DraftField[str]):
     """A text field of the message to be sent. ``errors`` says how surrogates are encoded, as for ``str.encode``."""
 
-    def __init__(self, doc: str, *, ascii_only: bool = False, errors: str = "strict") -> None:
-        super().__init__(doc)
-        self._ascii = ascii_only
-        self._errors = errors
+    def __init__(self, *, ascii_only: bool = False, errors: str = "strict") -> None:
+        self._ascii: bool = ascii_only
+        self._errors: str = errors
 
-    def __set__(self, obj: _Owner, value: str) -> None:
+    def __set__(self, obj: Any, value: str) -> None:
         if type(value) is not str or not value.isascii():
             value = str(check_text(self.name, value, self._errors))
             if self._ascii and not value.isascii():
@@ -260,79 +305,95 @@ class DraftText(_DraftField[str]):
         obj._draft.set(self.field, value)
 
 
-class FastText(_DraftField[str]):
+class FastText(DraftField[str]):
     """A text field that changes with every message: nothing else of the draft goes stale with it."""
 
-    def __set__(self, obj: _Owner, value: str) -> None:
+    def __set__(self, obj: Any, value: str) -> None:
         if type(value) is not str:
             # A lone surrogate is found when the message is encoded: this is set once per message.
             value = str(check_text(self.name, value))
         setattr(obj._draft, self.field, value)
 
 
-class ReadOnlyDraftText(_DraftField[str]):
+class DraftId(DraftText):
+    """The correlation id: a str, or an int, a UUID or bytes for an id of that type on the wire."""
+
+    def __set__(self, obj: Any, value: MessageId) -> None:
+        from amqp10.component.messages import check_id
+
+        obj._draft.set(self.field, value if type(value) is str and value.isascii() else check_id(self.name, value))
+
+
+class FastId(FastText):
+    """The message id: a str, or an int, a UUID or bytes for an id of that type on the wire."""
+
+    def __set__(self, obj: Any, value: MessageId) -> None:
+        if type(value) is not str:
+            from amqp10.component.messages import check_id
+
+            value = check_id(self.name, value)
+        setattr(obj._draft, self.field, value)
+
+
+class ReadOnlyDraftText(DraftField[str]):
     """A text field of the message to be sent that only the class itself sets."""
 
-    def __set__(self, obj: _Owner, value: Never) -> NoReturn:
+    def __set__(self, obj: Any, value: Never) -> NoReturn:
         raise AttributeError(f"{self.name} is read-only")
 
 
-class DraftInt(_DraftField[int]):
+class DraftInt(DraftField[int]):
     """A number of the message to be sent, within bounds, both included."""
 
-    def __init__(self, doc: str, *, minimum: int, maximum: int) -> None:
-        super().__init__(doc)
-        self._minimum = minimum
-        self._maximum = maximum
+    def __init__(self, *, minimum: int, maximum: int) -> None:
+        self._minimum: int = minimum
+        self._maximum: int = maximum
 
-    def __set__(self, obj: _Owner, value: int) -> None:
+    def __set__(self, obj: Any, value: int) -> None:
         obj._draft.set(self.field, check_int(self.name, value, self._minimum, self._maximum))
 
 
-class DraftBool(_DraftField[bool]):
+class DraftBool(DraftField[bool]):
     """A flag of the message to be sent."""
 
-    def __set__(self, obj: _Owner, value: bool) -> None:
+    def __set__(self, obj: Any, value: bool) -> None:
         obj._draft.set(self.field, check_bool(self.name, value))
 
 
-class DraftEnum(_DraftField[E]):
+class DraftEnum(DraftField[E]):
     """An enumerated field of the message to be sent."""
 
-    def __init__(self, enum: type[E], doc: str) -> None:
-        super().__init__(doc)
-        self._enum = enum
+    def __init__(self, enum: type[E]) -> None:
+        self._enum: type[E] = enum
 
-    def __set__(self, obj: _Owner, value: E | int) -> None:
+    def __set__(self, obj: Any, value: E | int) -> None:
         obj._draft.set(self.field, value if type(value) is self._enum else check_enum(self.name, self._enum, value))
 
 
 # -- the message received last ---------------------------------------------------------------------------------------
 
 
-class ReceivedField(Generic[T]):
+class ReceivedField(Attribute, Generic[T]):
     """A field of the message received last; decoded when it is first looked at."""
 
-    def __init__(self, doc: str) -> None:
-        self.__doc__ = doc
-        self.name = ""
-        self.field = ""
+    field: str = ""
+    """The attribute of the message."""
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+        super().__set_name__(owner, name)
         self.field = name.removeprefix("received_message_")
 
     @overload
     def __get__(self, obj: None, owner: type) -> Self: ...
     @overload
-    def __get__(self, obj: _Owner, owner: type) -> T: ...
-    def __get__(self, obj: _Owner | None, owner: type) -> Self | T:
+    def __get__(self, obj: object, owner: type) -> T: ...
+    def __get__(self, obj: Any, owner: type) -> Self | T:
         if obj is None:
             return self
         value: T = getattr(obj._received, self.field)
         return value
 
-    def __set__(self, obj: _Owner, value: Never) -> NoReturn:
+    def __set__(self, obj: Any, value: Never) -> NoReturn:
         raise AttributeError(f"{self.name} is read-only")
 
 
@@ -357,16 +418,26 @@ class ReceivedValueType(ReceivedField[ValueType]):
 P = TypeVar("P")
 
 
-class EventHook(Generic[P]):
-    """An ``on_...`` property: any callable that takes the event's parameters, or None for no handler."""
+class EventHook(Attribute, Generic[P]):
+    """An ``on_...`` property: any callable that takes the event's parameters, or None for no handler.
 
-    def __init__(self, params: type[P], doc: str) -> None:
-        self.__doc__ = doc
-        self.name = ""
-        self._slot = ""
+    A subclass of the component may define the handler as a method: see :meth:`defined_as`.
+    """
+
+    method: Callable[[Any, P], object] | None = None
+    """What a subclass has defined as the handler."""
+
+    def __init__(self, params: type[P]) -> None:
+        self._slot: str = ""
+
+    def defined_as(self, method: Callable[[Any, P], object]) -> Self:
+        """The same property for a subclass that defines the handler as a method: new instances begin with it."""
+        hook = copy(self)
+        hook.method = method
+        return hook
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+        super().__set_name__(owner, name)
         self._slot = "_" + name
 
     @overload
@@ -377,6 +448,11 @@ class EventHook(Generic[P]):
         if obj is None:
             return self
         hook: Callable[[P], object] | None = getattr(obj, self._slot)
+        method = self.method
+        if method is not None and hook is not None and getattr(hook, "__self__", None) is obj:
+            # For ``super()``, each class has its own.
+            bound: Callable[[P], object] = MethodType(method, obj)
+            return bound
         return hook
 
     def __set__(self, obj: object, value: Callable[[P], object] | None) -> None:

@@ -13,7 +13,7 @@ from amqp10.component.events import (
 )
 from amqp10.component.log_lines import frame_line
 from amqp10.component.messages import MessageDraft
-from amqp10.component.network import STATUS_DISCONNECTED, Network
+from amqp10.component.network import STATUS_DISCONNECTED, STATUS_FIREWALL_ENDED, STATUS_SECURE_ENDED, Network
 from amqp10.component.pump import Pump
 from amqp10.component.registry import LinkRecord, ReceiverRecord, SenderRecord, SessionRecord
 from amqp10.component.settings import Settings
@@ -30,6 +30,7 @@ from amqp10.errors import (
     LimitError,
     ProtocolError,
 )
+from amqp10.version import VERSION
 from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected, Source, Target
 from amqp10.wire.performatives import SenderSettleMode
 
@@ -102,28 +103,40 @@ class Lifecycle(Network):
         if not host:
             raise AMQPError(102, "remote_host is empty: set it to the name or address of the server")
         limit = float(self._settings.connection_timeout or self._limit())
-        since = self.clock()
+        since = self._clock()
         transport = self._open_transport(limit)
+        try:
+            self._check_plain()
+        except BaseException:
+            transport.close(graceful=False)
+            raise
+        hostname = self._settings.virtual_host or host.removeprefix("*")
         engine = Connection(
             EndpointRole.CLIENT,
             container_id=self._container_id or default_container_id(),
-            hostname=self._settings.virtual_host or host.removeprefix("*"),
+            hostname=hostname,
             max_frame_size=self._settings.max_frame_size,
             channel_max=min(self._settings.max_session_count, 65536) - 1,
             idle_timeout=self._idle_timeout,
             sasl=self._sasl(),
-            properties={"product": "amqp10", "platform": "Python"},
+            properties={"product": "amqp10", "version": VERSION, "platform": "Python"},
         )
         self._engine = engine
-        self._pump = Pump(engine, transport, self._get_waiter(), self.clock, self._take)
+        self._pump = Pump(engine, transport, self._get_waiter(), self._clock, self._take)
         self._settings_changed()
-        engine.start(self.clock())
+        engine.start(self._clock())
         self._opened = False
         # What came before may have taken long: without an absolute time-out, the last step of it counts as movement.
-        self._pump.moved_at = self.clock()
+        self._pump.moved_at = self._clock()
         try:
             self._work(lambda: self._opened, limit, "waiting for the server to open the connection", since=since)
         except (AMQPTimeoutError, ConnectionDroppedError) as error:
+            if engine.authenticated and isinstance(error, ConnectionDroppedError):
+                # What RabbitMQ does.
+                raise error.with_hint(
+                    f"right after the login: RabbitMQ does so when the virtual host {hostname!r} does not exist, or the"
+                    " user may not use it"
+                ) from None
             if engine.heard:
                 raise
             raise type(error)(f"{error.message} ({self._silence()})", code=error.code) from None
@@ -131,6 +144,41 @@ class Lifecycle(Network):
             if self._auth_scheme is not AuthScheme.smSASLPlain or self._user or self._password:
                 raise
             raise AuthenticationError(f"{error.message}; user and password are not set") from None
+
+        self._check_virtual_host()
+
+    @property
+    def _product(self) -> str:
+        """What the peer says it is, in the properties of its open; empty when it does not."""
+        engine = self._engine
+        opened = engine.remote_open if engine is not None else None
+        properties = opened.properties if opened is not None else None
+        product = properties.get("product") if properties else None
+        return product if isinstance(product, str) else ""
+
+    def _check_virtual_host(self) -> None:
+        name = self._settings.virtual_host
+        if name and not name.startswith("vhost:") and self._product == "RabbitMQ":
+            self._warn(
+                f"the setting VirtualHost is {name!r}, which RabbitMQ does not take for a virtual host: this connection"
+                f" is in its default one; write vhost:{name}"
+            )
+
+    def _check_plain(self) -> None:
+        """A password that others on the network can read is worth a warning, or an error where the program says so.
+
+        Raises:
+            AuthenticationError: 602.
+        """
+        if self._ssl_enabled or self._auth_scheme is not AuthScheme.smSASLPlain or not (self._user or self._password):
+            return
+        address = self._remote_address
+        if address is not None and not self._through_proxy and is_local(address[0]):
+            return
+        text = "SASL PLAIN without TLS sends the password so that everybody on the way can read it"
+        if not self._settings.allow_plain_without_tls:
+            raise AuthenticationError(f"{text}, and AllowPlainWithoutTLS is False: set ssl_enabled")
+        self._warn(f"{text}; set ssl_enabled, or the setting AllowPlainWithoutTLS to False to have it refused")
 
     def _silence(self) -> str:
         """What may be wrong with a server that does not say a word: the commonest mistakes in settings."""
@@ -241,6 +289,11 @@ class Lifecycle(Network):
     def _tear_down(self, error: AMQPError | None) -> None:
         """Drop the transport and all that lived on it; fires ``on_disconnected`` if the connection had been open."""
         was_open, self._established = self._established, False
+        ended = [STATUS_DISCONNECTED]
+        if self._tls_info is not None:
+            ended.append(STATUS_SECURE_ENDED)
+        if self._through_proxy:
+            ended.append(STATUS_FIREWALL_ENDED)
         self._drop_queued(None)
         self._drop_transport(graceful=error is None or error.code != 1120)
         reason = error or AMQPError(600, "the connection was closed")
@@ -248,7 +301,8 @@ class Lifecycle(Network):
             self._forget_session(record, reason)
         if was_open:
             code, text = (0, "OK") if error is None else (error.code, error.message)
-            self._status(STATUS_DISCONNECTED, error)
+            for stage in ended:
+                self._status(stage, error)
             self._log(1, "Info", "disconnected" if error is None else f"disconnected: {error}")
             self._post("_on_disconnected", AMQPDisconnectedEventParams(code, text))
 
@@ -295,7 +349,7 @@ class Lifecycle(Network):
         self._raise_failure()
         pump = self._pump
         if pump is None:
-            self._dispatch()
+            self._idle()
             return
         waiter = pump.waiter
         waiter.begin()
@@ -303,12 +357,27 @@ class Lifecycle(Network):
             # One wait for something to happen, then all that is there already.
             pump.more = False
             self._turn(_DO_EVENTS_WAIT if not self._queue else 0)
-            end = self.clock() + _DO_EVENTS_LONGEST
-            while self._pump is pump and pump.more and self.clock() < end:
+            end = self._clock() + _DO_EVENTS_LONGEST
+            while self._pump is pump and pump.more and self._clock() < end:
                 pump.more = False
                 self._turn(0)
         finally:
             waiter.end()
+
+    def _idle(self) -> None:
+        """What ``do_events()`` does without a connection: it waits as long as with one, so that loops do not spin."""
+        if self._queue or self._connecting:
+            self._dispatch()
+            return
+        waiter = self._get_waiter()
+        waiter.begin()
+        try:
+            waiter.wait(timeout=_DO_EVENTS_WAIT)
+        finally:
+            waiter.end()
+            # An instance that is not connected holds no descriptors.
+            self._waiter = None
+            waiter.close()
 
     def _reset(self) -> None:
         self._settings = Settings()
@@ -386,11 +455,11 @@ class Lifecycle(Network):
             engine = session.engine.attach_sender(
                 name,
                 source=Source(address=self._container_id or None, outcomes=_OUTCOMES),
-                target=Target(address=target or None),
+                target=Target(address=target or None, capabilities=capabilities(settings.default_target_capabilities)),
                 snd_settle_mode=SenderSettleMode(settings.default_sender_settle_mode),
                 max_message_size=settings.max_message_size,
             )
-            self._finish_attach(SenderRecord(name, session, engine))
+            self._finish_attach(SenderRecord(name, session, engine), target)
             # The sender decides how it settles; what a receiver states is a wish, and often only a default.
             engine.snd_settle_mode = SenderSettleMode(settings.default_sender_settle_mode)
         finally:
@@ -405,7 +474,11 @@ class Lifecycle(Network):
         try:
             engine = session.engine.attach_receiver(
                 name,
-                source=Source(address=source or None, outcomes=_OUTCOMES),
+                source=Source(
+                    address=source or None,
+                    outcomes=_OUTCOMES,
+                    capabilities=capabilities(settings.default_source_capabilities),
+                ),
                 target=Target(address=self._container_id or None),
                 snd_settle_mode=SenderSettleMode(settings.default_sender_settle_mode),
                 max_message_size=settings.max_message_size,
@@ -413,7 +486,7 @@ class Lifecycle(Network):
             record = ReceiverRecord(
                 name, session, engine, self._receive_mode, settings.default_credit, settings.default_credit_threshold
             )
-            self._finish_attach(record)
+            self._finish_attach(record, source)
         finally:
             self._links.release(name)
         pump = self._pump
@@ -422,11 +495,13 @@ class Lifecycle(Network):
             self._flushed()
         self._dispatch()
 
-    def _finish_attach(self, record: LinkRecord) -> None:
+    def _finish_attach(self, record: LinkRecord, address: str) -> None:
         """Wait for the peer's answer; leave no link behind when it is a refusal."""
         engine = record.engine
         engine.context = record
         pump = self._pump
+        session = record.session
+        session.attaching += 1
         try:
             self._work(
                 lambda: (
@@ -443,12 +518,17 @@ class Lifecycle(Network):
                 engine.detach()
                 self._let_out(pump)
             raise
-        if engine.state is not LinkState.ATTACHED and not (record.closed or record.session.closed):
-            raise (
+        finally:
+            session.attaching -= 1
+            record.attaching = False
+        if engine.state is not LinkState.ATTACHED and not (record.closed or session.closed):
+            error = (
                 engine.error
                 or engine.session.error
                 or ProtocolError(f"the peer ended link {record.name!r} at once and gave no reason")
             )
+            hint = address_hint(self._product, address) if error.condition == "amqp:invalid-field" else ""
+            raise error.with_hint(hint) if hint else error
         self._log(1, "Session", f"link {record.name!r} is attached")
 
     def _close_link(self, name: str) -> None:
@@ -464,6 +544,36 @@ class Lifecycle(Network):
         )
         self._log(1, "Session", f"link {name!r} is closed")
         self._dispatch()
+
+
+def capabilities(text: str) -> tuple[Symbol, ...]:
+    """The terminus capabilities that a setting lists (messaging, "source", "target")."""
+    return tuple(Symbol(name) for part in text.split(";") if (name := part.strip()))
+
+
+def address_hint(product: str, address: str) -> str:
+    """What may be wrong with an address that the peer calls invalid; empty when nothing is known."""
+    if product != "RabbitMQ" or not address.startswith("/"):
+        return ""
+    from urllib.parse import quote  # only a refusal needs it
+
+    kind, slash, rest = address[1:].partition("/")
+    parts = [rest] if kind == "queues" else rest.split("/", 1)
+    suggested = f"/{kind}{slash}{'/'.join(quote(part, safe='') for part in parts)}"
+    text = "RabbitMQ takes /queues/QUEUE, and from a sender /exchanges/EXCHANGE/KEY, with each name percent-encoded"
+    return f"{text}: {suggested}" if kind in ("queues", "exchanges") and suggested != address else text
+
+
+def is_local(address: str) -> bool:
+    """Whether an IP address is one of this machine's that no other can reach."""
+    from ipaddress import ip_address
+
+    try:
+        ip = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(ip, "ipv4_mapped", None)
+    return (mapped or ip).is_loopback
 
 
 def check_address(what: str, address: object) -> None:

@@ -12,20 +12,24 @@ from struct import Struct
 from struct import error as struct_error
 from typing import TYPE_CHECKING, Any, Final
 
-from amqp10.codec import DecodeError, Symbol, Timestamp, UByte, UInt
+from amqp10.codec import DecodeError, Symbol, Timestamp, UByte, UInt, ULong
 from amqp10.codec.decode import skip_value
 from amqp10.codec.encode import encode_binary, encode_string, encode_value
 from amqp10.component import values
 from amqp10.component.enums import ValueType
+from amqp10.component.fields import check_int, check_text
+from amqp10.component.scalars import format_hex
 from amqp10.errors import AMQPError
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import Header, Properties
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from amqp10.component.settings import Settings
     from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
 
-__all__ = ["MessageDraft", "MessageView", "whole_sections"]
+__all__ = ["IdText", "MessageDraft", "MessageView", "check_id", "id_text", "whole_sections"]
 
 _PROPERTIES: Final = b"\x00\x53\x73"
 _AMQP_VALUE: Final = b"\x00\x53\x77"
@@ -59,6 +63,7 @@ class MessageDraft:
         "group_sequence",
         "id",
         "link_name",
+        "lost_value",
         "priority",
         "reply_to",
         "reply_to_group_id",
@@ -76,28 +81,30 @@ class MessageDraft:
 
     def reset(self) -> None:
         """Every field at its default."""
-        self.absolute_expiry_time = 0
-        self.content_encoding = ""
-        self.content_type = ""
-        self.correlation_id = ""
-        self.creation_time = 0
-        self.delivery_count = 0
-        self.durable = False
-        self.first_acquirer = False
-        self.group_id = ""
-        self.group_sequence = 0
-        self.id = ""
-        self.link_name = ""
-        self.priority = 4
-        self.reply_to = ""
-        self.reply_to_group_id = ""
-        self.settled = True
-        self.subject = ""
-        self.to = ""
-        self.ttl = -1
-        self.user_id = ""
-        self.value = ""
+        self.absolute_expiry_time: int = 0
+        self.content_encoding: str = ""
+        self.content_type: str = ""
+        self.correlation_id: str = ""
+        self.creation_time: int = 0
+        self.delivery_count: int = 0
+        self.durable: bool = False
+        self.first_acquirer: bool = False
+        self.group_id: str = ""
+        self.group_sequence: int = 0
+        self.id: str = ""
+        self.link_name: str = ""
+        self.priority: int = 4
+        self.reply_to: str = ""
+        self.reply_to_group_id: str = ""
+        self.settled: bool = True
+        self.subject: str = ""
+        self.to: str = ""
+        self.ttl: int = -1
+        self.user_id: str = ""
+        self.value: str = ""
         self.value_type: ValueType = ValueType.mvtNull
+        self.lost_value: bool = False
+        """Whether a message with a value was encoded that says by its type that it has none."""
         # What is kept between messages, once it has been encoded: the header section; the number of properties, and
         # what follows the id among them; and all up to the id, by the size of the properties.
         self._stale = True
@@ -121,10 +128,16 @@ class MessageDraft:
         """
         if self._stale:
             self._refresh()
-        try:
-            name = self.id.encode()
-        except UnicodeEncodeError as error:
-            raise AMQPError(604, f"message_id cannot be encoded as UTF-8: {error.reason}") from None
+        identifier = self.id
+        typed = b"\x40"
+        if type(identifier) is str:
+            try:
+                name = identifier.encode()
+            except UnicodeEncodeError as error:
+                raise AMQPError(604, f"message_id cannot be encoded as UTF-8: {error.reason}") from None
+        else:
+            name = b""
+            typed = encode_value(_wire_id(identifier))
         tail = self._tail
         size = len(name) + len(tail) + 3
         if name and size < 256:
@@ -133,8 +146,8 @@ class MessageDraft:
                 head = self._header + _PROPERTIES + b"\xc0"
                 prefix = self._prefixes[size] = head + bytes((size, self._count, 0xA1, len(name)))
             head = prefix + name + tail
-        elif name or tail:
-            fields = (encode_string(self.id) if name else b"\x40") + tail
+        elif name or tail or typed != b"\x40":
+            fields = (encode_string(identifier) if name else typed) + tail
             size = len(fields) + 1
             if size < 256:
                 head = self._header + _PROPERTIES + bytes((0xC0, size, self._count)) + fields
@@ -162,6 +175,8 @@ class MessageDraft:
 
     def _other(self, head: bytes) -> tuple[bytes, bytes]:
         """A message whose value is anything but text."""
+        if self.value_type is ValueType.mvtNull and self.value:
+            self.lost_value = True
         value = values.to_amqp(self.value_type, self.value, "message_value")
         if self.value_type is ValueType.mvtBinary:
             assert isinstance(value, bytes)
@@ -186,7 +201,7 @@ class MessageDraft:
             self.to or None,
             self.subject or None,
             self.reply_to or None,
-            self.correlation_id or None,
+            _wire_id(self.correlation_id),
             Symbol(self.content_type) if binary and self.content_type else None,
             Symbol(self.content_encoding) if binary and self.content_encoding else None,
             Timestamp(self.absolute_expiry_time) if self.absolute_expiry_time > 0 else None,
@@ -203,6 +218,53 @@ class MessageDraft:
         self._stale = False
 
 
+class IdText(str):
+    """The text of a message id or correlation id that is no string on the wire, with the id itself.
+
+    It is a str for all purposes. Assigned to ``message_id`` or ``message_correlation_id`` it travels as what it was
+    (messaging, "message-id-ulong" and following).
+    """
+
+    __slots__ = ("value",)
+
+    value: ULong | UUID | bytes
+
+
+def _typed_id(text: str, value: ULong | UUID | bytes) -> IdText:
+    made = IdText(text)
+    made.value = value
+    return made
+
+
+def check_id(name: str, value: object) -> str:
+    """An id as a program gives it: a str, or an int, a UUID or bytes for an id of that type on the wire.
+
+    Raises:
+        TypeError: it is of none of these types.
+        AMQPError: 604; an int that is no ulong, or a str that UTF-8 cannot encode.
+    """
+    if isinstance(value, IdText):
+        return value
+    if isinstance(value, str):
+        return str(check_text(name, value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = check_int(name, value, 0, 2**64 - 1)
+        return _typed_id(str(number), ULong(number))
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        data = bytes(value)
+        return _typed_id(format_hex(data), data)
+    from uuid import UUID
+
+    if isinstance(value, UUID):
+        return _typed_id(str(value), value)
+    raise TypeError(f"{name} must be a str, an int, a UUID or bytes, not {type(value).__name__}")
+
+
+def _wire_id(text: str) -> object:
+    """An id as it travels; None for none."""
+    return text.value if isinstance(text, IdText) else text or None
+
+
 def whole_sections(payload: bytes) -> bytes:
     """The sections at the start of a message that have arrived whole, of one that is still arriving."""
     end = 0
@@ -215,16 +277,18 @@ def whole_sections(payload: bytes) -> bytes:
 
 
 def id_text(value: object) -> str:
-    """A message id or correlation id as text: ulong in decimal, uuid canonical, binary in hexadecimal."""
+    """A message id or correlation id as text: ulong in decimal, uuid canonical, binary in upper-case hexadecimal.
+
+    What is no string on the wire is an :class:`IdText`, so that it keeps its type where it is passed on.
+    """
     if value is None:
         return ""
     if isinstance(value, str):
         return str(value)
-    if isinstance(value, bytes):
-        return value.hex()
-    from uuid import UUID
-
-    return str(value) if isinstance(value, (int, UUID)) else repr(value)
+    try:
+        return check_id("message_id", value)
+    except (TypeError, AMQPError):
+        return repr(value)
 
 
 class MessageView:
@@ -256,11 +320,11 @@ class MessageView:
         settings: Settings,
     ) -> None:
         self._payload = payload
-        self.link_name = link_name
-        self.settled = settled
-        self.delivery = delivery
-        self.settings = settings
-        self.broken = False
+        self.link_name: str = link_name
+        self.settled: bool = settled
+        self.delivery: IncomingDelivery | OutgoingDelivery = delivery
+        self.settings: Settings = settings
+        self.broken: bool = False
         """Whether a section turned out to be malformed."""
         self._message: Message | None = None
         self._body: tuple[ValueType, str, bool] | None = None

@@ -35,6 +35,8 @@ STATUS_FIREWALL: Final = "Firewall connection complete."
 STATUS_SECURE: Final = "Secure Sockets Layer (SSL) handshake complete."
 STATUS_CONNECTED: Final = "Remote host connection complete."
 STATUS_DISCONNECTED: Final = "Remote host disconnected."
+STATUS_SECURE_ENDED: Final = "SSL or S/Shell connection broken."
+STATUS_FIREWALL_ENDED: Final = "Firewall host disconnected."
 
 _PEM_END: Final = b"-----END CERTIFICATE-----\n"
 
@@ -98,6 +100,7 @@ class Network(Receiving):
         "_ssl_enabled",
         "_ssl_provider",
         "_ssl_server_cert_encoded",
+        "_through_proxy",
         "_tls_context",
         "_tls_info",
         "_waiter",
@@ -129,6 +132,7 @@ class Network(Receiving):
         self._local_address: tuple[str, int] | None = None
         self._proxy_address: tuple[str, int] | None = None
         self._ssl_server_cert_encoded = b""
+        self._through_proxy = False
         self._tls_context: TlsContext | None = None
         self._tls_info: TlsInfo | None = None
         self._set_network_defaults()
@@ -178,7 +182,7 @@ class Network(Receiving):
 
         self._ssl_server_cert_encoded = b""
         self._tls_info = None
-        deadline = Deadline(limit, clock=self.clock, absolute=self._settings.absolute_timeout)
+        deadline = Deadline(limit, clock=self._clock, absolute=self._settings.absolute_timeout)
         waiter = self._get_waiter()
         options = self._transport_options()
         options.proxy = self._proxy()
@@ -197,7 +201,8 @@ class Network(Receiving):
         from amqp10.net.blocking import taken_over
 
         dialled = await dial.reach(self._remote_host, self._remote_port, options, network, deadline)
-        if dialled.proxy_address is not None:
+        self._through_proxy = dialled.proxy_address is not None
+        if self._through_proxy:
             self._status(STATUS_FIREWALL)
         self._remote_address = dialled.remote_address
         self._local_address = dialled.stream.transport.local_address

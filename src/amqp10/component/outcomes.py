@@ -24,10 +24,10 @@ class OutcomeMetadata:
     __slots__ = ("annotations", "condition", "delivery_failed", "description", "undeliverable_here")
 
     def __init__(self) -> None:
-        self.condition = ""
-        self.description = ""
-        self.delivery_failed = False
-        self.undeliverable_here = False
+        self.condition: str = ""
+        self.description: str = ""
+        self.delivery_failed: bool = False
+        self.undeliverable_here: bool = False
         self.annotations: Mapping[object, object] | None = None
 
     @classmethod

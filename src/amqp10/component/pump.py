@@ -60,22 +60,22 @@ class Pump:
         clock: Callable[[], float],
         sink: Callable[[list[Event]], None],
     ) -> None:
-        self.engine = engine
-        self.transport = transport
-        self.waiter = waiter
-        self.clock = clock
-        self.sink = sink
+        self.engine: Connection = engine
+        self.transport: Transport = transport
+        self.waiter: Waiter = waiter
+        self.clock: Callable[[], float] = clock
+        self.sink: Callable[[list[Event]], None] = sink
         self.tap: Callable[[bool, list[bytes | memoryview]], None] | None = None
         """Called with all bytes that are about to be sent (True) or were received (False), while set."""
         self._unsent: list[bytes | memoryview] = []
         self._read_size = _LARGE
         self._progress = transport.progress
         self._written = False
-        self.more = False
+        self.more: bool = False
         """Whether the last read filled its buffer, so that more is probably there already."""
-        self.moved = 0
+        self.moved: int = 0
         """Counts up whenever any byte was sent or received."""
-        self.moved_at = float("-inf")
+        self.moved_at: float = float("-inf")
         """When that was last, heartbeats left out: inactivity time-outs count from there. A peer that is alive but does
         not answer would otherwise be waited for without an end."""
 

@@ -192,7 +192,7 @@ class Receiving(Sending):
         def draining() -> bool:
             return link.drain and link.credit > 0
 
-        start = self.clock()
+        start = self._clock()
         limit = float(self._fetch_timeout)
         what = f"fetching a message over link {record.name!r}"
         # An earlier fetch may have given up, and the peer not said yet whether its credit is used. New credit given now
@@ -205,7 +205,7 @@ class Receiving(Sending):
             return True
         link.flow(1)
         if limit > 0:
-            limit = max(limit - (self.clock() - start), 0.001)
+            limit = max(limit - (self._clock() - start), 0.001)
         return self._work(lambda: bool(waiting) or not link.attached, limit, what, absolute=True, patient=True)
 
     def _deliver_fetched(self, delivery: IncomingDelivery) -> None:

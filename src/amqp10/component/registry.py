@@ -24,15 +24,17 @@ _REMEMBERED = 1000
 class SessionRecord:
     """A session under the name that the program gave it. Its attributes are what ``session_*`` shows."""
 
-    __slots__ = ("closed", "engine", "link_limit", "links", "name")
+    __slots__ = ("attaching", "closed", "engine", "link_limit", "links", "name")
 
     def __init__(self, name: str, engine: Session, link_limit: int) -> None:
-        self.name = name
-        self.engine = engine
-        self.link_limit = link_limit
+        self.name: str = name
+        self.engine: Session = engine
+        self.link_limit: int = link_limit
         self.links: dict[str, LinkRecord] = {}
-        self.closed = False
+        self.closed: bool = False
         """Whether the program has closed it."""
+        self.attaching: int = 0
+        """How many calls wait for a link of it to be attached: an end of the session is reported by them."""
 
     @property
     def incoming_window(self) -> int:
@@ -46,18 +48,20 @@ class SessionRecord:
 class LinkRecord:
     """A link under the name that the program gave it. Its attributes are what ``link_*`` shows."""
 
-    __slots__ = ("closed", "engine", "name", "session")
+    __slots__ = ("attaching", "closed", "engine", "name", "session")
 
     role: LinkRole
     engine: SenderLink | ReceiverLink
     receive_mode: ReceiveMode = ReceiveMode.rmAutomatic
 
     def __init__(self, name: str, session: SessionRecord, engine: SenderLink | ReceiverLink) -> None:
-        self.name = name
-        self.session = session
+        self.name: str = name
+        self.session: SessionRecord = session
         self.engine = engine
-        self.closed = False
+        self.closed: bool = False
         """Whether the program has closed it."""
+        self.attaching: bool = True
+        """Whether the call that makes it has not returned yet: what ends it is reported by that call."""
 
     @property
     def channel_name(self) -> str:
@@ -90,7 +94,7 @@ class SenderRecord(LinkRecord):
 
     def __init__(self, name: str, session: SessionRecord, engine: SenderLink) -> None:
         super().__init__(name, session, engine)
-        self.announced = False
+        self.announced: bool = False
         """Whether the program has been told that there is credit, since there was none."""
 
     @property
@@ -110,11 +114,11 @@ class ReceiverRecord(LinkRecord):
         self, name: str, session: SessionRecord, engine: ReceiverLink, mode: ReceiveMode, credit: int, threshold: int
     ) -> None:
         super().__init__(name, session, engine)
-        self.receive_mode = mode
-        self.automatic = mode is ReceiveMode.rmAutomatic
-        self.initial_credit = credit
-        self.threshold = min(threshold, credit - 1) if credit > 0 else 0
-        self.queued = 0
+        self.receive_mode: ReceiveMode = mode
+        self.automatic: bool = mode is ReceiveMode.rmAutomatic
+        self.initial_credit: int = credit
+        self.threshold: int = min(threshold, credit - 1) if credit > 0 else 0
+        self.queued: int = 0
         """Messages that have arrived and wait to be handled."""
         self.fetching: list[IncomingDelivery] | None = None
         """While a fetch waits: where its delivery is put."""
@@ -131,7 +135,7 @@ class Registry(Generic[R]):
     __slots__ = ("_ended", "_order", "_records", "_reserved", "kind")
 
     def __init__(self, kind: str) -> None:
-        self.kind = kind
+        self.kind: str = kind
         self._records: dict[str, R] = {}
         self._order: Ordered[R] | None = None
         """The records with indexes, once somebody has asked for one."""
@@ -188,9 +192,11 @@ class Registry(Generic[R]):
             self.check_name(name)
             ended = self._ended.get(name)
             if ended is not None:
-                raise AMQPError(
+                error = AMQPError(
                     600, f"the {self.kind} {name!r} has ended: {ended.message}", condition=ended.condition
-                ) from ended
+                )
+                error.description, error.info = ended.description, ended.info
+                raise error from ended
             raise AMQPError(600, f"there is no {self.kind} named {name!r}")
         return record
 

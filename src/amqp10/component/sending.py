@@ -14,7 +14,7 @@ from amqp10.component.events import (
     AMQPMessageOutcomeEventParams,
     AMQPMessageOutEventParams,
 )
-from amqp10.component.messages import MessageDraft, MessageView
+from amqp10.component.messages import MessageDraft, MessageView, check_id, id_text
 from amqp10.component.ordered import Ordered
 from amqp10.component.outcomes import OutcomeMetadata
 from amqp10.component.registry import SenderRecord, check_index
@@ -25,6 +25,7 @@ from amqp10.wire.performatives import SenderSettleMode
 
 if TYPE_CHECKING:
     from amqp10.client.message import Message
+    from amqp10.component.fields import MessageId
     from amqp10.engine import OutgoingDelivery, SenderLink
 
 __all__ = ["Sending"]
@@ -81,6 +82,7 @@ class Sending(Core):
         "_outgoing",
         "_outgoing_order",
         "_unpolled",
+        "_warned_of_null",
     )
 
     def __init__(self) -> None:
@@ -92,6 +94,16 @@ class Sending(Core):
         self._metadata: OutcomeMetadata | None = None
         self._metadata_settable = False
         self._unpolled = 0
+        self._warned_of_null = False
+
+    def _warn_of_null(self) -> None:
+        """Once: the value that the program has set does not travel, because its type is still the default one."""
+        self._draft.lost_value = False
+        if not self._warned_of_null:
+            self._warned_of_null = True
+            self._warn(
+                "message_value is set, but message_value_type is mvtNull: a null is sent; for text set it to mvtString"
+            )
 
     def _send(self, link_name: str, message: Message | None = None) -> None:
         pump = self._connected_pump()
@@ -101,11 +113,13 @@ class Sending(Core):
         draft = self._draft
         if message is not None:
             payload, body = message.encode(), b""
-            context = "" if message.id is None else str(message.id)
+            context = id_text(message.id)
         else:
             if self._settings.generate_message_id:
                 draft.id = _new_id()
             payload, body = draft.encode()
+            if draft.lost_value:
+                self._warn_of_null()
             # Handlers may run while this waits for credit, and change the properties.
             context = draft.id
         link = record.engine
@@ -113,7 +127,7 @@ class Sending(Core):
         settled = draft.settled if mode == _MIXED else mode == _SETTLED
         since: float | None = None
         if link.credit <= 0 or pump.blocked or (self._timeout == 0 and link.session.backlog):
-            since = self.clock()
+            since = self._clock()
             self._await_credit(record)
         delivery = link.send(payload, body, settled=settled, context=context)
         if message is None:
@@ -136,7 +150,7 @@ class Sending(Core):
             self._post_out(delivery)
             self._dispatch()
 
-    def _send_many(self, link_name: str, values: Iterable[str], ids: Iterable[str] | None) -> int:
+    def _send_many(self, link_name: str, values: Iterable[str], ids: Iterable[MessageId] | None) -> int:
         """Send one message per value; see ``AMQP.send_messages``."""
         pump = self._connected_pump()
         record = self._links.find(link_name)
@@ -146,7 +160,7 @@ class Sending(Core):
         settled = self._draft.settled if mode == _MIXED else mode == _SETTLED
         sent = 0
         # A time-out that bounds the whole call counts from here; others from where it waits.
-        since = self.clock() if self._settings.absolute_timeout else None
+        since = self._clock() if self._settings.absolute_timeout else None
         for batch in self._encoded(values, ids):
             try:
                 delivery = self._send_batch(record, batch, settled, since)
@@ -168,7 +182,7 @@ class Sending(Core):
         self._dispatch()
         return sent
 
-    def _encoded(self, values: Iterable[str], ids: Iterable[str] | None) -> Iterator[_Batch]:
+    def _encoded(self, values: Iterable[str], ids: Iterable[MessageId] | None) -> Iterator[_Batch]:
         """The messages of ``send_messages`` in batches. What stands in front of a bad value comes before its error."""
         draft = self._draft
         encode = draft.encode
@@ -184,7 +198,9 @@ class Sending(Core):
                 if names is not None:
                     name = next(names, None)
                     if type(name) is not str:
-                        raise TypeError(f"ids[{index}] is missing" if name is None else f"ids[{index}] must be a str")
+                        if name is None:
+                            raise TypeError(f"ids[{index}] is missing")
+                        name = check_id(f"ids[{index}]", name)
                     draft.id = name
                 elif generate:
                     draft.id = _new_id()
@@ -192,6 +208,8 @@ class Sending(Core):
                     payload, body = encode()
                 except AMQPError as error:
                     raise AMQPError(error.code, f"values[{index}]: {error.message}") from error
+                if draft.lost_value:
+                    self._warn_of_null()
                 index += 1
                 context = draft.id
                 if body and batch.payloads:

@@ -45,6 +45,7 @@ class Settings:
 
     __slots__ = (
         "absolute_timeout",
+        "allow_plain_without_tls",
         "authorization_identity",
         "connection_timeout",
         "default_credit",
@@ -52,6 +53,8 @@ class Settings:
         "default_incoming_window",
         "default_outgoing_window",
         "default_sender_settle_mode",
+        "default_source_capabilities",
+        "default_target_capabilities",
         "firewall_data",
         "generate_message_id",
         "in_buffer_size",
@@ -98,6 +101,7 @@ class Settings:
         "virtual_host",
     )
     absolute_timeout: bool
+    allow_plain_without_tls: bool
     authorization_identity: str
     connection_timeout: int
     default_credit: int
@@ -105,6 +109,8 @@ class Settings:
     default_incoming_window: int
     default_outgoing_window: int
     default_sender_settle_mode: int
+    default_source_capabilities: str
+    default_target_capabilities: str
     firewall_data: str
     generate_message_id: bool
     in_buffer_size: int
@@ -189,7 +195,7 @@ def find(name: str) -> SettingSpec:
     """The setting with a name, in any case.
 
     Raises:
-        AMQPError: 606; the message names the setting with the most similar name.
+        AMQPError: 606; the message names a setting with a similar name, where there is one.
     """
     spec = SETTINGS_BY_NAME.get(name.lower())
     if spec is not None:
@@ -199,7 +205,7 @@ def find(name: str) -> SettingSpec:
     from difflib import get_close_matches  # only a mistake needs it
 
     # Bounded, because the comparison takes time in proportion to the length.
-    nearest = get_close_matches(name[:80].lower(), SETTINGS_BY_NAME, n=1, cutoff=0.0)
+    nearest = get_close_matches(name[:80].lower(), SETTINGS_BY_NAME, n=1, cutoff=0.6)
     hint = f"; did you mean {SETTINGS_BY_NAME[nearest[0]].name}?" if nearest else ""
     raise AMQPError(606, f"there is no configuration setting {show(name)}{hint}")
 

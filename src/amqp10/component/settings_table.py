@@ -35,7 +35,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         "default_credit",
         "The credit that new automatic receiver links give to the sender, in messages.",
         minimum=1,
-        maximum=_UINT,
+        maximum=_INT,
     ),
     SettingSpec(
         "DefaultCreditThreshold",
@@ -45,7 +45,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         "default_credit_threshold",
         "The credit, in messages, at which a new receiver link's credit is restored to what it began with.",
         minimum=0,
-        maximum=_UINT,
+        maximum=_INT,
     ),
     SettingSpec(
         "DefaultIncomingWindow",
@@ -249,7 +249,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         str,
         "",
         "firewall_password",
-        "The firewall_password property.",
+        "The firewall_password property. Reads as nothing.",
         store="property",
         locked=606,
         secret=True,
@@ -412,7 +412,13 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         "Whether timeout bounds a whole call, rather than the silence within it. Heartbeats count as silence.",
     ),
     SettingSpec(
-        "FirewallData", "Socket", str, "", "firewall_data", "Further header lines for an HTTP proxy.", secret=True
+        "FirewallData",
+        "Socket",
+        str,
+        "",
+        "firewall_data",
+        "Further header lines for an HTTP proxy. Reads as nothing.",
+        secret=True,
     ),
     SettingSpec(
         "InBufferSize",
@@ -435,6 +441,33 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         minimum=0,
         maximum=_INT,
         followed=True,
+    ),
+    SettingSpec(
+        "AllowPlainWithoutTLS",
+        "Ours",
+        bool,
+        True,
+        "allow_plain_without_tls",
+        "Whether a password may be sent with SASL PLAIN over a connection without TLS to another machine. It is logged"
+        " as a warning where it happens; False refuses it with 602.",
+    ),
+    SettingSpec(
+        "DefaultSourceCapabilities",
+        "Ours",
+        str,
+        "",
+        "default_source_capabilities",
+        "Capabilities that new receiver links ask of their source, such as queue or topic, separated by semicolons.",
+        check=parse_symbol,
+    ),
+    SettingSpec(
+        "DefaultTargetCapabilities",
+        "Ours",
+        str,
+        "",
+        "default_target_capabilities",
+        "Capabilities that new sender links ask of their target, such as queue or topic, separated by semicolons.",
+        check=parse_symbol,
     ),
     SettingSpec(
         "LogFrameBytes",

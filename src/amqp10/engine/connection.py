@@ -380,7 +380,7 @@ class Connection(ConnectionOpening):
         if stage is Stage.SASL_FRAMES:
             return " during the SASL exchange"
         if self.authenticated:
-            return " behind a login that it had accepted, before the connection was open"
+            return " after a login that it had accepted, before the connection was open"
         return " before the connection was open"
 
     def __repr__(self) -> str:

@@ -6,7 +6,8 @@ condition and reports the event. They are raised only when a peer misbehaves, ne
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from amqp10.codec import Symbol
 from amqp10.errors import MalformedFrameError, ProtocolError, RemoteError
@@ -73,10 +74,30 @@ def remote_error(error: Error | None, what: str) -> RemoteError | None:
     text = f"{what}: {condition}"
     if error.description:
         text += f": {error.description}"
+    if condition in _REDIRECTS:
+        text += _redirect_target(error.info or {})
     raised = RemoteError(text, condition=condition)
     raised.description = error.description
     raised.info = error.info
     return raised
+
+
+_REDIRECTS = frozenset(("amqp:connection:redirect", "amqp:link:redirect"))
+
+
+def _redirect_target(info: Mapping[Any, Any]) -> str:
+    """Where a redirect leads to, in words (transport, "connection error", "link error")."""
+    host, port = info.get("network-host"), info.get("port")
+    parts = []
+    if host is not None:
+        parts.append(f"at {host}" + (f", port {port}" if port is not None else ""))
+    elif port is not None:
+        parts.append(f"at port {port}")
+    if info.get("hostname") is not None:
+        parts.append(f"as host name {info['hostname']}")
+    if info.get("address") is not None:
+        parts.append(f"under the address {info['address']}")
+    return f" (to be found {', '.join(parts)})" if parts else ""
 
 
 def wire_error(error: AMQPError | None) -> Error | None:
