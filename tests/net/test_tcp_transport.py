@@ -16,7 +16,7 @@ from amqp10.errors import AMQPError, ConnectionDroppedError
 from amqp10.net import tcp
 from amqp10.net.options import TransportOptions
 from amqp10.net.tcp import TcpTransport
-from amqp10.net.transport import Transport
+from amqp10.net.transport import COPY_LIMIT, Transport
 from amqp10.net.waiting import Waiter
 from tests.net.tcp_support import PATIENCE, Background, FakeClock, connected_pair, no_descriptor_leaks, read_exactly
 
@@ -158,7 +158,7 @@ class TestSending:
         assert sock.calls == [[b"ab" * 1000]]
 
     def test_large_buffers_are_not_copied(self) -> None:
-        large = b"x" * tcp.COPY_LIMIT
+        large = b"x" * COPY_LIMIT
         batch, size, following = tcp._gather([b"a", b"b", large, b"c"], 0)
         assert batch == [b"ab", large, b"c"]
         assert batch[1] is large
@@ -166,8 +166,8 @@ class TestSending:
 
     def test_more_buffers_than_one_call_may_have(self) -> None:
         sock = FakeSocket()
-        buffers: Buffers = [b"x" * tcp.COPY_LIMIT, b"y"] * 3000
-        assert fake_transport(sock).send(buffers) == (tcp.COPY_LIMIT + 1) * 3000
+        buffers: Buffers = [b"x" * COPY_LIMIT, b"y"] * 3000
+        assert fake_transport(sock).send(buffers) == (COPY_LIMIT + 1) * 3000
         assert sock.taken == b"".join(buffers)
 
     def test_a_full_socket_takes_nothing(self) -> None:

@@ -22,7 +22,7 @@ from amqp10.wire.messaging import (
     Target,
     TerminusDurability,
 )
-from amqp10.wire.performatives import ReceiverSettleMode, SenderSettleMode
+from amqp10.wire.performatives import PORT, SECURE_PORT, ReceiverSettleMode, SenderSettleMode
 
 __all__ = [
     "DEFAULT",
@@ -41,7 +41,7 @@ __all__ = [
     "sender_spec",
 ]
 
-_PORTS: Final = {"amqp": 5672, "amqps": 5671}
+_PORTS: Final = {"amqp": PORT, "amqps": SECURE_PORT}
 _MIB: Final = 1 << 20
 
 S = TypeVar("S", "SenderSpec", "ReceiverSpec")

@@ -16,6 +16,7 @@ from amqp10.component.events import (
 )
 from amqp10.component.receiving import Receiving
 from amqp10.errors import AMQPError
+from amqp10.wire.performatives import PORT, SECURE_PORT
 
 if TYPE_CHECKING:
     from amqp10.net.blocking import BlockingNetwork
@@ -39,16 +40,6 @@ STATUS_SECURE_ENDED: Final = "SSL or S/Shell connection broken."
 STATUS_FIREWALL_ENDED: Final = "Firewall host disconnected."
 
 _PEM_END: Final = b"-----END CERTIFICATE-----\n"
-
-PLAIN_PORT: Final = 5672
-TLS_PORT: Final = 5671
-
-_DEFAULT_PROXY_PORTS: Final = {
-    FirewallType.fwTunnel: 80,
-    FirewallType.fwSOCKS4: 1080,
-    FirewallType.fwSOCKS5: 1080,
-    FirewallType.fwSOCKS4A: 1080,
-}
 
 
 def _words() -> Words:
@@ -147,7 +138,7 @@ class Network(Receiving):
         self._local_host = ""
         self._local_port = 0
         self._remote_host = ""
-        self._remote_port = PLAIN_PORT
+        self._remote_port = PORT
         self._ssl_accept_server_cert_encoded = b""
         self._ssl_cert_encoded = b""
         self._ssl_cert_store = b"MY"
@@ -272,19 +263,20 @@ class Network(Receiving):
 
     def _set_firewall_type(self, kind: FirewallType) -> None:
         self._firewall_type = kind
-        port = _DEFAULT_PROXY_PORTS.get(kind)
-        if port is not None:
-            self._firewall_port = port
+        if kind is not FirewallType.fwNone:
+            from amqp10.net.proxy.connect import ProxyKind
+
+            self._firewall_port = ProxyKind(kind).default_port
 
     # -- TLS -------------------------------------------------------------------------------------------------------
 
     def _set_ssl_enabled(self, enabled: bool) -> None:
         """Enable or disable TLS; a port at its default follows."""
         self._ssl_enabled = enabled
-        if enabled and self._remote_port == PLAIN_PORT:
-            self._remote_port = TLS_PORT
-        elif not enabled and self._remote_port == TLS_PORT:
-            self._remote_port = PLAIN_PORT
+        if enabled and self._remote_port == PORT:
+            self._remote_port = SECURE_PORT
+        elif not enabled and self._remote_port == SECURE_PORT:
+            self._remote_port = PORT
 
     def _tls_session(self) -> TlsSession:
         from amqp10.net.tls.options import load_tls

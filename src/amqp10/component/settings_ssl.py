@@ -7,50 +7,27 @@ from collections.abc import Callable
 from typing import Final
 
 from amqp10.component.setting_spec import SettingSpec
+from amqp10.net.tls.defaults import (
+    DEFAULT_CA_CERT_FILE_PATHS,
+    DEFAULT_ENABLED_PROTOCOLS,
+    DEFAULT_TLS12_GROUPS,
+    DEFAULT_TLS12_SIGNATURE_ALGORITHMS,
+    DEFAULT_TLS13_GROUPS,
+    DEFAULT_TLS13_KEY_SHARE_GROUPS,
+    DEFAULT_TLS13_SIGNATURE_ALGORITHMS,
+)
 
 __all__ = ["SSL_SETTINGS"]
 
 _UINT: Final = 0xFFFF_FFFF
 _INT: Final = 0x7FFF_FFFF
 
-_GROUPS13: Final = (
-    "ecdhe_x25519",
-    "ecdhe_x448",
-    "ecdhe_secp256r1",
-    "ecdhe_secp384r1",
-    "ecdhe_secp521r1",
-    "ffdhe_2048",
-    "ffdhe_3072",
-    "ffdhe_4096",
-    "ffdhe_6144",
-    "ffdhe_8192",
-)
-_GROUPS12: Final = ("ecdhe_secp256r1", "ecdhe_secp384r1", "ecdhe_secp521r1")
-_SIGNATURES12: Final = tuple(
-    f"{digest}-{key}" for digest in ("sha512", "sha384", "sha256", "sha224", "sha1") for key in ("ecdsa", "rsa", "dsa")
-)
-_SIGNATURES13: Final = (
-    "rsa_pss_sha256",
-    "rsa_pss_sha384",
-    "rsa_pss_sha512",
-    "rsa_pkcs1_sha256",
-    "rsa_pkcs1_sha384",
-    "rsa_pkcs1_sha512",
-    "ecdsa_secp256r1_sha256",
-    "ecdsa_secp384r1_sha384",
-    "ecdsa_secp521r1_sha512",
-    "ed25519",
-    "ed448",
-)
-_CA_PATHS: Final = (
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/cacert.pem",
-)
+_GROUPS13: Final = tuple(DEFAULT_TLS13_GROUPS.split(","))
+_GROUPS12: Final = tuple(DEFAULT_TLS12_GROUPS.split(","))
+_SIGNATURES12: Final = tuple(DEFAULT_TLS12_SIGNATURE_ALGORITHMS.split(","))
+_SIGNATURES13: Final = tuple(DEFAULT_TLS13_SIGNATURE_ALGORITHMS.split(","))
 _PROTOCOL_BITS: Final = 0x3FFC  # SSL 2 to TLS 1.3, two bits each
 _SECURITY_FLAGS: Final = 0x8000_CF37
-_TLS12_AND_13: Final = 15360
 _SUITES: Final = r"\*|[A-Za-z0-9_]+(;[A-Za-z0-9_]+)*;?"
 
 
@@ -117,7 +94,7 @@ SSL_SETTINGS: Final[tuple[SettingSpec, ...]] = (
         "SSLCACertFilePaths",
         "SSL",
         str,
-        ";".join(_CA_PATHS),
+        DEFAULT_CA_CERT_FILE_PATHS,
         "ssl_ca_cert_file_paths",
         "Files of the system's trusted CA certificates, separated by semicolons; those that exist are used.",
     ),
@@ -158,7 +135,7 @@ SSL_SETTINGS: Final[tuple[SettingSpec, ...]] = (
         "SSLEnabledProtocols",
         "SSL",
         int,
-        _TLS12_AND_13,
+        DEFAULT_ENABLED_PROTOCOLS,
         "ssl_enabled_protocols",
         "TLS versions to offer: a sum of 12288 (1.3), 3072 (1.2), 768 (1.1), 192 (1.0), 48 (SSL 3), 12 (SSL 2).",
         minimum=4,
@@ -274,7 +251,7 @@ SSL_SETTINGS: Final[tuple[SettingSpec, ...]] = (
         "TLS12SignatureAlgorithms",
         "SSL",
         str,
-        ",".join(_SIGNATURES12),
+        DEFAULT_TLS12_SIGNATURE_ALGORITHMS,
         "tls12_signature_algorithms",
         "The signature algorithms to allow with TLS 1.2, separated by commas; empty for no restriction.",
         check=_names_among(_SIGNATURES12, empty=True),
@@ -283,7 +260,7 @@ SSL_SETTINGS: Final[tuple[SettingSpec, ...]] = (
         "TLS12SupportedGroups",
         "SSL",
         str,
-        ",".join(_GROUPS12),
+        DEFAULT_TLS12_GROUPS,
         "tls12_supported_groups",
         "The elliptic curves to offer with TLS 1.2, separated by commas.",
         check=_names_among(_GROUPS12, empty=False),
@@ -292,7 +269,7 @@ SSL_SETTINGS: Final[tuple[SettingSpec, ...]] = (
         "TLS13KeyShareGroups",
         "SSL",
         str,
-        "ecdhe_x25519,ecdhe_secp256r1,ecdhe_secp384r1,ffdhe_2048,ffdhe_3072",
+        DEFAULT_TLS13_KEY_SHARE_GROUPS,
         "tls13_key_share_groups",
         "The groups to send key shares for at once with TLS 1.3, separated by commas.",
         check=_names_among(_GROUPS13, empty=False),
@@ -301,7 +278,7 @@ SSL_SETTINGS: Final[tuple[SettingSpec, ...]] = (
         "TLS13SignatureAlgorithms",
         "SSL",
         str,
-        ",".join(_SIGNATURES13),
+        DEFAULT_TLS13_SIGNATURE_ALGORITHMS,
         "tls13_signature_algorithms",
         "The signature algorithms to allow with TLS 1.3, separated by commas.",
         check=_names_among(_SIGNATURES13, empty=False),
@@ -310,7 +287,7 @@ SSL_SETTINGS: Final[tuple[SettingSpec, ...]] = (
         "TLS13SupportedGroups",
         "SSL",
         str,
-        ",".join(_GROUPS13),
+        DEFAULT_TLS13_GROUPS,
         "tls13_supported_groups",
         "The key exchange groups to offer with TLS 1.3, separated by commas.",
         check=_names_among(_GROUPS13, empty=False),

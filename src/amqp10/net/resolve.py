@@ -27,6 +27,7 @@ __all__ = [
     "format_address",
     "is_ip_address",
     "resolve",
+    "server_name",
     "system_lookup",
     "to_ascii",
 ]
@@ -122,6 +123,28 @@ def ascii_name(host: str, setting: str) -> str:
     if len(name.rstrip(".")) > 253:
         raise AMQPError(11001, f"{setting} is {host!r}, which is too long for a host name")
     return name
+
+
+def server_name(host: str) -> str:
+    """The name of a TLS server in the form in which it is sent (SNI) and compared with a certificate: ASCII, without
+    the root's dot; or its address.
+
+    Raises:
+        AMQPError: 102; no host name looks like this.
+    """
+    text = host.strip()
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    if is_ip_address(text):
+        return text
+    text = text.removesuffix(".")
+    try:
+        text = to_ascii(text)
+    except UnicodeError as error:
+        raise AMQPError(102, f"{host!r} is not a host name: {error}") from error
+    if not text or len(text) > 255 or any(char.isspace() or not char.isprintable() for char in text):
+        raise AMQPError(102, f"{host!r} is not a host name")
+    return text
 
 
 def system_lookup(host: str, port: int, family: int) -> list[tuple[Any, ...]]:

@@ -16,13 +16,9 @@ from amqp10.errors import AMQPError, ConnectionDroppedError, code_from_errno, de
 from amqp10.net.options import TransportOptions, apply_before_close, apply_before_connect, apply_while_connected
 from amqp10.net.rate import TokenBucket
 from amqp10.net.resolve import Endpoint, format_address
-from amqp10.net.transport import RECEIVE_SIZE
+from amqp10.net.transport import COPY_LIMIT, RECEIVE_SIZE
 
 __all__ = ["TcpTransport", "begin_connecting", "connected", "prepare_socket"]
-
-COPY_LIMIT: Final = 8192
-"""Buffers shorter than this are joined before they are sent, which costs less than an entry in an I/O vector each.
-Longer ones are never copied."""
 
 _BATCH_SIZE: Final = 262144
 """About how much goes into one system call: sockets rarely take more, so more would be prepared in vain."""

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from amqp10.net.options import TransportOptions
 
-__all__ = ["RECEIVE_SIZE", "Transport"]
+__all__ = ["COPY_LIMIT", "RECEIVE_SIZE", "Transport"]
 
 RECEIVE_SIZE: Final = 262144
 """How much is read at once: large enough for a thousand small messages, small enough to stay in a cache."""
+
+COPY_LIMIT: Final = 8192
+"""Buffers shorter than this are joined before they are sent or encrypted, which costs less than a buffer more in a
+system call, or a record more. Longer ones are never copied."""
 
 
 class Transport(Protocol):

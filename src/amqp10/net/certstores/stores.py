@@ -37,7 +37,7 @@ from amqp10.net.certstores.base import (
     sequence_state,
 )
 from amqp10.net.certstores.keys import is_ssh_public, load_jwk, load_ssh_public, load_xml
-from amqp10.net.tls.options import DEFAULT_CA_CERT_FILE_PATHS
+from amqp10.net.tls.defaults import DEFAULT_CA_CERT_FILE_PATHS
 
 __all__ = [
     "CertificateEntry",

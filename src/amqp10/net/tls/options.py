@@ -8,9 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from amqp10.errors import AMQPError
+from amqp10.net.tls.defaults import (
+    DEFAULT_CA_CERT_FILE_PATHS,
+    DEFAULT_ENABLED_PROTOCOLS,
+    DEFAULT_TLS12_GROUPS,
+    DEFAULT_TLS12_SIGNATURE_ALGORITHMS,
+    DEFAULT_TLS13_GROUPS,
+    DEFAULT_TLS13_KEY_SHARE_GROUPS,
+    DEFAULT_TLS13_SIGNATURE_ALGORITHMS,
+)
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -18,13 +27,6 @@ if TYPE_CHECKING:
     from amqp10.net.certstores.stores import CertificateEntry
 
 __all__ = [
-    "DEFAULT_CA_CERT_FILE_PATHS",
-    "DEFAULT_ENABLED_PROTOCOLS",
-    "DEFAULT_TLS12_GROUPS",
-    "DEFAULT_TLS12_SIGNATURE_ALGORITHMS",
-    "DEFAULT_TLS13_GROUPS",
-    "DEFAULT_TLS13_KEY_SHARE_GROUPS",
-    "DEFAULT_TLS13_SIGNATURE_ALGORITHMS",
     "PeerCertificate",
     "Protocols",
     "Provider",
@@ -69,28 +71,6 @@ class SecurityFlags(IntFlag):
     TRUST_TEST_ROOT = 0x00004000
     ALLOW_TEST_ROOT = 0x00008000
     IGNORE_HOST_NAME = 0x80000000
-
-
-DEFAULT_ENABLED_PROTOCOLS: Final[int] = int(Protocols.TLS12 | Protocols.TLS13)
-
-DEFAULT_CA_CERT_FILE_PATHS: Final[str] = (
-    "/etc/ssl/ca-bundle.pem;/etc/pki/tls/certs/ca-bundle.crt;/etc/ssl/certs/ca-certificates.crt;/etc/pki/tls/cacert.pem"
-)
-DEFAULT_TLS12_SIGNATURE_ALGORITHMS: Final[str] = ",".join(
-    f"{digest}-{kind}"
-    for digest in ("sha512", "sha384", "sha256", "sha224", "sha1")
-    for kind in ("ecdsa", "rsa", "dsa")
-)
-DEFAULT_TLS12_GROUPS: Final[str] = "ecdhe_secp256r1,ecdhe_secp384r1,ecdhe_secp521r1"
-DEFAULT_TLS13_KEY_SHARE_GROUPS: Final[str] = "ecdhe_x25519,ecdhe_secp256r1,ecdhe_secp384r1,ffdhe_2048,ffdhe_3072"
-DEFAULT_TLS13_SIGNATURE_ALGORITHMS: Final[str] = (
-    "rsa_pss_sha256,rsa_pss_sha384,rsa_pss_sha512,rsa_pkcs1_sha256,rsa_pkcs1_sha384,rsa_pkcs1_sha512,"
-    "ecdsa_secp256r1_sha256,ecdsa_secp384r1_sha384,ecdsa_secp521r1_sha512,ed25519,ed448"
-)
-DEFAULT_TLS13_GROUPS: Final[str] = (
-    "ecdhe_x25519,ecdhe_x448,ecdhe_secp256r1,ecdhe_secp384r1,ecdhe_secp521r1,"
-    "ffdhe_2048,ffdhe_3072,ffdhe_4096,ffdhe_6144,ffdhe_8192"
-)
 
 
 @dataclass(slots=True)

@@ -18,19 +18,16 @@ from OpenSSL import SSL, _util, crypto
 from amqp10.errors import AMQPError
 from amqp10.net.certstores.base import parse_certificates
 from amqp10.net.tls.ciphers import choose_suites
-from amqp10.net.tls.names import GROUPS, TLS12_SIGNATURES, TLS13_SIGNATURES
-from amqp10.net.tls.options import (
+from amqp10.net.tls.defaults import (
     DEFAULT_CA_CERT_FILE_PATHS,
     DEFAULT_TLS12_GROUPS,
     DEFAULT_TLS12_SIGNATURE_ALGORITHMS,
     DEFAULT_TLS13_GROUPS,
     DEFAULT_TLS13_KEY_SHARE_GROUPS,
     DEFAULT_TLS13_SIGNATURE_ALGORITHMS,
-    Protocols,
-    Provider,
-    SecurityFlags,
-    TlsOptions,
 )
+from amqp10.net.tls.names import GROUPS, TLS12_SIGNATURES, TLS13_SIGNATURES
+from amqp10.net.tls.options import Protocols, Provider, SecurityFlags, TlsOptions
 from amqp10.net.tls.revocation import CrlSource
 from amqp10.net.x509names import MALFORMED
 

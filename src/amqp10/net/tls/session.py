@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from amqp10.errors import AMQPError
-from amqp10.net.resolve import to_ascii
+from amqp10.net.resolve import is_ip_address, server_name
 from amqp10.net.tls.names import group_from_openssl
 from amqp10.net.tls.options import PeerCertificate, TlsInfo, TlsOptions
 from amqp10.net.tls.outcome import Circumstances, data_error, handshake_error, negotiated
@@ -31,11 +31,11 @@ from amqp10.net.tls.verify import (
     Problem,
     Rules,
     ServerChain,
-    is_ip_address,
     problems_of,
     remaining,
     status_text,
 )
+from amqp10.net.transport import COPY_LIMIT
 from amqp10.net.x509names import MALFORMED, check_readable, name_text
 
 __all__ = ["TlsContext", "TlsInfo", "TlsOptions", "TlsSession"]
@@ -44,9 +44,6 @@ __all__ = ["TlsContext", "TlsInfo", "TlsOptions", "TlsSession"]
 _RECORD: Final = 16384
 # More than what is encrypted at a time, so that one call gives all of it.
 _DRAIN: Final = 256 * 1024
-# Buffers below this size are joined before they are encrypted, so that a frame's header and body share a record.
-_SMALL: Final = 8192
-_MAX_HOST: Final = 255
 
 # An alert record of OpenSSL's own, encrypted or not, is shorter than this; a client's second flight is longer.
 _LONGEST_ALERT: Final = 48
@@ -118,7 +115,7 @@ class TlsSession:
         authenticate: Callable[[PeerCertificate], bool] | None = None,
     ) -> None:
         self._context: Final = options if isinstance(options, TlsContext) else TlsContext(options)
-        self._hostname: Final = _host_name(server_hostname)
+        self._hostname: Final = server_name(server_hostname)
         self._on_status = on_status
         self._authenticate = authenticate
         self._downloads: dict[str, bytes | FetchError] = {}
@@ -277,7 +274,7 @@ class TlsSession:
         size = 0
         for buffer in buffers:
             length = len(buffer)
-            if length > _SMALL:
+            if length > COPY_LIMIT:
                 if small:
                     self._encrypt(b"".join(small))
                     small, size = [], 0
@@ -599,20 +596,3 @@ class TlsSession:
 
 def _certificates(chain: ServerChain) -> tuple[x509.Certificate, ...]:
     return chain.built or chain.presented
-
-
-def _host_name(name: str) -> str:
-    """A host name in the form in which it is sent and compared: ASCII, without the root's dot."""
-    text = name.strip()
-    if text.startswith("[") and text.endswith("]"):
-        text = text[1:-1]
-    if is_ip_address(text):
-        return text
-    text = text.removesuffix(".")
-    try:
-        text = to_ascii(text)
-    except UnicodeError as error:
-        raise AMQPError(102, f"{name!r} is not a host name: {error}") from error
-    if not text or len(text) > _MAX_HOST or any(char.isspace() or not char.isprintable() for char in text):
-        raise AMQPError(102, f"{name!r} is not a host name")
-    return text

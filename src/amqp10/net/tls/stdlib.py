@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from amqp10.errors import AMQPError
-from amqp10.net.resolve import is_ip_address, to_ascii
+from amqp10.net.resolve import server_name
 
 __all__ = ["StdlibSession"]
 
@@ -30,10 +30,10 @@ class StdlibSession:
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
+        name = server_name(host)
         try:
-            name = host if is_ip_address(host) else to_ascii(host)
             self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
-        except (UnicodeError, ValueError) as error:
+        except ValueError as error:
             raise AMQPError(102, f"{host!r} is not a host name: {error}") from error
         self.handshake_done = False
         self.closed_by_peer = False

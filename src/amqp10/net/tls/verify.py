@@ -30,11 +30,12 @@ from service_identity.hazmat import (
     verify_service_identity,
 )
 
+from amqp10.net.resolve import is_ip_address
 from amqp10.net.tls.options import SecurityFlags
 from amqp10.net.tls.revocation import CrlSource, Revocation, RevocationResult, Runner, check_crl, check_ocsp
 from amqp10.net.x509names import MALFORMED, short_name
 
-__all__ = ["Kind", "Problem", "Rules", "ServerChain", "is_ip_address", "problems_of", "remaining", "status_text"]
+__all__ = ["Kind", "Problem", "Rules", "ServerChain", "problems_of", "remaining", "status_text"]
 
 
 class Kind(Enum):
@@ -317,15 +318,6 @@ def _signature_problems(
 # How much of a name in a certificate a message shows: no DNS name is longer.
 _MAX_NAME: Final = 255
 _NO_NAMES: Final = "no host"
-
-
-def is_ip_address(host: str) -> bool:
-    """Whether a host is an IPv4 or IPv6 address rather than a name."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _host_problems(certificate: x509.Certificate, hostname: str) -> list[Problem]:
