@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,10 @@ import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from amqp10 import AMQP, AMQPError, AuthScheme, CertStoreType, FirewallType, ReceiveMode, ValueType
+from amqp10.net.options import TransportOptions
+from amqp10.net.proxy.connect import ProxyKind, ProxyOptions
+from tests.client.test_proof_by_use import there_and_back as proof_by_use
+from tests.component.relay_proxy import RelayProxy
 from tests.interop.conftest import prepared, run_peer
 from tests.interop.peers import Process, RabbitMQ, TLSFiles, free_port, peer_folder
 from tests.net.pki import Identity, issue
@@ -350,3 +356,17 @@ def proxy_of(broker: RabbitMQ, exceptions: str = "", **properties: Any) -> tuple
         address = amqp._pump.transport.proxy_address  # type: ignore[attr-defined]
         assert address is None or isinstance(address, tuple)
         return address
+
+
+@pytest.mark.parametrize("kind", [ProxyKind.TUNNEL, ProxyKind.SOCKS4A, ProxyKind.SOCKS5])
+@pytest.mark.parametrize("proxied", [True, False])
+def test_a_driver_of_150_lines_gets_there_over_tls(
+    kind: ProxyKind, proxied: bool, broker: RabbitMQ, root: Identity
+) -> None:
+    context = ssl.create_default_context(cadata=root.pem.decode())
+    address = broker.declare_queue("proof")
+    url = f"amqps://{broker.user}:{broker.password}@localhost:{broker.tls_port}"
+    with RelayProxy(FirewallType(kind), ("127.0.0.1", broker.tls_port)) as relay:
+        proxy = ProxyOptions(kind, relay.host, relay.port, remote_dns=True) if proxied else None
+        done = asyncio.run(proof_by_use(url, TransportOptions(proxy=proxy), context, address))
+    assert done == ["Accepted", "over TLS, through a proxy", True]

@@ -25,7 +25,16 @@ class StdlibSession:
         AMQPError: 102; no host name looks like this.
     """
 
-    __slots__ = ("_incoming", "_object", "_outgoing", "closed_by_peer", "download", "download_limit", "handshake_done")
+    __slots__ = (
+        "_closing",
+        "_incoming",
+        "_object",
+        "_outgoing",
+        "closed_by_peer",
+        "download",
+        "download_limit",
+        "handshake_done",
+    )
 
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
         self._incoming = ssl.MemoryBIO()
@@ -35,6 +44,7 @@ class StdlibSession:
             self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
         except ValueError as error:
             raise AMQPError(102, f"{host!r} is not a host name: {error}") from error
+        self._closing = False
         self.handshake_done = False
         self.closed_by_peer = False
         self.download: Callable[[], None] | None = None
@@ -108,8 +118,10 @@ class StdlibSession:
         """See :class:`~amqp10.net.network.SecureSession`.
 
         Raises:
-            AMQPError: 283; it cannot be encrypted.
+            AMQPError: 211 before the handshake is done or after :meth:`close`, 283 if it cannot be encrypted.
         """
+        if not self.handshake_done or self._closing:
+            raise AMQPError(211, "data can be sent only while the TLS session is established")
         try:
             self._object.write(b"".join(buffers))
         except ssl.SSLError as error:
@@ -121,7 +133,10 @@ class StdlibSession:
 
     def close(self) -> None:
         """See :class:`~amqp10.net.network.SecureSession`."""
-        if self.handshake_done and not self.closed_by_peer:
+        if self._closing:
+            return
+        self._closing = True
+        if self.handshake_done:
             try:
                 self._object.unwrap()
             except ssl.SSLError:
