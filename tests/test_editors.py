@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,6 +38,8 @@ class LanguageServer:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=folder,
+            # The server asks the interpreter on the PATH for its folders, which may not be this one.
+            env={**os.environ, "PYTHONPATH": str(Path(amqp10.__file__).parents[1])},
         )
         self._number = 0
         self.ask("initialize", processId=None, rootUri=folder.as_uri(), capabilities={})
@@ -94,9 +97,6 @@ def hovers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     lines = ["from amqp10 import AMQP, Message", "amqp = AMQP()", "message = Message()"]
     lines += [f"{'message' if name == 'body' else 'amqp'}.{name}" for name in names]
     program.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (folder / "pyrightconfig.json").write_text(
-        json.dumps({"extraPaths": [str(Path(amqp10.__file__).parents[1])]}), encoding="utf-8"
-    )
     server = LanguageServer(folder)
     try:
         uri = program.as_uri()

@@ -241,7 +241,7 @@ def test_a_value_out_of_its_type_is_refused_when_it_is_made(kind: Any, bad: Any)
     [
         2**63,
         -(2**63) - 1,
-        object(),
+        pytest.param(object(), id="an object"),
         {1, 2},
         "\ud800",
         ["\ud800"],
