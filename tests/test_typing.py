@@ -175,7 +175,7 @@ def test_types_are_complete_where_they_were_and_on_the_whole_no_less_so(tmp_path
         text=True,
         check=False,
         cwd=tmp_path,
-        # Of an installation that points at the sources, pyright finds the package by itself only where PYTHONPATH names it.
+        # An installation that points at the sources is found only where PYTHONPATH names them.
         env={**os.environ, "PYTHONPATH": str(Path(amqp10.__file__).parents[1])},
     )
     found = json.loads(run.stdout)["typeCompleteness"]
