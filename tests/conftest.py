@@ -1,8 +1,13 @@
 """Settings of all tests."""
 
+import signal
+
 from hypothesis import settings
 
 # How long an example takes says something about the machine, not about what is tested. The rest stays as it is: on a CI
 # system, Hypothesis takes the same examples every time.
 settings.register_profile("unhurried", settings(), deadline=None)
 settings.load_profile("unhurried")
+
+# A shell that starts a program in the background has Ctrl-C ignored in it, and Python leaves it so.
+signal.signal(signal.SIGINT, signal.default_int_handler)
