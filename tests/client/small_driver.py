@@ -14,10 +14,12 @@ from typing import Any, TypeVar
 from amqp10.client.incarnation import Incarnation
 from amqp10.client.options import Address
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError
-from amqp10.net.dial import Dialled, dial
+from amqp10.net.dial import dial
+from amqp10.net.direct import Dialled
+from amqp10.net.names import Endpoint
 from amqp10.net.network import SecureSession, TimeIsUpError
 from amqp10.net.options import TransportOptions
-from amqp10.net.resolve import Endpoint, system_lookup
+from amqp10.net.resolve import system_lookup
 from amqp10.net.waiting import Deadline
 
 T = TypeVar("T")

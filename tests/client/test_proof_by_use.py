@@ -12,7 +12,7 @@ from amqp10.client.client_options import ClientOptions
 from amqp10.client.core import ClientCore
 from amqp10.client.options import addresses, receiver_spec, sender_spec
 from amqp10.net.options import TransportOptions
-from amqp10.net.proxy.connect import ProxyKind, ProxyOptions
+from amqp10.net.proxy.options import ProxyKind, ProxyOptions
 from amqp10.net.tls.stdlib import StdlibSession
 from tests.client import small_driver
 from tests.client.small_driver import SmallDriver

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from amqp10 import AMQP, AMQPError, Message, ValueType
 from amqp10.codec import ULong
-from amqp10.component.messages import IdText, MessageDraft, check_id, id_text
+from amqp10.component.ids import IdText, check_id, id_text
+from amqp10.component.messages import MessageDraft
 from amqp10.wire import message as wire
 from tests.component.server import Server, client
 

@@ -15,7 +15,7 @@ from amqp10.component.settings import SETTINGS, SettingSpec
 from amqp10.engine import SaslServer
 from amqp10.net.certstores import stores as certstores
 from amqp10.net.proxy import rules as proxy_rules
-from amqp10.net.proxy.connect import ProxyOptions
+from amqp10.net.proxy.options import ProxyOptions
 from amqp10.net.tls.options import TlsInfo, TlsOptions
 from amqp10.wire.performatives import Open, SaslInit
 from tests.component.server import Server, client, skipping

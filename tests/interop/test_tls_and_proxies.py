@@ -15,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from amqp10 import AMQP, AMQPError, AuthScheme, CertStoreType, FirewallType, ReceiveMode, ValueType
 from amqp10.net.options import TransportOptions
-from amqp10.net.proxy.connect import ProxyKind, ProxyOptions
+from amqp10.net.proxy.options import ProxyKind, ProxyOptions
 from tests.client.test_proof_by_use import there_and_back as proof_by_use
 from tests.component.relay_proxy import RelayProxy
 from tests.interop.conftest import prepared, run_peer

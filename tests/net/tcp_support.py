@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Self
 
 from amqp10.net.blocking import BlockingNetwork, BlockingStream, taken_over
-from amqp10.net.dial import Dialled, reach, secure
+from amqp10.net.dial import reach, secure
+from amqp10.net.direct import Dialled
 from amqp10.net.network import run
 from amqp10.net.options import TransportOptions
 from amqp10.net.resolve import Lookup, system_lookup

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, InterruptedCallError
-from amqp10.net.dial import Dialled, dial
+from amqp10.net.dial import dial
+from amqp10.net.direct import Dialled
 from amqp10.net.memory import MemoryNetwork, MemoryStream
 from amqp10.net.network import SecureSession
 from amqp10.net.options import TransportOptions
-from amqp10.net.proxy.connect import ProxyKind, ProxyOptions
+from amqp10.net.proxy.options import ProxyKind, ProxyOptions
 from amqp10.net.tls.options import TlsOptions
 from amqp10.net.tls.revocation import CrlSource, FetchError
 from amqp10.net.tls.session import TlsContext, TlsSession

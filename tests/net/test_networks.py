@@ -17,10 +17,11 @@ from amqp10 import FirewallType
 from amqp10.aio.network import AioNetwork
 from amqp10.errors import AMQPError, AMQPTimeoutError, InterruptedCallError
 from amqp10.net.blocking import BlockingNetwork
-from amqp10.net.dial import Dialled, dial
+from amqp10.net.dial import dial
+from amqp10.net.direct import Dialled
 from amqp10.net.network import Network, SecureSession, TimeIsUpError, run
 from amqp10.net.options import TransportOptions
-from amqp10.net.proxy.connect import ProxyKind, ProxyOptions
+from amqp10.net.proxy.options import ProxyKind, ProxyOptions
 from amqp10.net.tls.session import TlsContext, TlsSession
 from amqp10.net.tls.stdlib import StdlibSession
 from amqp10.net.waiting import Deadline, Waiter

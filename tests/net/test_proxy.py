@@ -12,7 +12,7 @@ import pytest
 
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, InterruptedCallError
 from amqp10.net.options import TransportOptions
-from amqp10.net.proxy.connect import ProxyKind, ProxyOptions
+from amqp10.net.proxy.options import ProxyKind, ProxyOptions
 from amqp10.net.tcp import TcpTransport
 from amqp10.net.waiting import Deadline, Waiter
 from tests.net.tcp_support import (

@@ -17,7 +17,7 @@ import pytest
 
 from amqp10.errors import AMQPError
 from amqp10.net.options import TransportOptions
-from amqp10.net.proxy.connect import ProxyKind, ProxyOptions
+from amqp10.net.proxy.options import ProxyKind, ProxyOptions
 from amqp10.net.tcp import TcpTransport
 from amqp10.net.waiting import Deadline, Waiter
 from tests.net.tcp_support import (

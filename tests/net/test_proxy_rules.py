@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from amqp10.errors import AMQPError
-from amqp10.net.proxy.connect import ProxyKind, ProxyOptions
-from amqp10.net.proxy.rules import detect_proxy, host_is_listed
+from amqp10.net.proxy.environment import detect_proxy
+from amqp10.net.proxy.options import ProxyKind, ProxyOptions
+from amqp10.net.proxy.rules import host_is_listed
 
 
 class TestExceptions:

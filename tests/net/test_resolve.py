@@ -13,7 +13,8 @@ from amqp10.errors import AMQPError, AMQPTimeoutError, InterruptedCallError
 from amqp10.net import network
 from amqp10.net import resolve as resolving
 from amqp10.net.blocking import BlockingNetwork
-from amqp10.net.resolve import Endpoint, Lookup, clean_host, is_ip_address, system_lookup
+from amqp10.net.names import Endpoint, clean_host, is_ip_address
+from amqp10.net.resolve import Lookup, system_lookup
 from amqp10.net.tls.options import TlsOptions
 from amqp10.net.tls.session import TlsSession
 from amqp10.net.waiting import Deadline, Waiter

@@ -9,13 +9,14 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from amqp10.errors import AMQPError, ConnectionDroppedError
+from amqp10.net.names import format_address
 from amqp10.net.network import TimeIsUpError
-from amqp10.net.resolve import Lookup, format_address, system_lookup
+from amqp10.net.resolve import Lookup, system_lookup
 from amqp10.net.tcp import TcpTransport, connected, prepare_socket
 
 if TYPE_CHECKING:
+    from amqp10.net.names import Endpoint
     from amqp10.net.options import TransportOptions
-    from amqp10.net.resolve import Endpoint
     from amqp10.net.waiting import Deadline
 
 __all__ = ["AioNetwork", "AioStream"]

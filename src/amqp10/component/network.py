@@ -21,13 +21,14 @@ from amqp10.wire.performatives import PORT, SECURE_PORT
 if TYPE_CHECKING:
     from amqp10.net.blocking import BlockingNetwork
     from amqp10.net.certstores.base import CertificateEntry
-    from amqp10.net.options import TransportOptions, Words
-    from amqp10.net.proxy.connect import ProxyOptions
+    from amqp10.net.options import TransportOptions
+    from amqp10.net.proxy.options import ProxyOptions
     from amqp10.net.tls.options import PeerCertificate, TlsInfo, TlsOptions
     from amqp10.net.tls.policy import TlsContext
     from amqp10.net.tls.session import TlsSession
     from amqp10.net.transport import Transport
     from amqp10.net.waiting import Deadline, Waiter
+    from amqp10.net.words import Words
 
 __all__ = ["Network"]
 
@@ -44,7 +45,7 @@ _PEM_END: Final = b"-----END CERTIFICATE-----\n"
 
 def _words() -> Words:
     """Under which names programs know the settings of a connection; messages use them."""
-    from amqp10.net.options import Words
+    from amqp10.net.words import Words
 
     return Words(
         host="remote_host",
@@ -240,7 +241,7 @@ class Network(Receiving):
         if self._firewall_type is FirewallType.fwNone:
             if not self._firewall_auto_detect:
                 return None
-            from amqp10.net.proxy.rules import detect_proxy
+            from amqp10.net.proxy.environment import detect_proxy
 
             proxy = detect_proxy(self._remote_host, self._remote_port)
             if proxy is not None:
@@ -248,7 +249,7 @@ class Network(Receiving):
             return proxy
         if not self._firewall_host:
             raise AMQPError(604, "firewall_type names a kind of proxy, but firewall_host is empty")
-        from amqp10.net.proxy.connect import ProxyOptions
+        from amqp10.net.proxy.options import ProxyOptions
 
         return ProxyOptions(
             kind=int(self._firewall_type),
@@ -264,7 +265,7 @@ class Network(Receiving):
     def _set_firewall_type(self, kind: FirewallType) -> None:
         self._firewall_type = kind
         if kind is not FirewallType.fwNone:
-            from amqp10.net.proxy.connect import ProxyKind
+            from amqp10.net.proxy.options import ProxyKind
 
             self._firewall_port = ProxyKind(kind).default_port
 

@@ -16,9 +16,9 @@ from amqp10.net.resolve import Lookup, system_lookup
 from amqp10.net.tcp import TcpTransport, begin_connecting, connected, prepare_socket
 
 if TYPE_CHECKING:
-    from amqp10.net.dial import Dialled
+    from amqp10.net.direct import Dialled
+    from amqp10.net.names import Endpoint
     from amqp10.net.options import TransportOptions
-    from amqp10.net.resolve import Endpoint
     from amqp10.net.tls.transport import TlsTransport
     from amqp10.net.waiting import Deadline, Waiter
 

@@ -15,8 +15,8 @@ from amqp10.errors import AMQPError, ConnectionDroppedError
 from amqp10.net.network import TimeIsUpError
 
 if TYPE_CHECKING:
+    from amqp10.net.names import Endpoint
     from amqp10.net.options import TransportOptions
-    from amqp10.net.resolve import Endpoint
     from amqp10.net.waiting import Deadline
 
 __all__ = ["MemoryNetwork", "MemoryStream", "stream_pair"]

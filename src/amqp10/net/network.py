@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from amqp10.net.names import Endpoint
     from amqp10.net.options import TransportOptions
-    from amqp10.net.resolve import Endpoint
     from amqp10.net.waiting import Deadline
 
 __all__ = ["Network", "SecureSession", "Stream", "TimeIsUpError", "run"]

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Final
 
 from amqp10.errors import AMQPError, ConnectionDroppedError, code_from_errno, describe_code
+from amqp10.net.names import Endpoint, format_address
 from amqp10.net.options import TransportOptions, apply_before_close, apply_before_connect, apply_while_connected
 from amqp10.net.rate import TokenBucket
-from amqp10.net.resolve import Endpoint, format_address
 from amqp10.net.transport import COPY_LIMIT, RECEIVE_SIZE
 
 __all__ = ["TcpTransport", "begin_connecting", "connected", "prepare_socket"]

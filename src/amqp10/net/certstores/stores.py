@@ -37,6 +37,7 @@ from amqp10.net.certstores.base import (
     sequence_state,
 )
 from amqp10.net.certstores.keys import is_ssh_public, load_jwk, load_ssh_public, load_xml
+from amqp10.net.certstores.windows import system_certificates
 from amqp10.net.tls.defaults import DEFAULT_CA_CERT_FILE_PATHS
 
 __all__ = [
@@ -374,8 +375,6 @@ def _readable(bundle: bytes) -> Iterator[x509.Certificate]:
 
 def _trusted() -> list[x509.Certificate]:
     if sys.platform == "win32":
-        from amqp10.net.tls.policy import system_certificates
-
         return system_certificates()
     for path in (*DEFAULT_CA_CERT_FILE_PATHS.split(";"), "/etc/ssl/cert.pem"):
         if Path(path).is_file():

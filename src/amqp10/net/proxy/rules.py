@@ -1,22 +1,15 @@
-"""Which hosts are reached through a proxy, and which proxy the environment names."""
+"""Which hosts are reached through a proxy."""
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
-import os
 import re
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote, urlsplit
+from collections.abc import Iterable
 
-from amqp10.errors import AMQPError
-from amqp10.net.resolve import to_ascii
+from amqp10.net.names import to_ascii
 
-if TYPE_CHECKING:
-    from amqp10.net.proxy.connect import ProxyOptions
-
-__all__ = ["detect_proxy", "host_is_listed"]
+__all__ = ["as_address", "host_is_listed"]
 
 
 def host_is_listed(patterns: Iterable[str], host: str, port: int, *, subdomains: bool = False) -> bool:
@@ -30,7 +23,7 @@ def host_is_listed(patterns: Iterable[str], host: str, port: int, *, subdomains:
         subdomains: whether a plain name stands for its subdomains too.
     """
     name = _plain(host)
-    address = _address(name)
+    address = as_address(name)
     return any(_fits(pattern.strip(), name, address, port, subdomains) for pattern in patterns)
 
 
@@ -78,84 +71,9 @@ def _split_port(pattern: str) -> tuple[str, int | None]:
     return pattern, int(digits) if digits.isascii() and digits.isdigit() else -1
 
 
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def as_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address that a text is, or None."""
     try:
         return ipaddress.ip_address(text)
     except ValueError:
         return None
-
-
-_VARIABLES: Final = ("all_proxy", "ALL_PROXY", "https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY")
-
-
-def detect_proxy(host: str, port: int, environ: Mapping[str, str] | None = None) -> ProxyOptions | None:
-    """The proxy that the environment asks for, or ``None``.
-
-    The first variable that is set and not empty counts: ``all_proxy``, ``https_proxy``, ``http_proxy``, each before its
-    form in capitals. In a CGI program ``HTTP_PROXY`` is not looked at: there it is a header of the request, which
-    anybody can send. The value is ``[scheme://][user:password@]host[:port]`` with the scheme ``http`` (the default: a
-    tunnel), ``socks4``, ``socks4a``, ``socks5`` (names are resolved here) or ``socks5h`` (by the proxy), ``socks``
-    meaning ``socks5``.
-
-    ``no_proxy`` (or ``NO_PROXY``) lists hosts to reach without it, separated by commas or blanks: ``*`` for all, names,
-    which include their subdomains, addresses, networks, each with an optional ``:port``. This machine (``localhost``
-    and the loopback addresses) is always reached without it.
-
-    Args:
-        host: name or address of the server; a leading ``*`` does not matter.
-        port: port of the server.
-        environ: the environment variables; by default those of the process.
-
-    Raises:
-        AMQPError: 604; the variable's value cannot be used. The message names the variable only, because the value
-            may contain a password.
-    """
-    if environ is None:
-        environ = os.environ
-    host = host.removeprefix("*").removeprefix("[").removesuffix("]")
-    address = _address(host)
-    if host.rstrip(".").lower() == "localhost" or (address is not None and address.is_loopback):
-        return None
-    excepted = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
-    if host_is_listed(re.split(r"[,\s]+", excepted), host, port, subdomains=True):
-        return None
-    for variable in _VARIABLES:
-        if variable == "HTTP_PROXY" and "REQUEST_METHOD" in environ:
-            continue
-        value = environ.get(variable, "").strip()
-        if value:
-            return _parse(variable, value)
-    return None
-
-
-def _parse(variable: str, value: str) -> ProxyOptions:
-    from amqp10.net.proxy.connect import ProxyKind, ProxyOptions
-
-    kinds = {
-        "http": ProxyKind.TUNNEL,
-        "socks": ProxyKind.SOCKS5,
-        "socks4": ProxyKind.SOCKS4,
-        "socks4a": ProxyKind.SOCKS4A,
-        "socks5": ProxyKind.SOCKS5,
-        "socks5h": ProxyKind.SOCKS5,
-    }
-    problem = f"the environment variable {variable} does not contain the address of a proxy"
-    try:
-        parts = urlsplit(value if "://" in value else f"http://{value}")
-        scheme, host, port = parts.scheme.lower(), parts.hostname, parts.port
-    except ValueError:
-        raise AMQPError(604, problem) from None
-    # A password with an unquoted "/", "?" or "#" ends the host too early: what follows would be tried as a proxy.
-    if not host or "@" in parts.path + parts.query + parts.fragment:
-        raise AMQPError(604, f"{problem}; special characters in a password are written as %XX")
-    if scheme not in kinds:
-        raise AMQPError(604, f"the environment variable {variable} names a proxy of the kind {scheme!r}, not supported")
-    return ProxyOptions(
-        kind=kinds[scheme],
-        host=host,
-        port=port or 0,
-        user=unquote(parts.username or ""),
-        password=unquote(parts.password or ""),
-        remote_dns=scheme == "socks5h",
-        origin=f"the environment variable {variable}",
-    )

@@ -2,47 +2,53 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
-if TYPE_CHECKING:
-    from amqp10.net.proxy.connect import ProxyOptions
+from amqp10.net.proxy.options import ProxyKind, ProxyOptions
 
 __all__ = ["proxy_of_url"]
 
-# Scheme -> the number of the kind in ``proxy.ProxyKind``, and whether the proxy resolves names.
-_SCHEMES: Final = {
-    "http": (1, True),
-    "socks4": (2, False),
-    "socks4a": (10, True),
-    "socks5": (3, False),
-    "socks5h": (3, True),
+_KINDS: Final = {
+    "http": ProxyKind.TUNNEL,
+    "socks": ProxyKind.SOCKS5,
+    "socks4": ProxyKind.SOCKS4,
+    "socks4a": ProxyKind.SOCKS4A,
+    "socks5": ProxyKind.SOCKS5,
+    "socks5h": ProxyKind.SOCKS5,
 }
 
 
-def proxy_of_url(url: str) -> ProxyOptions:
-    """The proxy that a URL names: ``http://[user:password@]host[:port]``, ``socks4``, ``socks4a``, ``socks5`` or
-    ``socks5h`` (the proxy resolves names).
+def proxy_of_url(url: str, origin: str = "proxy") -> ProxyOptions:
+    """The proxy that a URL names: ``scheme://[user:password@]host[:port]`` with the scheme ``http`` (a tunnel),
+    ``socks4``, ``socks4a``, ``socks5`` (names are resolved here), ``socks5h`` (by the proxy), or ``socks``, which means
+    ``socks5``.
+
+    Args:
+        url: the URL. Special characters in user and password are written as ``%XX``.
+        origin: where it was given, for messages of a connection through the proxy.
 
     Raises:
-        ValueError: the URL is malformed. Its text is not repeated: it may hold a password.
+        ValueError: no proxy is named like this. The URL is not repeated, because it may hold a password.
     """
-    from amqp10.net.proxy.connect import ProxyOptions  # not needed by most programs
-
     try:
         parts = urlsplit(url)
-        port = parts.port
+        scheme, host, port = parts.scheme.lower(), parts.hostname, parts.port
     except ValueError:
-        raise ValueError("the proxy's URL is malformed: expected http://[user:password@]host[:port]") from None
-    if parts.scheme not in _SCHEMES or not parts.hostname:
-        raise ValueError(f"the proxy's URL has a host and one of the schemes {', '.join(_SCHEMES)}")
-    kind, remote_dns = _SCHEMES[parts.scheme]
+        raise ValueError("expected [scheme://][user:password@]host[:port]") from None
+    if scheme not in _KINDS:
+        raise ValueError(f"the scheme of its URL is {scheme!r}; {', '.join(_KINDS)} are supported")
+    # A password with an unquoted "/", "?" or "#" ends the host too early: what follows would be tried as a proxy.
+    if not host or "@" in parts.path + parts.query + parts.fragment:
+        raise ValueError(
+            "its URL has no host, or a password with special characters, which are written as %XX in a URL"
+        )
     return ProxyOptions(
-        kind=kind,
-        host=parts.hostname,
+        kind=_KINDS[scheme],
+        host=host,
         port=port or 0,
         user=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
-        remote_dns=remote_dns,
-        origin="proxy",
+        remote_dns=scheme == "socks5h",
+        origin=origin,
     )

@@ -24,7 +24,7 @@ from amqp10.net.tls.defaults import (
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from amqp10.net.certstores.stores import CertificateEntry
+    from amqp10.net.certstores.base import CertificateEntry
 
 __all__ = [
     "PeerCertificate",

@@ -7,7 +7,6 @@ what to use instead. None is dropped.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -17,6 +16,7 @@ from OpenSSL import SSL, _util, crypto
 
 from amqp10.errors import AMQPError
 from amqp10.net.certstores.base import parse_certificates
+from amqp10.net.certstores.windows import system_certificates
 from amqp10.net.tls.ciphers import choose_suites
 from amqp10.net.tls.defaults import (
     DEFAULT_CA_CERT_FILE_PATHS,
@@ -29,7 +29,6 @@ from amqp10.net.tls.defaults import (
 from amqp10.net.tls.names import GROUPS, TLS12_SIGNATURES, TLS13_SIGNATURES
 from amqp10.net.tls.options import Protocols, Provider, SecurityFlags, TlsOptions
 from amqp10.net.tls.revocation import CrlSource
-from amqp10.net.x509names import MALFORMED
 
 __all__ = ["Observed", "TlsContext"]
 
@@ -438,22 +437,6 @@ def _add_to_store(context: SSL.Context, certificates: Iterable[x509.Certificate]
         raise AMQPError(270, "OpenSSL gave no certificate store")
     for certificate in certificates:
         store.add_cert(crypto.X509.from_cryptography(certificate))
-
-
-def system_certificates() -> list[x509.Certificate]:
-    """The trusted certificates of Windows' own stores; empty elsewhere, where they are files."""
-    found: list[x509.Certificate] = []
-    if sys.platform == "win32":
-        import ssl
-
-        for name in ("ROOT", "CA"):
-            for data, encoding, trust in ssl.enum_certificates(name):
-                if encoding == "x509_asn" and (trust is True or "1.3.6.1.5.5.7.3.1" in trust):
-                    try:
-                        found.append(x509.load_der_x509_certificate(data))
-                    except MALFORMED:
-                        continue  # a certificate that cannot be parsed cannot be trusted either
-    return found
 
 
 def _load_credentials(context: SSL.Context, options: TlsOptions) -> None:

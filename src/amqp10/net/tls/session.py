@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from amqp10.errors import AMQPError
-from amqp10.net.resolve import is_ip_address, server_name
+from amqp10.net.names import is_ip_address, server_name
 from amqp10.net.tls.names import group_from_openssl
 from amqp10.net.tls.options import PeerCertificate, TlsInfo, TlsOptions
 from amqp10.net.tls.outcome import Circumstances, data_error, handshake_error, negotiated

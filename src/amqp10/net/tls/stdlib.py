@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from amqp10.errors import AMQPError
-from amqp10.net.resolve import server_name
+from amqp10.net.names import server_name
 
 __all__ = ["StdlibSession"]
 

@@ -30,7 +30,7 @@ from service_identity.hazmat import (
     verify_service_identity,
 )
 
-from amqp10.net.resolve import is_ip_address
+from amqp10.net.names import is_ip_address
 from amqp10.net.tls.options import SecurityFlags
 from amqp10.net.tls.revocation import CrlSource, Revocation, RevocationResult, Runner, check_crl, check_ocsp
 from amqp10.net.x509names import MALFORMED, short_name
