@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 {enums}    )
     from amqp10.component.fields import (
 {fields}    )
+    from amqp10.component.ids import MessageId
     from amqp10.component.messages import MessageView
     from amqp10.component.registry import LinkRecord, SessionRecord
 
@@ -133,7 +134,7 @@ def generate() -> str:
         for spec in PROPERTIES
         if spec.enum is not None and f"[{spec.enum.__name__}]" in _declared(spec)
     }
-    fields = {type(kind).__name__ for kind in kinds} | {"MessageId"}
+    fields = {type(kind).__name__ for kind in kinds}
     header = _HEADER.replace("{enums}", _names(enums)).replace("{fields}", _names(fields))
     lines = [header.rstrip("\n")]
     lines.append("")

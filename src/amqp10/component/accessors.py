@@ -31,7 +31,6 @@ if TYPE_CHECKING:
         FastId,
         FastText,
         IntProperty,
-        MessageId,
         ReadOnlyDraftText,
         ReceivedBool,
         ReceivedInt,
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
         ReceivedValueType,
         TextProperty,
     )
+    from amqp10.component.ids import MessageId
     from amqp10.component.messages import MessageView
     from amqp10.component.registry import LinkRecord, SessionRecord
 

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from amqp10.component.accessors import Accessors
+from amqp10.component.checks import check_bool, check_bytes, check_enum, check_host, check_int, check_text
 from amqp10.component.configure import configure
 from amqp10.component.enums import AuthScheme, CertStoreType, FirewallType, ReceiveMode, SSLProvider, ValueType
 from amqp10.component.fields import (
@@ -32,12 +33,6 @@ from amqp10.component.fields import (
     ReceivedText,
     ReceivedValueType,
     TextProperty,
-    check_bool,
-    check_bytes,
-    check_enum,
-    check_host,
-    check_int,
-    check_text,
 )
 from amqp10.component.lifecycle import Lifecycle
 from amqp10.component.messages import MessageDraft
@@ -47,7 +42,7 @@ from amqp10.version import VERSION
 
 if TYPE_CHECKING:
     from amqp10.client.message import Message
-    from amqp10.component.fields import MessageId
+    from amqp10.component.ids import MessageId
 
 __all__ = ["AMQP"]
 

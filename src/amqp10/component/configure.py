@@ -18,7 +18,7 @@ from amqp10.wire.messaging import Modified, Rejected
 from amqp10.wire.performatives import Error
 
 if TYPE_CHECKING:
-    from amqp10.component.amqp import AMQP
+    from amqp10.component.lifecycle import Lifecycle
 
 __all__ = ["configure"]
 
@@ -28,7 +28,7 @@ _DISPOSITION_SIZE: Final = 80
 """More than the frame of a disposition takes besides the outcome."""
 
 
-def configure(amqp: AMQP, text: str) -> str:
+def configure(amqp: Lifecycle, text: str) -> str:
     """Change or read a setting; see ``AMQP.config``. A change answers with the empty string."""
     spec, index, value = parse(text)
     if value is None:
@@ -43,7 +43,7 @@ def configure(amqp: AMQP, text: str) -> str:
     return ""
 
 
-def _change(amqp: AMQP, spec: SettingSpec, text: str) -> None:
+def _change(amqp: Lifecycle, spec: SettingSpec, text: str) -> None:
     settings = amqp._settings
     before = settings.get(spec), settings.tcp_keep_alive
     settings.set(spec, text)
@@ -57,7 +57,7 @@ def _change(amqp: AMQP, spec: SettingSpec, text: str) -> None:
             raise
 
 
-def _read(amqp: AMQP, spec: SettingSpec, index: str | None) -> str:
+def _read(amqp: Lifecycle, spec: SettingSpec, index: str | None) -> str:
     if spec.secret:
         return ""  # what config() answers ends in logs and on screens
     if spec.store == "settings":
@@ -74,7 +74,7 @@ def _read(amqp: AMQP, spec: SettingSpec, index: str | None) -> str:
     return format_value(amqp._negotiated(spec.attribute))
 
 
-def _metadata(amqp: AMQP, spec: SettingSpec) -> OutcomeMetadata:
+def _metadata(amqp: Lifecycle, spec: SettingSpec) -> OutcomeMetadata:
     metadata = amqp._metadata
     if metadata is None and amqp._metadata_settable:
         metadata = amqp._metadata = OutcomeMetadata()
@@ -83,7 +83,7 @@ def _metadata(amqp: AMQP, spec: SettingSpec) -> OutcomeMetadata:
     return metadata
 
 
-def _read_outcome(amqp: AMQP, spec: SettingSpec) -> str:
+def _read_outcome(amqp: Lifecycle, spec: SettingSpec) -> str:
     metadata = _metadata(amqp, spec)
     if spec.name == "ModifiedMessageAnnotations":
         return metadata.annotations_text(amqp._settings.simplified_json_format)
@@ -96,7 +96,7 @@ def _read_outcome(amqp: AMQP, spec: SettingSpec) -> str:
     return format_value(values[spec.name])
 
 
-def _write_outcome(amqp: AMQP, spec: SettingSpec, text: str) -> None:
+def _write_outcome(amqp: Lifecycle, spec: SettingSpec, text: str) -> None:
     metadata = _metadata(amqp, spec)
     if not amqp._metadata_settable:
         raise AMQPError(606, f"{spec.name} can only be set inside an on_message_in handler")
@@ -116,7 +116,7 @@ def _write_outcome(amqp: AMQP, spec: SettingSpec, text: str) -> None:
     amqp._metadata = changed
 
 
-def _check_size(amqp: AMQP, spec: SettingSpec, metadata: OutcomeMetadata) -> None:
+def _check_size(amqp: Lifecycle, spec: SettingSpec, metadata: OutcomeMetadata) -> None:
     """An outcome travels in one frame: what cannot fit is refused here, where the program can do something about it.
 
     Only a description, which is for people, can be cut; the engine does that.

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from amqp10.component.checks import check_bool
 from amqp10.component.enums import MessageState
-from amqp10.component.fields import check_bool
 from amqp10.errors import AMQPError
 
 if TYPE_CHECKING:

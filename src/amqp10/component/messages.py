@@ -12,24 +12,21 @@ from struct import Struct
 from struct import error as struct_error
 from typing import TYPE_CHECKING, Any, Final
 
-from amqp10.codec import DecodeError, Symbol, Timestamp, UByte, UInt, ULong
+from amqp10.codec import DecodeError, Symbol, Timestamp, UByte, UInt
 from amqp10.codec.decode import skip_value
 from amqp10.codec.encode import encode_binary, encode_string, encode_value
 from amqp10.component import values
 from amqp10.component.enums import ValueType
-from amqp10.component.fields import check_int, check_text
-from amqp10.component.scalars import format_hex
+from amqp10.component.ids import id_text, wire_id
 from amqp10.errors import AMQPError
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import Header, Properties
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from amqp10.component.settings import Settings
     from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
 
-__all__ = ["IdText", "MessageDraft", "MessageView", "check_id", "id_text", "whole_sections"]
+__all__ = ["MessageDraft", "MessageView", "whole_sections"]
 
 _PROPERTIES: Final = b"\x00\x53\x73"
 _AMQP_VALUE: Final = b"\x00\x53\x77"
@@ -137,7 +134,7 @@ class MessageDraft:
                 raise AMQPError(604, f"message_id cannot be encoded as UTF-8: {error.reason}") from None
         else:
             name = b""
-            typed = encode_value(_wire_id(identifier))
+            typed = encode_value(wire_id(identifier))
         tail = self._tail
         size = len(name) + len(tail) + 3
         if name and size < 256:
@@ -201,7 +198,7 @@ class MessageDraft:
             self.to or None,
             self.subject or None,
             self.reply_to or None,
-            _wire_id(self.correlation_id),
+            wire_id(self.correlation_id),
             Symbol(self.content_type) if binary and self.content_type else None,
             Symbol(self.content_encoding) if binary and self.content_encoding else None,
             Timestamp(self.absolute_expiry_time) if self.absolute_expiry_time > 0 else None,
@@ -218,53 +215,6 @@ class MessageDraft:
         self._stale = False
 
 
-class IdText(str):
-    """The text of a message id or correlation id that is no string on the wire, with the id itself.
-
-    It is a str for all purposes. Assigned to ``message_id`` or ``message_correlation_id`` it travels as what it was
-    (messaging, "message-id-ulong" and following).
-    """
-
-    __slots__ = ("value",)
-
-    value: ULong | UUID | bytes
-
-
-def _typed_id(text: str, value: ULong | UUID | bytes) -> IdText:
-    made = IdText(text)
-    made.value = value
-    return made
-
-
-def check_id(name: str, value: object) -> str:
-    """An id as a program gives it: a str, or an int, a UUID or bytes for an id of that type on the wire.
-
-    Raises:
-        TypeError: it is of none of these types.
-        AMQPError: 604; an int that is no ulong, or a str that UTF-8 cannot encode.
-    """
-    if isinstance(value, IdText):
-        return value
-    if isinstance(value, str):
-        return str(check_text(name, value))
-    if isinstance(value, int) and not isinstance(value, bool):
-        number = check_int(name, value, 0, 2**64 - 1)
-        return _typed_id(str(number), ULong(number))
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        data = bytes(value)
-        return _typed_id(format_hex(data), data)
-    from uuid import UUID
-
-    if isinstance(value, UUID):
-        return _typed_id(str(value), value)
-    raise TypeError(f"{name} must be a str, an int, a UUID or bytes, not {type(value).__name__}")
-
-
-def _wire_id(text: str) -> object:
-    """An id as it travels; None for none."""
-    return text.value if isinstance(text, IdText) else text or None
-
-
 def whole_sections(payload: bytes) -> bytes:
     """The sections at the start of a message that have arrived whole, of one that is still arriving."""
     end = 0
@@ -274,21 +224,6 @@ def whole_sections(payload: bytes) -> bytes:
     except (DecodeError, IndexError, struct_error):
         return payload[:end]
     return payload
-
-
-def id_text(value: object) -> str:
-    """A message id or correlation id as text: ulong in decimal, uuid canonical, binary in upper-case hexadecimal.
-
-    What is no string on the wire is an :class:`IdText`, so that it keeps its type where it is passed on.
-    """
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return str(value)
-    try:
-        return check_id("message_id", value)
-    except (TypeError, AMQPError):
-        return repr(value)
 
 
 class MessageView:

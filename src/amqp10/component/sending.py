@@ -14,7 +14,8 @@ from amqp10.component.events import (
     AMQPMessageOutcomeEventParams,
     AMQPMessageOutEventParams,
 )
-from amqp10.component.messages import MessageDraft, MessageView, check_id, id_text
+from amqp10.component.ids import check_id, id_text
+from amqp10.component.messages import MessageDraft, MessageView
 from amqp10.component.ordered import Ordered
 from amqp10.component.outcomes import OutcomeMetadata
 from amqp10.component.registry import SenderRecord, check_index
@@ -25,7 +26,7 @@ from amqp10.wire.performatives import SenderSettleMode
 
 if TYPE_CHECKING:
     from amqp10.client.message import Message
-    from amqp10.component.fields import MessageId
+    from amqp10.component.ids import MessageId
     from amqp10.engine import OutgoingDelivery, SenderLink
 
 __all__ = ["Sending"]
