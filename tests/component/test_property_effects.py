@@ -14,7 +14,7 @@ from amqp10 import AMQP, AMQPError, AuthScheme, CertStoreType, FirewallType, SSL
 from amqp10.component.settings import SETTINGS, SettingSpec
 from amqp10.engine import SaslServer
 from amqp10.net.certstores import stores as certstores
-from amqp10.net.proxy import rules as proxy_rules
+from amqp10.net.proxy import environment as proxy_environment
 from amqp10.net.proxy.options import ProxyOptions
 from amqp10.net.tls.options import TlsInfo, TlsOptions
 from amqp10.wire.performatives import Open, SaslInit
@@ -171,7 +171,7 @@ def test_the_environments_proxy_is_used_when_that_is_asked_for(monkeypatch: pyte
             asked.append((host, port))
             return ProxyOptions(1, proxy.host, proxy.port)
 
-        monkeypatch.setattr(proxy_rules, "detect_proxy", detect)
+        monkeypatch.setattr(proxy_environment, "detect_proxy", detect)
         amqp = AMQP()
         amqp.timeout = 8
         amqp.config("FirewallAutoDetect=True")
