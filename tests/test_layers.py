@@ -1,4 +1,4 @@
-"""Imports point downward only, and ``import amqp10`` stays cheap."""
+"""Imports point downward only and never in a circle, and ``import amqp10`` stays cheap."""
 
 from __future__ import annotations
 
@@ -37,6 +37,36 @@ ALLOWED: dict[str, set[str]] = {
 
 # What costs time to import and is needed on use only.
 HEAVY = ("OpenSSL", "asyncio", "click", "cryptography", "rich", "service_identity", "ssl")
+
+# Modules that import each other, if only for annotations, and why they may. Everything else is free of circles.
+CIRCLES: dict[str, set[str]] = {
+    "a value knows how it is encoded": {"codec.encode", "codec.types"},
+    "a declaration is compiled when it is first used": {"codec.compile", "codec.composite"},
+    "text of values holds text of composite values": {"component.composite_json", "component.values"},
+    "connections, sessions and links hold each other": {
+        "engine.connection",
+        "engine.connection_base",
+        "engine.connection_opening",
+        "engine.delivery",
+        "engine.events",
+        "engine.faults",
+        "engine.incoming",
+        "engine.link",
+        "engine.receiver",
+        "engine.sender",
+        "engine.session",
+    },
+    "the core and its links hold each other": {
+        "client.core",
+        "client.incarnation",
+        "client.links",
+        "client.receiving",
+        "client.sending",
+        "client.sessions",
+        "client.wait",
+    },
+    "a transport calls the driver that made it": {"blocking.driver", "blocking.transport"},
+}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -81,6 +111,37 @@ def test_imports_point_downward_only(path: Path) -> None:
         if target != layer and target not in ALLOWED[layer]:
             wrong.append(f"line {line}: {layer or 'amqp10/__init__.py'} imports {module}")
     assert not wrong, "\n".join(wrong)
+
+
+def circles() -> list[set[str]]:
+    """Modules that reach each other by imports, those in functions and for annotations included."""
+    names = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in MODULES}
+    reach: dict[str, set[str]] = {}
+    for name, path in names.items():
+        package = ("amqp10", *path.relative_to(PACKAGE).parts[:-1])
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        found = {module.removeprefix("amqp10.") for _, module in imported(tree, package)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found |= {f"{node.module}.{alias.name}".removeprefix("amqp10.") for alias in node.names}
+        reach[name] = (found & set(names)) - {name}
+    for middle in names:  # the transitive closure
+        for targets in reach.values():
+            if middle in targets:
+                targets |= reach[middle]
+    found_circles: list[set[str]] = []
+    for name in names:
+        circle = {other for other in reach[name] if name in reach[other]} | {name}
+        if len(circle) > 1 and circle not in found_circles:
+            found_circles.append(circle)
+    return found_circles
+
+
+def test_no_modules_import_each_other_in_a_circle_without_a_reason() -> None:
+    found = circles()
+    assert [circle for circle in found if not any(circle <= known for known in CIRCLES.values())] == []
+    # A reason for a circle that is gone goes too.
+    assert [reason for reason, known in CIRCLES.items() if not any(circle <= known for circle in found)] == []
 
 
 def test_every_layer_has_its_rule() -> None:

@@ -15,8 +15,9 @@ from amqp10.errors import AMQPError
 from amqp10.net.certstores.stores import CertificateEntry
 from amqp10.net.tls.ciphers import choose_suites
 from amqp10.net.tls.defaults import DEFAULT_TLS12_GROUPS, DEFAULT_TLS12_SIGNATURE_ALGORITHMS
+from amqp10.net.tls.load import load_tls
 from amqp10.net.tls.names import GROUPS, SUITES_BY_IANA, SUITES_BY_OPENSSL
-from amqp10.net.tls.options import Protocols, TlsOptions, load_tls
+from amqp10.net.tls.options import Protocols, TlsOptions
 from amqp10.net.tls.session import TlsContext, TlsSession
 from tests.net.pki import (
     DAY,

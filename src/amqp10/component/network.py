@@ -280,7 +280,7 @@ class Network(Receiving):
             self._remote_port = PORT
 
     def _tls_session(self) -> TlsSession:
-        from amqp10.net.tls.options import load_tls
+        from amqp10.net.tls.load import load_tls
 
         tls = load_tls()
         options = self._tls_options()

@@ -1,7 +1,7 @@
 """What a program can ask of TLS, as plain data.
 
 Nothing here imports OpenSSL or cryptography, so the layers above can hold a :class:`TlsOptions` at no cost.
-:func:`load_tls` brings in the module that does the work, and explains what is missing when it cannot be loaded.
+:func:`amqp10.net.tls.load.load_tls` brings in the module that does the work.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import TYPE_CHECKING
 
-from amqp10.errors import AMQPError
 from amqp10.net.tls.defaults import (
     DEFAULT_CA_CERT_FILE_PATHS,
     DEFAULT_ENABLED_PROTOCOLS,
@@ -22,8 +21,6 @@ from amqp10.net.tls.defaults import (
 )
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from amqp10.net.certstores.base import CertificateEntry
 
 __all__ = [
@@ -33,7 +30,6 @@ __all__ = [
     "SecurityFlags",
     "TlsInfo",
     "TlsOptions",
-    "load_tls",
 ]
 
 
@@ -188,20 +184,3 @@ class TlsInfo:
     issuer: str
     status: str
     resumed: bool
-
-
-def load_tls() -> ModuleType:
-    """Import and return ``amqp10.net.tls.session``.
-
-    Raises:
-        AMQPError: 270 if pyOpenSSL, cryptography or service-identity is missing or does not load.
-    """
-    import importlib
-
-    try:
-        return importlib.import_module("amqp10.net.tls.session")
-    except (ImportError, OSError) as error:
-        raise AMQPError(
-            270,
-            f"TLS needs the packages pyOpenSSL, cryptography and service-identity, and they do not load: {error}",
-        ) from error
