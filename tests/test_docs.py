@@ -40,7 +40,7 @@ from amqp10.component.settings import find, parse
 from amqp10.component.values import from_json
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 WRITTEN = [page for page in PAGES if page.parent.name != "reference"]
 
 ADDRESS = '"localhost", 5672'
@@ -235,6 +235,8 @@ def test_commands_exist(block: Block) -> None:
             assert _tool_has(words[1]), f"amqp10 has no command {words[1]}"
         elif words[0] == "python3" and words[1].startswith("scripts/"):
             assert (ROOT / words[1]).is_file()
+        elif words[:2] == ["python3", "-m"]:
+            assert importlib.util.find_spec(words[2]) is not None
         elif words[0].startswith("scripts/"):
             assert os.access(ROOT / words[0], os.X_OK)
         else:
