@@ -87,6 +87,10 @@ class ReceiverLink(LinkEndpoint):
                 self.delivery_count = int(flow.delivery_count)
                 self._excess = max(0, self._excess - max(0, advanced - self.credit))
                 self.credit = max(0, self.credit - advanced)
+        if self.drain and flow.drain and flow.link_credit == 0 and self.credit > 0:
+            # A sender that gives the credit back and does not say so in its delivery count.
+            self._excess += self.credit
+            self.credit = 0
         if flow.available is not None:
             self.available = int(flow.available)
         if self.drain and self.credit == 0:
