@@ -34,7 +34,7 @@ def test_a_message_that_has_begun_to_arrive_is_seen_on_its_link_and_on_no_other(
     assert seen.index(True) <= 30
 
 
-def test_a_sender_that_gives_credit_back_without_advancing_its_count_is_believed() -> None:
+def test_a_sender_that_gives_credit_back_without_advancing_its_count_can_be_believed() -> None:
     pair = Pair()
     mine, _ = pair.session()
     out, incoming = pair.sender(mine, credit=1)
@@ -53,6 +53,8 @@ def test_a_sender_that_gives_credit_back_without_advancing_its_count_is_believed
         )
     )
     pair.step()
+    assert (incoming.credit, incoming.drain, incoming.returned) == (1, True, True)
+    incoming.forget_credit()
     assert (incoming.credit, incoming.drain) == (0, False)
     # It sends one all the same: the credit was given, and the link must not end of it.
     out.send(b"late")
