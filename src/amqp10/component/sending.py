@@ -515,7 +515,7 @@ class Sending(Core):
         undelivered = self._left_behind()
         if undelivered:
             self._undelivered = undelivered
-        return with_undelivered(error, undelivered, _STAY)
+        return with_undelivered(error, undelivered, _STAY, links=True)
 
     def _fire_outcome(self, params: AMQPMessageOutcomeEventParams, metadata: OutcomeMetadata) -> None:
         previous = self._metadata, self._metadata_settable
