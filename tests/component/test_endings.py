@@ -352,6 +352,7 @@ def test_a_peer_that_never_answers_a_detach_does_not_keep_messages_waiting(end: 
         pump(program.amqp, lambda: program.amqp.outgoing_message_count == 0)
         assert [text for text in program.errors if "'u1'" in text]
         server.run(server.drop_all)
+        program.amqp.disconnect()
 
 
 def test_a_closed_window_does_not_make_copies_of_a_message_that_is_sent_again() -> None:
@@ -371,6 +372,7 @@ def test_a_closed_window_does_not_make_copies_of_a_message_that_is_sent_again() 
         server.do(lambda peer: grant(peer, 10))
         pump(amqp, lambda: bool(ready))
         assert amqp.ready_to_send
+        amqp.timeout = 10
         amqp.message_value = "the only one"
         amqp.send_message("out")
         pump(amqp, lambda: amqp.outgoing_message_count == 0)
