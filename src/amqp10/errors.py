@@ -37,6 +37,7 @@ __all__ = [
     "RequestLostError",
     "SendTimeoutError",
     "SessionEndedError",
+    "UndeliveredMessage",
     "code_from_errno",
     "code_from_gaierror",
     "describe_code",
@@ -50,6 +51,29 @@ def escaped(text: str) -> str:
     if text.isprintable():
         return text
     return "".join([char if char.isprintable() else repr(char)[1:-1] for char in text])
+
+
+class UndeliveredMessage:
+    """A message that was handed over to be sent and that gets no outcome any more.
+
+    Attributes:
+        link_name: the link it was to go on.
+        message_id: its id as text; empty when it has none.
+        written: whether it was sent, so that it may have arrived. One that was not written has not.
+        payload: the encoded message, for ``amqp10.Message.decode``.
+    """
+
+    __slots__ = ("link_name", "message_id", "payload", "written")
+
+    def __init__(self, link_name: str, message_id: str, written: bool, payload: bytes) -> None:
+        self.link_name: str = link_name
+        self.message_id: str = message_id
+        self.written: bool = written
+        self.payload: bytes = payload
+
+    def __repr__(self) -> str:
+        written = "written" if self.written else "not written"
+        return f"<UndeliveredMessage {self.message_id!r} on link {self.link_name!r}, {written}>"
 
 
 class AMQPError(Exception):
@@ -68,9 +92,10 @@ class AMQPError(Exception):
         retryable: whether the same thing may well work a little later.
         sent: of a message that this is about: True when it was written and its outcome is not known, False when it
             was never sent, None when that is unknown or the error is not about a message.
+        undelivered: the messages that get no outcome because of this, in the order in which they were sent.
     """
 
-    __slots__ = ("code", "condition", "description", "info", "message", "retryable", "sent")
+    __slots__ = ("code", "condition", "description", "info", "message", "retryable", "sent", "undelivered")
 
     RETRYABLE: ClassVar[bool] = False
     """What ``retryable`` is unless something closer is known."""
@@ -85,6 +110,7 @@ class AMQPError(Exception):
         self.info: Mapping[Any, Any] | None = None
         self.retryable: bool = self.RETRYABLE
         self.sent: bool | None = None
+        self.undelivered: tuple[UndeliveredMessage, ...] = ()
 
     def with_hint(self, hint: str) -> Self:
         """The same error with more in its text: what this side knows about what the peer may have meant."""
@@ -102,7 +128,7 @@ class AMQPError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions are rebuilt from ``args`` by default, which would lose all but code and message.
-        state = {name: getattr(self, name) for name in ("description", "info", "retryable", "sent")}
+        state = {name: getattr(self, name) for name in ("description", "info", "retryable", "sent", "undelivered")}
         return (_rebuild, (type(self), self.code, self.message, self.condition, state))
 
 

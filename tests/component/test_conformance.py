@@ -44,6 +44,7 @@ DEVIATIONS: dict[tuple[str, str], Any] = {
     # Messages with application properties and annotations.
     ("extra member", "send_message_object"): (),
     ("extra member", "received_message"): (),
+    ("extra member", "undelivered_messages"): (),
     # What licensed programs touch first; the documentation of the class does not list them.
     ("extra member", "runtime_license"): (),
     ("extra member", "get_runtime_license"): (),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator
 
 import pytest
@@ -214,16 +215,16 @@ def test_an_absolute_time_out_bounds_sending_as_a_whole(monkeypatch: pytest.Monk
         amqp.connect_to(server.host, server.port)
         amqp.create_session("s")
         amqp.create_sender_link("s", "out", "q")
-        await_credit = Sending._await_credit
+        await_room = Sending._await_room
 
         def slow(self: Sending, record: object) -> None:
             poller.clock.advance(7)
             server.do(lambda peer: peer.receiver("out").flow(5))
-            await_credit(self, record)  # type: ignore[arg-type]
+            await_room(self, record)  # type: ignore[arg-type]
             server.do(lambda peer: setattr(peer, "paused", True))
             poller.skip = 1000
 
-        monkeypatch.setattr(Sending, "_await_credit", slow)
+        monkeypatch.setattr(Sending, "_await_room", slow)
         amqp.message_value_type, amqp.message_value = ValueType.mvtString, "x" * 20_000_000
         before = poller.clock.now
         with pytest.raises(AMQPError, match="10 seconds") as caught:
@@ -341,7 +342,7 @@ def test_parts_of_tls_records_count_as_movement() -> None:
     clock = FakeClock()
     transport = Slow()
     engine = Connection(EndpointRole.CLIENT, container_id="c")
-    pump = Pump(engine, transport, Waiter(), clock, lambda events: None)  # type: ignore[arg-type]
+    pump = Pump(engine, transport, Waiter(), clock, deque(), lambda: None)  # type: ignore[arg-type]
     for step in (pump.flush, pump.receive):
         clock.advance(1)
         assert not step()

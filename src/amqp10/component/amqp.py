@@ -43,6 +43,7 @@ from amqp10.version import VERSION
 if TYPE_CHECKING:
     from amqp10.client.message import Message
     from amqp10.component.ids import MessageId
+    from amqp10.errors import UndeliveredMessage
 
 __all__ = ["AMQP"]
 
@@ -606,6 +607,8 @@ class AMQP(Accessors, Lifecycle):
         self._enter()
         try:
             self._send(link_name)
+        except AMQPError as error:
+            self._raise_with_unheard(error)
         finally:
             self._leave()
 
@@ -625,6 +628,8 @@ class AMQP(Accessors, Lifecycle):
         self._enter()
         try:
             self._send(link_name, message)
+        except AMQPError as error:
+            self._raise_with_unheard(error)
         finally:
             self._leave()
 
@@ -640,6 +645,17 @@ class AMQP(Accessors, Lifecycle):
         from amqp10.client.message import Message  # most programs look at the properties only
 
         return Message.decode(received.delivery.payload)
+
+    @property
+    def undelivered_messages(self) -> tuple[UndeliveredMessage, ...]:
+        """The messages that got no outcome because a link, a session or the connection ended: those of the last such
+        end, in the order in which they were sent. Empty until there is one, and after :meth:`connect`.
+
+        An addition to the reference. They are the ones that ``on_error`` has just told of, or that the error which a
+        call raised has as ``undelivered``; ``amqp10.Message.decode(message.payload)`` makes a message of each to send
+        again. One whose ``written`` is True may have arrived all the same.
+        """
+        return self._undelivered
 
     def send_messages(self, link_name: str, values: Iterable[str], ids: Iterable[MessageId] | None = None) -> int:
         """Send one message per value, in fewer and larger writes than :meth:`send_message`: several times as fast.
@@ -665,6 +681,8 @@ class AMQP(Accessors, Lifecycle):
         self._enter()
         try:
             return self._send_many(link_name, values, ids)
+        except AMQPError as error:
+            self._raise_with_unheard(error)
         finally:
             self._leave()
 

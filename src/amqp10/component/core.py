@@ -11,11 +11,12 @@ from __future__ import annotations
 import time
 from _thread import allocate_lock, get_ident
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from types import FunctionType, MethodType
-from typing import TYPE_CHECKING, Any, Final, NoReturn, SupportsIndex
+from typing import TYPE_CHECKING, Any, Final, NoReturn, SupportsIndex, TypeAlias
 
+from amqp10.component.endings import Ended, reached
 from amqp10.component.events import (
     AMQPConnectedEventParams,
     AMQPConnectionStatusEventParams,
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from logging import Logger
 
     from amqp10.component.pump import Pump
-    from amqp10.engine import Connection
+    from amqp10.engine import Connection, OutgoingDelivery, Session
 
 __all__ = ["Core", "Notice"]
 
@@ -66,6 +67,9 @@ _LEVELS: Final = {1: 20, 2: 10, 3: 10}
 _WARNING: Final = 30
 _FLUSH_INTERVAL: Final = 0.002
 """While many messages are being handled, what their handlers sent goes out at least this often (seconds)."""
+
+
+_Entry: TypeAlias = "Notice | IncomingDelivery | DeliveriesUpdated | Ended"
 
 
 class Notice:
@@ -97,10 +101,14 @@ class Core:
         "_dispatching",
         "_engine",
         "_established",
+        "_event",
         "_failure",
         "_flush_at",
         "_guard",
+        "_left_over",
         "_links",
+        "_missed",
+        "_narrow",
         "_on_connected",
         "_on_connection_status",
         "_on_disconnected",
@@ -117,13 +125,17 @@ class Core:
         "_owner",
         "_pump",
         "_queue",
+        "_reported",
         "_sessions",
         "_settings",
         "_timeout",
+        "_unheard",
+        "_unwritten",
         "_writable",
     )
 
     _timeout: int
+    _on_error: Callable[[AMQPErrorEventParams], object] | None
     _on_log: Callable[[AMQPLogEventParams], object] | None
     _on_message_in: Callable[[AMQPMessageInEventParams], object] | None
     _on_message_out: Callable[[AMQPMessageOutEventParams], object] | None
@@ -187,7 +199,21 @@ class Core:
         self._owner = 0
         self._depth = 0
         self._dispatching = False
-        self._queue: deque[Notice | IncomingDelivery | DeliveriesUpdated] = deque()
+        self._reported: deque[Event] = deque()
+        """What the engine has reported and :meth:`_take` has not seen yet."""
+        self._queue: deque[_Entry] = deque()
+        self._event: _Entry | None = None
+        """The entry of the queue that is being handled."""
+        self._missed: AMQPMessageOutEventParams | None = None
+        """An ``on_message_out`` that is due, though the handler before it has failed."""
+        self._unheard: deque[AMQPError] = deque()
+        """Errors about undelivered messages that no ``on_error`` has heard: the next call raises one."""
+        self._left_over: AMQPError | None = None
+        """What the next ``do_events()`` without a connection says of the messages that have no outcome."""
+        self._unwritten: list[OutgoingDelivery] = []
+        """Settled messages that were still waiting to be written when the connection was lost."""
+        self._narrow: Session | None = None
+        """The session whose closed window a message waits for."""
         self._engine: Connection | None = None
         self._pump: Pump | None = None
         self._opened = False
@@ -281,24 +307,46 @@ class Core:
         self._log(1, "Info", f"error: {error}")
         self._post("_on_error", AMQPErrorEventParams(error.code, error.message))
 
+    def _raise_unheard(self) -> None:
+        """Raise what a handler of ``on_error`` should have heard."""
+        if self._unheard:
+            raise self._unheard.popleft()
+
     def _dispatch(self) -> None:
-        """Fire what is queued, unless a handler is running: then it waits for that to return."""
-        if self._dispatching or not self._queue:
+        """Fire what is queued, unless a handler is running: then it waits for that to return.
+
+        An entry leaves the queue by way of ``_event``, and is forgotten when it has been handled: a signal handler may
+        raise at any place in between.
+        """
+        if self._dispatching:
+            return
+        if self._reported:
+            self._take()
+        queue = self._queue
+        if not queue and self._event is None and self._missed is None:
             return
         self._dispatching = True
-        queue = self._queue
         try:
-            while queue:
-                event = queue.popleft()
+            while True:
+                if self._missed is not None:
+                    self._fire_missed()
+                event = self._event
+                if event is None:
+                    if not queue:
+                        break
+                    event = self._event = queue[0]
+                if queue and queue[0] is event:
+                    queue.popleft()
                 kind = type(event)
                 if kind is IncomingDelivery:
-                    self._deliver(event)  # type: ignore[arg-type]
+                    self._deliver_queued(event)  # type: ignore[arg-type]
                 elif kind is DeliveriesUpdated:
                     self._conclude(event)  # type: ignore[arg-type]
+                elif kind is Notice:
+                    self._fire(event)  # type: ignore[arg-type]
                 else:
-                    handler = getattr(self, event.hook)  # type: ignore[union-attr]
-                    if handler is not None:
-                        handler(event.params)  # type: ignore[union-attr]
+                    self._conclude_end(event)  # type: ignore[arg-type]
+                self._event = None
                 now = self._clock()
                 if now >= self._flush_at:
                     self._flush_at = now + _FLUSH_INTERVAL
@@ -313,6 +361,31 @@ class Core:
             raise
         finally:
             self._dispatching = False
+
+    def _fire(self, notice: Notice) -> None:
+        handler = getattr(self, notice.hook)
+        if handler is None:
+            return
+        try:
+            handler(notice.params)
+        except BaseException as error:
+            if reached(error, handler):
+                self._event = None
+            raise
+
+    def _fire_missed(self) -> None:
+        params, handler = self._missed, self._on_message_out
+        try:
+            if handler is not None and params is not None:
+                handler(params)
+        except BaseException as error:
+            if handler is not None and reached(error, handler):
+                self._missed = None
+            raise
+        self._missed = None
+
+    def _conclude_end(self, ended: Ended) -> None:
+        raise NotImplementedError
 
     def _keep_alive(self, now: float) -> None:
         """Between handlers: let out what they sent, and the heartbeat when it is due."""
@@ -333,7 +406,7 @@ class Core:
         except AMQPError as error:
             self._broken(pump, error)
 
-    def _deliver(self, delivery: IncomingDelivery) -> object:
+    def _deliver_queued(self, delivery: IncomingDelivery) -> None:
         raise NotImplementedError
 
     def _conclude(self, update: DeliveriesUpdated) -> None:
@@ -341,22 +414,29 @@ class Core:
 
     # -- what the engine reports -----------------------------------------------------------------------------------
 
-    def _take(self, events: list[Event]) -> None:
-        """The pump's sink: state changes at once, events into the queue."""
-        queue = self._queue
-        for event in events:
+    def _take(self) -> None:
+        """The pump's sink: state changes at once, events into the queue.
+
+        What has been reported is forgotten only when that is done. Doing it twice does no harm: a signal handler may
+        raise at any place in between.
+        """
+        queue, reported = self._queue, self._reported
+        while reported:
+            event = reported[0]
             kind = type(event)
             if kind is IncomingDelivery:
                 record: ReceiverRecord = event.link.context  # type: ignore[union-attr]
-                if record.automatic:
-                    record.queued += 1
-                    queue.append(event)  # type: ignore[arg-type]
-                else:
+                if not record.automatic:
                     self._take_fetched(record, event)  # type: ignore[arg-type]
+                elif not queue or queue[-1] is not event:
+                    queue.append(event)  # type: ignore[arg-type]
+                    record.queued += 1
             elif kind is DeliveriesUpdated:
-                queue.append(event)  # type: ignore[arg-type]
+                if not queue or queue[-1] is not event:
+                    queue.append(event)  # type: ignore[arg-type]
             else:
                 self._apply(event)
+            reported.popleft()
 
     def _take_fetched(self, record: ReceiverRecord, delivery: IncomingDelivery) -> None:
         raise NotImplementedError
@@ -396,7 +476,7 @@ class Core:
         elif isinstance(event, ConnectionClosed):
             self._on_closed(event)
         elif isinstance(event, ConnectionFailed):
-            self._lose(event.error)
+            self._lose(event.error, event.undelivered)
         self._log_event(event)
 
     def _log_event(self, event: Event) -> None:
@@ -419,27 +499,50 @@ class Core:
 
     def _on_detached(self, event: LinkDetached) -> None:
         record: LinkRecord | None = event.link.context
-        if record is None or self._links.get(record.name) is not record:
-            return  # refused, or closed from here: the call that waits for it says what happened
+        if record is None:
+            return  # refused, or given up: the call that waited for it says what happened
+        if record.closed:
+            if isinstance(record, SenderRecord):
+                self._end(closed_here(f"link {record.name!r}"), event, [*event.undelivered, *record.unsent])
+            return
+        if self._links.get(record.name) is not record:
+            return
         error = event.error or ProtocolError("the peer closed the link and gave no reason")
-        self._forget_link(record, error)
         self._log(1, "Info", f"link {record.name!r} ended by the peer: {error.message}")
-        if not record.attaching:
-            self._post_error(error)  # otherwise the call that attaches it raises the error
+        # An error while it is being attached is raised by the call that does it.
+        self._end(error, event, event.undelivered, tell=not record.attaching)
+        self._forget_link(record, error)
 
     def _on_session_ended(self, event: SessionEnded) -> None:
         record: SessionRecord | None = event.session.context
-        if record is None or self._sessions.get(record.name) is not record:
+        if record is None:
+            return
+        if record.closed:
+            self._end(closed_here(f"session {record.name!r}"), event, [*event.undelivered, *record.unsent])
+            return
+        if self._sessions.get(record.name) is not record:
             return
         error = event.error or ProtocolError("the peer ended the session and gave no reason")
-        self._forget_session(record, error)
         self._log(1, "Info", f"session {record.name!r} ended: {error.message}")
-        if not record.attaching:
-            self._post_error(error)  # otherwise the call that attaches a link raises the error
+        # An error while a link is being attached is raised by the call that does it.
+        self._end(error, event, event.undelivered, tell=not record.attaching)
+        self._forget_session(record, error)
+
+    def _end(
+        self, reason: AMQPError, event: Event | None, deliveries: Iterable[OutgoingDelivery], *, tell: bool = False
+    ) -> None:
+        """Queue the end of a link or session, behind the outcomes that have arrived."""
+        last = self._queue[-1] if self._queue else None
+        if event is not None and type(last) is Ended and last.event is event:
+            return
+        ended = Ended(reason, event, tell=tell, deliveries=deliveries)
+        if ended.tell or ended.deliveries:
+            self._queue.append(ended)
 
     def _on_closed(self, event: ConnectionClosed) -> None:
         if event.by_peer:
-            self._lose(event.error or ProtocolError("the peer closed the connection and gave no reason"))
+            error = event.error or ProtocolError("the peer closed the connection and gave no reason")
+            self._lose(error, event.undelivered)
         else:
             self._opened = False
 
@@ -452,11 +555,13 @@ class Core:
             self._forget_link(link, error)
         self._sessions.remove(record.name, error)
 
-    def _lose(self, error: AMQPError) -> None:
+    def _lose(self, error: AMQPError, undelivered: Iterable[OutgoingDelivery] = ()) -> None:
         """The connection is gone, not by our wish. The call that works it raises this; see :meth:`_raise_failure`."""
         self._opened = False
         if self._failure is None:
             self._failure = error
+            # Those with an outcome to come are counted when it is known which outcomes have arrived.
+            self._unwritten = [delivery for delivery in undelivered if delivery.settled]
 
     # -- waiting ---------------------------------------------------------------------------------------------------
 
@@ -468,7 +573,10 @@ class Core:
         self._failure = None
         self._tear_down(error)
         self._dispatch()
-        raise error
+        raise self._with_left_over(error)
+
+    def _with_left_over(self, error: AMQPError) -> AMQPError:
+        raise NotImplementedError
 
     def _broken(self, pump: Pump, error: AMQPError) -> None:
         """The transport broke. A peer that gave its reason and hung up is believed: its close may still be unread."""
@@ -503,11 +611,19 @@ class Core:
             if error.code == 10004:
                 raise
             self._broken(pump, error)
-        if not self._writable and self._established and not (pump.blocked or pump.engine.backlogged):
+        if not self._writable and self._established and not (pump.blocked or pump.engine.backlogged or self._closed()):
             self._writable = True
             self._post("_on_ready_to_send", AMQPReadyToSendEventParams())
         self._dispatch()
         self._raise_failure()
+
+    def _closed(self) -> bool:
+        """Whether the window that a message waited for is still closed."""
+        session = self._narrow
+        if session is None or session.remote_incoming_window > 0 or not session.mapped:
+            self._narrow = None
+            return False
+        return True
 
     def _work(
         self,
@@ -557,8 +673,7 @@ class Core:
                     if wait <= 0:
                         if patient:
                             return False
-                        unit = "second" if limit == 1 else "seconds"
-                        raise AMQPTimeoutError(f"time-out after {limit:g} {unit} while {what}")
+                        raise AMQPTimeoutError(f"time-out after {seconds(limit)} while {what}")
                 self._turn(wait)
                 if self._pump is not pump:
                     raise AMQPError(1117, f"the connection was closed while {what}")
@@ -578,6 +693,7 @@ class Core:
             AMQPError: 1117; there is none. The error of a connection that was just lost comes first.
         """
         self._raise_failure()
+        self._raise_unheard()
         pump = self._pump
         if pump is None or not self._opened:
             raise AMQPError(1117, "not connected: call connect() first")
@@ -604,6 +720,16 @@ class Core:
 
     def _link_index(self, name: str) -> int:
         return self._links.index_of(name)
+
+
+def closed_here(what: str) -> AMQPError:
+    """The reason of an end that the program wanted."""
+    return AMQPError(600, f"{what} was closed here")
+
+
+def seconds(number: float) -> str:
+    """A time for messages: ``"1 second"``, ``"2.5 seconds"``."""
+    return f"{number:g} second" if number == 1 else f"{number:g} seconds"
 
 
 _HOOKS: Final = tuple(name for name, value in vars(Core).items() if isinstance(value, EventHook))

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from amqp10.component.checks import check_bool
 from amqp10.component.enums import MessageState
-from amqp10.errors import AMQPError
+from amqp10.errors import AMQPError, DecodeError
 
 if TYPE_CHECKING:
     from typing import Protocol
+
+    from amqp10.component.outcomes import OutcomeMetadata
 
     class IndexOwner(Protocol):
         """Knows the current position of a session or link in the component's lists; -1 for one that is gone."""
@@ -235,7 +237,9 @@ class _MessageParams(EventParams):
 class AMQPMessageInEventParams(_MessageParams):
     """``on_message_in``: a message has arrived; the handler decides its outcome."""
 
-    __slots__ = ("_state",)
+    __slots__ = ("_metadata", "_sent", "_state")
+
+    _metadata: OutcomeMetadata | None
 
     PARAMS: ClassVar[tuple[str, ...]] = (*_MessageParams.PARAMS, "state")
 
@@ -253,6 +257,8 @@ class AMQPMessageInEventParams(_MessageParams):
         self._link_name = link_name
         self._message = message
         self._state = state
+        # For a handler that ends the link of its message: see ``Receiving._settle_handled``.
+        self._sent: int | None = None
 
     @property
     def state(self) -> int:
@@ -303,6 +309,14 @@ class AMQPMessageOutcomeEventParams(_MessageParams):
         self._message = message
         self._direction = direction
         self._state = state
+
+    @property
+    def message_id(self) -> str:
+        """The message's id as text; empty when it has none, or none that can be decoded."""
+        try:
+            return super().message_id
+        except DecodeError:
+            return ""
 
     @property
     def direction(self) -> int:

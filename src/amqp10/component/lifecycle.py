@@ -6,10 +6,12 @@ import os
 from typing import Final
 
 from amqp10.codec import Symbol
+from amqp10.component.core import closed_here
 from amqp10.component.enums import AuthScheme
 from amqp10.component.events import (
     AMQPConnectedEventParams,
     AMQPDisconnectedEventParams,
+    AMQPErrorEventParams,
 )
 from amqp10.component.log_lines import frame_line
 from amqp10.component.messages import MessageDraft
@@ -69,6 +71,9 @@ class Lifecycle(Network):
     def _connect(self) -> None:
         self._check_not_connected()
         self._failure = None
+        self._left_over = None
+        self._narrow = None
+        self._undelivered = ()
         self._outgoing.clear()
         self._outgoing_order = None
         self._sessions.clear()
@@ -122,7 +127,7 @@ class Lifecycle(Network):
             properties={"product": "amqp10", "version": VERSION, "platform": "Python"},
         )
         self._engine = engine
-        self._pump = Pump(engine, transport, self._get_waiter(), self._clock, self._take)
+        self._pump = Pump(engine, transport, self._get_waiter(), self._clock, self._reported, self._take)
         self._settings_changed()
         engine.start(self._clock())
         self._opened = False
@@ -242,7 +247,11 @@ class Lifecycle(Network):
             self._tear_down(reason)
             self._dispatch()
             return
+        self._settle_handled(lambda record: True)
         self._drop_queued(None)
+        self._unwritten = [
+            delivery for session in engine.sessions.values() for delivery in session.undelivered() if delivery.settled
+        ]
         # What arises meanwhile fires at the end: an error of a handler is the program's, none of the connection's.
         outer, self._dispatching = self._dispatching, True
         try:
@@ -265,6 +274,19 @@ class Lifecycle(Network):
         except AMQPError as error:
             # The connection ends either way; that the peer did not answer matters to nobody but the log.
             self._log(1, "Info", f"the connection did not close in order: {error}")
+        self._dispatch()
+        self._tell_left_over()
+        if not self._dispatching:
+            self._raise_unheard()
+
+    def _tell_left_over(self) -> None:
+        """The program has disconnected while messages had no outcome: say so, here and where it waits for them."""
+        error = self._with_left_over(closed_here("the connection"))
+        if not error.undelivered:
+            return
+        self._log(1, "Info", f"error: {error}")
+        self._left_over = error
+        self._post("_on_error", AMQPErrorEventParams(error.code, error.message))
         self._dispatch()
 
     def _read_last_words(self, pump: Pump) -> None:
@@ -294,6 +316,8 @@ class Lifecycle(Network):
             ended.append(STATUS_SECURE_ENDED)
         if self._through_proxy:
             ended.append(STATUS_FIREWALL_ENDED)
+        if self._reported:
+            self._take()
         self._drop_queued(None)
         self._drop_transport(graceful=error is None or error.code != 1120)
         reason = error or AMQPError(600, "the connection was closed")
@@ -323,6 +347,7 @@ class Lifecycle(Network):
         finally:
             self._pump = None
             self._engine = None
+            self._reported.clear()
             pump.close(graceful)
             # The wake-up channel goes with the connection: an instance that is not connected holds no descriptors.
             pump.waiter.close()
@@ -331,6 +356,10 @@ class Lifecycle(Network):
     def _drop_queued(self, link_name: str | None) -> None:
         """Messages that no handler has seen: their sender gets them back. Settled ones stay, nobody has them but us."""
         kept = []
+        if not self._dispatching and isinstance(self._event, IncomingDelivery):
+            # A signal handler has raised before it was handled.
+            self._queue.appendleft(self._event)
+            self._event = None
         for event in self._queue:
             if (
                 isinstance(event, IncomingDelivery)
@@ -347,6 +376,7 @@ class Lifecycle(Network):
 
     def _do_events(self) -> None:
         self._raise_failure()
+        self._raise_unheard()
         pump = self._pump
         if pump is None:
             self._idle()
@@ -363,9 +393,14 @@ class Lifecycle(Network):
                 self._turn(0)
         finally:
             waiter.end()
+        self._raise_unheard()
 
     def _idle(self) -> None:
         """What ``do_events()`` does without a connection: it waits as long as with one, so that loops do not spin."""
+        error, self._left_over = self._left_over, None
+        if error is not None and self._outgoing:
+            # A loop that waits for the outcomes would never end.
+            raise error
         if self._queue or self._connecting:
             self._dispatch()
             return
@@ -383,6 +418,8 @@ class Lifecycle(Network):
         self._settings = Settings()
         self._draft.reset()
         self._received = MessageDraft()
+        self._left_over = None
+        self._undelivered = ()
         self._outgoing.clear()
         self._outgoing_order = None
 
@@ -425,17 +462,27 @@ class Lifecycle(Network):
     def _close_session(self, name: str) -> None:
         self._connected_pump()
         record = self._sessions.find(name)
+        self._settle_handled(lambda link: link.session is record)
         for link in list(record.links.values()):
             self._drop_queued(link.name)
         engine = record.engine
+        record.unsent = [delivery for delivery in engine.undelivered() if delivery.delivery_id < 0]
         record.closed = True
         self._forget_session(record, None)
         for endpoint in list(engine.links.values()):
             endpoint.detach()
         engine.end()
-        self._work(lambda: engine.state is SessionState.UNMAPPED, self._limit(), f"waiting for session {name!r} to end")
+        try:
+            self._work(
+                lambda: engine.state is SessionState.UNMAPPED, self._limit(), f"waiting for session {name!r} to end"
+            )
+        except BaseException:
+            # Nothing more will be known of them, whatever the peer says later.
+            self._end(closed_here(f"session {name!r}"), None, [*engine.undelivered(), *record.unsent])
+            raise
         self._log(1, "Session", f"session {name!r} has ended")
         self._dispatch()
+        self._raise_unheard()
 
     # -- links -----------------------------------------------------------------------------------------------------
 
@@ -534,16 +581,29 @@ class Lifecycle(Network):
     def _close_link(self, name: str) -> None:
         self._connected_pump()
         record = self._links.find(name)
+        self._settle_handled(lambda link: link is record)
         self._drop_queued(name)
+        engine = record.engine
+        if isinstance(record, SenderRecord):
+            record.unsent = [delivery for delivery in record.engine.pending if delivery.delivery_id < 0]
         record.closed = True
         self._forget_link(record, None)
-        engine = record.engine
         engine.detach()
-        self._work(
-            lambda: engine.state is LinkState.DETACHED, self._limit(), f"waiting for the peer to detach link {name!r}"
-        )
+        try:
+            self._work(
+                lambda: engine.state is LinkState.DETACHED,
+                self._limit(),
+                f"waiting for the peer to detach link {name!r}",
+            )
+        except BaseException:
+            if isinstance(record, SenderRecord):
+                # Nothing more will be known of them, whatever the peer says later.
+                deliveries = [*engine.session.undelivered(engine), *record.unsent]
+                self._end(closed_here(f"link {name!r}"), None, deliveries)
+            raise
         self._log(1, "Session", f"link {name!r} is closed")
         self._dispatch()
+        self._raise_unheard()
 
 
 def capabilities(text: str) -> tuple[Symbol, ...]:

@@ -6,6 +6,7 @@ It knows no AMQP and no program: what the engine reports goes to a sink. One cal
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -33,7 +34,8 @@ class Pump:
         transport: the way to the peer.
         waiter: waits for the socket, and can be interrupted.
         clock: the time in seconds; monotonic.
-        sink: receives what the engine reports.
+        events: where the engine puts what it reports.
+        sink: called when there is something.
     """
 
     __slots__ = (
@@ -43,6 +45,7 @@ class Pump:
         "_written",
         "clock",
         "engine",
+        "events",
         "more",
         "moved",
         "moved_at",
@@ -58,13 +61,15 @@ class Pump:
         transport: Transport,
         waiter: Waiter,
         clock: Callable[[], float],
-        sink: Callable[[list[Event]], None],
+        events: deque[Event],
+        sink: Callable[[], None],
     ) -> None:
         self.engine: Connection = engine
         self.transport: Transport = transport
         self.waiter: Waiter = waiter
         self.clock: Callable[[], float] = clock
-        self.sink: Callable[[list[Event]], None] = sink
+        self.events: deque[Event] = events
+        self.sink: Callable[[], None] = sink
         self.tap: Callable[[bool, list[bytes | memoryview]], None] | None = None
         """Called with all bytes that are about to be sent (True) or were received (False), while set."""
         self._unsent: list[bytes | memoryview] = []
@@ -140,10 +145,13 @@ class Pump:
             self.tap(False, [data])
         engine = self.engine
         empty = engine.empty_octets
-        events = engine.receive_data(data, now) if data else engine.receive_eof(now)
+        if data:
+            engine.receive_into(self.events, data, now)
+        else:
+            self.events.extend(engine.receive_eof(now))
         if engine.empty_octets - empty != size:
             self.moved_at = now
-        self.sink(events)
+        self.sink()
         # The end of the stream stays readable for ever: it must not look like more and more data.
         return bool(data)
 
@@ -186,7 +194,8 @@ class Pump:
             self.receive()
         now = self.clock()
         if due is not None and now >= due:
-            self.sink(self.engine.tick(now))
+            self.events.extend(self.engine.tick(now))
+            self.sink()
         self.flush()
 
     def close(self, graceful: bool) -> None:

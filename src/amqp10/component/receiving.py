@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from amqp10.codec import DecodeError, Symbol
+from amqp10.component.core import seconds
+from amqp10.component.endings import reached
 from amqp10.component.enums import MessageState, OutcomeDirection, ReceiveMode
 from amqp10.component.events import (
     AMQPMessageInEventParams,
@@ -17,13 +19,18 @@ from amqp10.component.messages import MessageDraft, MessageView, whole_sections
 from amqp10.component.outcomes import OutcomeMetadata
 from amqp10.component.registry import LinkRecord, ReceiverRecord, check_index
 from amqp10.component.sending import Sending
-from amqp10.errors import AMQPError, AMQPTimeoutError, InterruptedCallError
+from amqp10.engine.delivery import IncomingDelivery
+from amqp10.engine.states import LinkState
+from amqp10.errors import AMQPError, AMQPTimeoutError
 from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected, Released
 
 if TYPE_CHECKING:
-    from amqp10.engine import IncomingDelivery
+    from collections.abc import Callable
 
 __all__ = ["Receiving"]
+
+# Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per message.
+_ATTACHED: Final = LinkState.ATTACHED
 
 _DRAIN_PATIENCE: Final = 5.0
 """How long the answer to a drain is waited for at most, in seconds. Some peers never give one; a late one does no harm,
@@ -48,9 +55,24 @@ class Receiving(Sending):
     def __init__(self) -> None:
         super().__init__()
         self._received: MessageDraft | MessageView = MessageDraft()
-        self._handling: list[MessageView] = []
+        self._handling: list[tuple[MessageView, AMQPMessageInEventParams]] = []
         self._incoming_cache: list[MessageView | IncomingDelivery] | None = None
         self._incoming_key: tuple[object, ...] = ()
+
+    def _deliver_queued(self, delivery: IncomingDelivery) -> None:
+        record: ReceiverRecord = delivery.link.context
+        settled = delivery.settled
+        try:
+            if record.queued > 0:
+                record.queued -= 1
+            if delivery.settled or delivery.link.state is _ATTACHED:
+                self._deliver(delivery)
+            # Otherwise the message is the sender's again: it is neither handled nor is an outcome reported.
+        except BaseException as error:
+            hook = self._on_message_in
+            if (delivery.settled and not settled) or hook is None or reached(error, hook):
+                self._event = None
+            raise
 
     def _deliver(self, delivery: IncomingDelivery) -> DecodeError | None:
         """A whole message has arrived: let the program decide, then report the outcome.
@@ -60,16 +82,17 @@ class Receiving(Sending):
         record: ReceiverRecord = delivery.link.context
         view = MessageView(delivery.buffer, record.name, delivery.remote_settled, delivery, self._settings)
         hook = self._on_message_in
+        link = delivery.link
         if record.automatic:
-            queued = record.queued = record.queued - 1
-            link = record.engine
-            if link.credit + queued <= record.threshold and link.attached:
+            queued = record.queued
+            if link.credit + queued <= record.threshold and link.state is _ATTACHED:
                 # Before the handler runs, so that the sender goes on while the rest of the batch is handled. What waits
                 # in the queue counts as credit in use: a slow handler never makes the queue grow beyond the credit.
                 link.flow(record.initial_credit - queued)
                 self._flush_at = 0.0
         state = 0
         metadata: OutcomeMetadata | None = None
+        unsettled = not delivery.settled
         try:
             view.check()
             self._received = view
@@ -79,9 +102,11 @@ class Receiving(Sending):
             else:
                 params = AMQPMessageInEventParams(self, record.session.name, record.name, view)
                 outer = self._metadata, self._metadata_settable
+                if self._handling:
+                    self._handling[-1][1]._metadata = outer[0]
                 # The settings of the outcome come into being when the handler first touches one.
                 self._metadata, self._metadata_settable = None, True
-                self._handling.append(view)
+                self._handling.append((view, params))
                 try:
                     hook(params)
                 finally:
@@ -101,14 +126,16 @@ class Receiving(Sending):
             delivery.settle(RELEASED)
             raise
         if delivery.settled:
-            return None
-        if state == 0 and (view.broken or view.text is None) and not view.is_sound():
-            # The handler has seen the error and decided nothing, or it has not looked.
-            undecodable = DecodeError(f"a message on link {record.name!r} cannot be decoded")
-            delivery.settle(_undecodable(undecodable))
-            self._post_error(undecodable)
-            return undecodable
-        delivery.settle(ACCEPTED if state == 0 else self._outcome(state, metadata or OutcomeMetadata()))
+            if not unsettled or hook is None or params._sent is None:
+                return None
+            # The handler has ended the link, and what it had decided by then went out before that.
+            state = params._sent
+        elif link.state is not _ATTACHED:
+            return None  # the peer has ended it meanwhile, and the message is its own again
+        else:
+            undecodable = self._settle(delivery, view, state, metadata)
+            if undecodable is not None:
+                return undecodable
         if self._on_message_outcome is not None:
             self._fire_outcome(
                 AMQPMessageOutcomeEventParams(
@@ -117,6 +144,31 @@ class Receiving(Sending):
                 metadata or OutcomeMetadata(),
             )
         return None
+
+    def _settle(
+        self, delivery: IncomingDelivery, view: MessageView, state: int, metadata: OutcomeMetadata | None
+    ) -> DecodeError | None:
+        """Report the outcome of a message. Returns what is wrong with one that cannot be decoded."""
+        if state == 0 and (view.broken or view.text is None) and not view.is_sound():
+            # The handler has seen the error and decided nothing, or it has not looked.
+            undecodable = DecodeError(f"a message on link {delivery.link.context.name!r} cannot be decoded")
+            delivery.settle(_undecodable(undecodable))
+            self._post_error(undecodable)
+            return undecodable
+        delivery.settle(ACCEPTED if state == 0 else self._outcome(state, metadata or OutcomeMetadata()))
+        return None
+
+    def _settle_handled(self, concerns: Callable[[LinkRecord], bool]) -> None:
+        """A handler is about to end links: the messages that are being handled get the outcomes decided so far, as
+        long as they can be told."""
+        for number, (view, params) in enumerate(self._handling, 1):
+            delivery = view.delivery
+            assert isinstance(delivery, IncomingDelivery)
+            if delivery.settled or delivery.link.state is not _ATTACHED or not concerns(delivery.link.context):
+                continue
+            innermost = number == len(self._handling)
+            undecodable = self._settle(delivery, view, params.state, self._metadata if innermost else params._metadata)
+            params._sent = None if undecodable is not None else params.state
 
     @staticmethod
     def _outcome(state: int, metadata: OutcomeMetadata) -> Rejected | Released | Modified:
@@ -129,10 +181,12 @@ class Receiving(Sending):
     def _take_fetched(self, record: ReceiverRecord, delivery: IncomingDelivery) -> None:
         """A message on a fetch link: for the fetch that waits, or one that comes late."""
         if record.fetching is not None:
-            record.fetching.append(delivery)
+            if delivery not in record.fetching:
+                record.fetching.append(delivery)
         elif delivery.settled:
             # Nobody would send it again, so the next fetch gets it.
-            record.late.append(delivery)
+            if delivery not in record.late:
+                record.late.append(delivery)
         else:
             delivery.settle(RELEASED)
 
@@ -168,10 +222,11 @@ class Receiving(Sending):
             try:
                 if not self._await_fetched(record, waiting):
                     self._drain(record, waiting)
-            except InterruptedCallError:
-                if link.attached:
+            except BaseException:
+                # interrupt(), Ctrl-C, a handler that failed: nobody waits for what the credit brings any more.
+                if link.attached and link.credit > 0:
                     link.flow(link.credit, drain=True)
-                    self._flushed()
+                    self._let_out(pump)
                 raise
             taken = 1
         finally:
@@ -180,9 +235,12 @@ class Receiving(Sending):
             # When the wait ended with an exception, a handler's for example, nobody gets the first one either.
             for extra in waiting[taken:]:
                 self._take_fetched(record, extra)
+        if waiting and not waiting[0].settled and not link.attached:
+            waiting.clear()  # the link ended behind it, and the message is the sender's again
         if not waiting:
             self._links.find(link_name)
-            raise AMQPTimeoutError(f"no message arrived on link {link_name!r} within {self._fetch_timeout} seconds")
+            limit = seconds(self._fetch_timeout)
+            raise AMQPTimeoutError(f"no message arrived on link {link_name!r} within {limit}")
         self._deliver_fetched(waiting[0])
 
     def _await_fetched(self, record: ReceiverRecord, waiting: list[IncomingDelivery]) -> bool:
@@ -206,7 +264,27 @@ class Receiving(Sending):
         link.flow(1)
         if limit > 0:
             limit = max(limit - (self._clock() - start), 0.001)
-        return self._work(lambda: bool(waiting) or not link.attached, limit, what, absolute=True, patient=True)
+        if self._work(lambda: bool(waiting) or not link.attached, limit, what, absolute=True, patient=True):
+            return True
+        return self._await_rest(record, waiting)
+
+    def _await_rest(self, record: ReceiverRecord, waiting: list[IncomingDelivery]) -> bool:
+        """The time is up, but a message has begun to arrive: wait for the rest of it for as long as bytes move.
+
+        Given up now it would come again with the next fetch, and never be whole in time. False when there is none.
+        """
+        link = record.engine
+        pump = self._pump
+        assert pump is not None
+        if not pump.engine.arriving(link):
+            return False
+        self._work(
+            lambda: bool(waiting) or not link.attached or not pump.engine.arriving(link),
+            self._limit(),
+            f"receiving the rest of a message over link {link.name!r}",
+            absolute=False,
+        )
+        return bool(waiting) or not link.attached
 
     def _deliver_fetched(self, delivery: IncomingDelivery) -> None:
         """Hand over the result of a fetch. The one event that fires inside a handler: it is what the call is for."""
@@ -226,13 +304,17 @@ class Receiving(Sending):
         """The time is up: take the credit back, or what the sender makes of it (transport, "synchronous get")."""
         link = record.engine
         link.flow(link.credit, drain=True)
-        if not self._work(
-            lambda: bool(waiting) or link.credit == 0 or not link.attached,
+        if self._work(
+            lambda: bool(waiting) or link.credit == 0 or link.returned or not link.attached,
             min(self._limit(), _DRAIN_PATIENCE),
             f"draining link {record.name!r}",
             absolute=True,
             patient=True,
         ):
+            # Credit that was used is none that was given back.
+            if not self._await_rest(record, waiting) and link.credit > 0 and link.attached:
+                link.forget_credit()
+        elif not self._await_rest(record, waiting):
             # A peer that does not answer a drain: should a message come after all, _take_fetched returns it.
             self._log(1, "Info", f"the peer did not answer the drain of link {record.name!r}")
 
@@ -250,7 +332,7 @@ class Receiving(Sending):
         count = len(partials)
         check_index(index, count + len(self._handling), "incoming_message_index")
         if index >= count:
-            return self._handling[index - count]
+            return self._handling[index - count][0]
         # Listed anew only when something has arrived meanwhile, so that a loop over thousands of them is cheap.
         pump = self._pump
         key = (pump, pump.moved if pump is not None else 0, count)

@@ -13,7 +13,7 @@ from amqp10.component.ordered import Ordered
 from amqp10.errors import AMQPError
 
 if TYPE_CHECKING:
-    from amqp10.engine import IncomingDelivery, ReceiverLink, SenderLink, Session
+    from amqp10.engine import IncomingDelivery, OutgoingDelivery, ReceiverLink, SenderLink, Session
 
 __all__ = ["LinkRecord", "ReceiverRecord", "Registry", "SenderRecord", "SessionRecord"]
 
@@ -24,7 +24,7 @@ _REMEMBERED = 1000
 class SessionRecord:
     """A session under the name that the program gave it. Its attributes are what ``session_*`` shows."""
 
-    __slots__ = ("attaching", "closed", "engine", "link_limit", "links", "name")
+    __slots__ = ("attaching", "closed", "engine", "link_limit", "links", "name", "unsent")
 
     def __init__(self, name: str, engine: Session, link_limit: int) -> None:
         self.name: str = name
@@ -35,6 +35,8 @@ class SessionRecord:
         """Whether the program has closed it."""
         self.attaching: int = 0
         """How many calls wait for a link of it to be attached: an end of the session is reported by them."""
+        self.unsent: list[OutgoingDelivery] = []
+        """What still waited to be sent when the program closed it."""
 
     @property
     def incoming_window(self) -> int:
@@ -87,7 +89,7 @@ class LinkRecord:
 class SenderRecord(LinkRecord):
     """A sender link."""
 
-    __slots__ = ("announced",)
+    __slots__ = ("announced", "unsent")
 
     role = LinkRole.lrSender
     engine: SenderLink  # pyright: ignore[reportIncompatibleVariableOverride] - assigned once, in __init__
@@ -96,10 +98,14 @@ class SenderRecord(LinkRecord):
         super().__init__(name, session, engine)
         self.announced: bool = False
         """Whether the program has been told that there is credit, since there was none."""
+        self.unsent: list[OutgoingDelivery] = []
+        """What still waited to be sent when the program closed it."""
 
     @property
     def ready_to_send(self) -> bool:
-        return self.engine.attached and self.engine.credit > 0
+        engine = self.engine
+        session = engine.session
+        return engine.attached and engine.credit > 0 and session.remote_incoming_window > 0 and not session.backlog
 
 
 class ReceiverRecord(LinkRecord):

@@ -6,11 +6,13 @@ This is the component's hot path; see docs/architecture.md before making it do m
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from amqp10.component.core import Core, Notice
+from amqp10.component.core import Core
+from amqp10.component.endings import Ended, account_for, reached, with_undelivered
 from amqp10.component.enums import MessageState, OutcomeDirection
 from amqp10.component.events import (
+    AMQPErrorEventParams,
     AMQPMessageOutcomeEventParams,
     AMQPMessageOutEventParams,
 )
@@ -19,15 +21,15 @@ from amqp10.component.messages import MessageDraft, MessageView
 from amqp10.component.ordered import Ordered
 from amqp10.component.outcomes import OutcomeMetadata
 from amqp10.component.registry import SenderRecord, check_index
-from amqp10.engine.events import DeliveriesUpdated
-from amqp10.errors import AMQPError
+from amqp10.engine.events import DeliveriesUpdated, SessionEnded
+from amqp10.errors import AMQPError, UndeliveredMessage
 from amqp10.wire.messaging import Accepted, Modified, Rejected, Released, TransactionalState
 from amqp10.wire.performatives import SenderSettleMode
 
 if TYPE_CHECKING:
     from amqp10.client.message import Message
     from amqp10.component.ids import MessageId
-    from amqp10.engine import OutgoingDelivery, SenderLink
+    from amqp10.engine import OutgoingDelivery, SenderLink, Session
 
 __all__ = ["Sending"]
 
@@ -43,6 +45,8 @@ _POLL_SHIFT = 12
 # Looking up a member of an enumeration costs five times as much as looking up a name: these are looked at per message.
 _MIXED: Final = SenderSettleMode.MIXED
 _SETTLED: Final = SenderSettleMode.SETTLED
+
+_STAY: Final = "they stay in outgoing_message_... until the next connect()"
 
 _STATES: Final[dict[type, MessageState]] = {
     Accepted: MessageState.Accepted,
@@ -82,8 +86,10 @@ class Sending(Core):
         "_metadata_settable",
         "_outgoing",
         "_outgoing_order",
+        "_undelivered",
         "_unpolled",
         "_warned_of_null",
+        "_writing",
     )
 
     def __init__(self) -> None:
@@ -96,6 +102,9 @@ class Sending(Core):
         self._metadata_settable = False
         self._unpolled = 0
         self._warned_of_null = False
+        self._undelivered: tuple[UndeliveredMessage, ...] = ()
+        self._writing: OutgoingDelivery | None = None
+        """The message that a call is writing: should it not come to that, the call says so."""
 
     def _warn_of_null(self) -> None:
         """Once: the value that the program has set does not travel, because its type is still the default one."""
@@ -127,9 +136,10 @@ class Sending(Core):
         mode = link.snd_settle_mode
         settled = draft.settled if mode == _MIXED else mode == _SETTLED
         since: float | None = None
-        if link.credit <= 0 or pump.blocked or (self._timeout == 0 and link.session.backlog):
+        session = link.session
+        if link.credit <= 0 or pump.blocked or session.backlog or (session.remote_incoming_window <= 0 < self._timeout):
             since = self._clock()
-            self._await_credit(record)
+            self._await_room(record)
         delivery = link.send(payload, body, settled=settled, context=context)
         if message is None:
             draft.link_name = link_name
@@ -241,13 +251,14 @@ class Sending(Core):
         try:
             while at < len(payloads):
                 pump = self._connected_pump()
-                blocked = self._timeout == 0 and (pump.blocked or bool(link.session.backlog))
+                session = link.session
+                blocked = bool(session.backlog) or (self._timeout == 0 and pump.blocked)
                 deliveries: list[OutgoingDelivery] = []
                 if not blocked and not batch.body:
                     deliveries = link.send_many(payloads[at:], ids[at:], settled=settled)
                 if not deliveries:
-                    if link.credit <= 0 or blocked:
-                        self._await_credit(record, since)
+                    if link.credit <= 0 or blocked or session.remote_incoming_window <= 0 < self._timeout:
+                        self._await_room(record, since)
                     deliveries = [link.send(payloads[at], batch.body, settled=settled, context=ids[at])]
                 at += len(deliveries)
                 delivery = deliveries[-1]
@@ -274,12 +285,14 @@ class Sending(Core):
             for delivery in deliveries:
                 self._post_out(delivery)
 
-    def _await_credit(self, record: SenderRecord, since: float | None = None) -> None:
-        """Wait until a message may be sent on a link; with ``timeout`` 0, refuse at once what would have to wait.
+    def _await_room(self, record: SenderRecord, since: float | None = None) -> None:
+        """Wait until a message may be sent on a link: for credit, and for the session window of the peer (transport,
+        "session flow control"). With ``timeout`` 0, refuse at once what would have to wait.
 
         ``since`` is when the call began, where this is not the first that it waits for.
         """
         link = record.engine
+        session = link.session
         pump = self._pump
         assert pump is not None
         if self._timeout == 0:
@@ -292,8 +305,8 @@ class Sending(Core):
             if pump.blocked:
                 self._writable = False
                 raise AMQPError(135, "the socket takes no more now; on_ready_to_send tells when it does")
-            if link.session.backlog:
-                self._writable = False
+            if session.backlog:
+                self._hold(session)
                 raise AMQPError(135, "the peer's session window is closed; on_ready_to_send tells when it has opened")
             return
         self._work(
@@ -302,9 +315,25 @@ class Sending(Core):
             f"waiting for credit to send on link {record.name!r}",
             since=since,
         )
+        if session.backlog or session.remote_incoming_window <= 0:
+            self._hold(session)
+            self._work(
+                lambda: (
+                    (link.credit > 0 and session.remote_incoming_window > 0 and not session.backlog)
+                    or not link.attached
+                ),
+                self._timeout,
+                f"waiting for the peer to open its session window for link {record.name!r}",
+                since=since,
+            )
         if not link.attached:
             self._links.find(record.name)
             raise AMQPError(600, f"link {record.name!r} was closed while a message waited to be sent on it")
+
+    def _hold(self, session: Session) -> None:
+        """Nothing can be sent on a session now: ``on_ready_to_send`` tells when that has changed."""
+        self._writable = False
+        self._narrow = session
 
     def _await_written(self, delivery: OutgoingDelivery, since: float | None = None) -> None:
         """Wait until a message has been handed to the operating system whole.
@@ -314,16 +343,36 @@ class Sending(Core):
         if self._timeout == 0:
             self._writable = False
             return
-        self._work(
-            lambda: self._flushed() and (delivery.complete or not delivery.link.attached),
-            self._timeout,
-            f"writing a message of link {delivery.link.name!r}",
-            since=since,
-        )
-        if not delivery.complete:
-            name = delivery.link.context.name
-            self._links.find(name)
-            raise AMQPError(600, f"link {name!r} was closed while a message was being written to it")
+        outer, self._writing = self._writing, delivery
+        try:
+            self._work(
+                lambda: self._flushed() and (delivery.complete or not delivery.link.attached),
+                self._timeout,
+                f"writing a message of link {delivery.link.name!r}",
+                since=since,
+            )
+            if not delivery.complete:
+                name = delivery.link.context.name
+                self._links.find(name)
+                raise AMQPError(600, f"link {name!r} was closed while a message was being written to it")
+        except BaseException as error:
+            self._take_back(delivery)
+            if isinstance(error, AMQPError):
+                error.sent = delivery.complete
+            raise
+        finally:
+            self._writing = outer
+
+    def _take_back(self, delivery: OutgoingDelivery) -> None:
+        """A call is about to raise: what it was sending is not sent, unless it has gone out whole already."""
+        if delivery.complete:
+            return
+        if not delivery.aborted:
+            delivery.abort()
+        if self._outgoing.pop(delivery, False) is None and self._outgoing_order is not None:
+            self._outgoing_order.remove(delivery)
+        if self._pump is not None:
+            self._let_out(self._pump)
 
     def _post_out(self, delivery: OutgoingDelivery) -> None:
         record: SenderRecord = delivery.link.context
@@ -353,79 +402,120 @@ class Sending(Core):
                 self._log(1, "Info", f"a message was settled with the state {state!r:.200}, which is taken as released")
         outgoing = self._outgoing
         deliveries = update.deliveries
-        on_outcome, on_out = self._on_message_outcome, self._on_message_out
+        on_outcome = self._on_message_outcome
         if on_outcome is None and update.settled:
             self._conclude_settled(update)
             return
-        done = 0
-        missed: AMQPMessageOutEventParams | None = None
-        try:
-            for delivery in deliveries:
-                done += 1
-                if delivery not in outgoing:
-                    continue
-                if not update.settled:
-                    delivery.settle()
-                record: SenderRecord = delivery.link.context
+        for delivery in deliveries:
+            # Those of before an exception are not there any more.
+            if delivery not in outgoing:
+                continue
+            if not update.settled:
+                delivery.settle()
+            record: SenderRecord = delivery.link.context
+            out = AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context)
+            if on_outcome is not None:
+                params = AMQPMessageOutcomeEventParams(
+                    self, record.session.name, record.name, delivery.context, OutcomeDirection.Received, number
+                )
                 try:
-                    if on_outcome is not None:
-                        self._fire_outcome(
-                            AMQPMessageOutcomeEventParams(
-                                self,
-                                record.session.name,
-                                record.name,
-                                delivery.context,
-                                OutcomeDirection.Received,
-                                number,
-                            ),
-                            OutcomeMetadata.from_state(state),
-                        )
-                except BaseException:
-                    # The message is out all the same, and the program hears of it with what follows.
-                    if on_out is not None:
-                        missed = AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context)
+                    self._fire_outcome(params, OutcomeMetadata.from_state(state))
+                except BaseException as error:
+                    if reached(error, on_outcome):
+                        # The message is out all the same, and the program hears of it with what follows.
+                        self._missed = out
+                        self._forget_outgoing(delivery)
                     raise
-                finally:
-                    # A handler that connected anew or called reset() has emptied the list.
-                    if outgoing.pop(delivery, False) is None and self._outgoing_order is not None:
-                        self._outgoing_order.remove(delivery)
-                if on_out is not None:
-                    on_out(AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context))
-        except BaseException:
-            self._requeue(update, done)
-            if missed is not None:
-                self._queue.appendleft(Notice("_on_message_out", missed))
-            raise
+            # A handler that connected anew or called reset() has emptied the list.
+            self._missed = out
+            self._forget_outgoing(delivery)
+            self._fire_missed()
 
     def _conclude_settled(self, update: DeliveriesUpdated) -> None:
         """The usual case: the receiver has settled, and nobody listens for outcomes."""
         outgoing = self._outgoing
-        on_out = self._on_message_out
-        done = 0
+        if self._on_message_out is None:
+            if self._outgoing_order is not None:
+                for delivery in update.deliveries:
+                    self._forget_outgoing(delivery)
+                return
+            for delivery in update.deliveries:
+                outgoing.pop(delivery, None)
+            return
         link: SenderLink | None = None
         session_name = link_name = ""
+        for delivery in update.deliveries:
+            if delivery not in outgoing:
+                continue
+            if delivery.link is not link:
+                link = delivery.link
+                record: SenderRecord = link.context
+                session_name, link_name = record.session.name, record.name
+            self._missed = AMQPMessageOutEventParams(self, session_name, link_name, delivery.context)
+            self._forget_outgoing(delivery)
+            self._fire_missed()
+
+    def _forget_outgoing(self, delivery: OutgoingDelivery) -> None:
+        """A message is done with. One that is not in the list any more is no fault."""
+        if self._outgoing.pop(delivery, False) is None and self._outgoing_order is not None:
+            self._outgoing_order.remove(delivery)
+
+    def _conclude_end(self, ended: Ended) -> None:
+        """A link or session is over: what has no outcome by now will get none."""
+        if ended.undelivered is None:
+            outgoing = self._outgoing
+            ended.undelivered = tuple(
+                account_for(delivery)
+                for delivery in ended.deliveries
+                if delivery is not self._writing
+                and (delivery in outgoing or (delivery.settled and not delivery.complete and not delivery.aborted))
+            )
+        for delivery in ended.deliveries:
+            self._forget_outgoing(delivery)
+        if ended.undelivered:
+            self._undelivered = ended.undelivered
+        if not (ended.tell or ended.undelivered):
+            return
+        error = with_undelivered(ended.reason, ended.undelivered, links=isinstance(ended.event, SessionEnded))
+        self._tell(error)
+
+    def _tell(self, error: AMQPError) -> None:
+        """Fire ``on_error``. Where nobody listens and messages are concerned, the next call raises the error."""
+        self._log(1, "Info", f"error: {error}")
+        handler = self._on_error
+        if handler is None:
+            if error.undelivered and (not self._unheard or self._unheard[-1].undelivered is not error.undelivered):
+                self._unheard.append(error)
+            return
         try:
-            for delivery in update.deliveries:
-                done += 1
-                if outgoing.pop(delivery, False) is False:
-                    continue
-                if self._outgoing_order is not None:
-                    self._outgoing_order.remove(delivery)
-                if on_out is not None:
-                    if delivery.link is not link:
-                        link = delivery.link
-                        record: SenderRecord = link.context
-                        session_name, link_name = record.session.name, record.name
-                    on_out(AMQPMessageOutEventParams(self, session_name, link_name, delivery.context))
-        except BaseException:
-            self._requeue(update, done)
+            handler(AMQPErrorEventParams(error.code, error.message))
+        except BaseException as failure:
+            if reached(failure, handler):
+                self._event = None
             raise
 
-    def _requeue(self, update: DeliveriesUpdated, done: int) -> None:
-        """Keep for the next call what a handler's exception left over."""
-        rest = update.deliveries[done:]
-        if rest:
-            self._queue.appendleft(DeliveriesUpdated(update.session, rest, update.state, update.settled))
+    def _raise_with_unheard(self, error: AMQPError) -> NoReturn:
+        """Raise the error of a call, which says what became of earlier messages too where nobody has heard of it."""
+        if not self._unheard or self._unheard[0] is error or error.undelivered:
+            raise error
+        earlier = self._unheard.popleft()
+        raise with_undelivered(error, earlier.undelivered) from error
+
+    def _left_behind(self) -> tuple[UndeliveredMessage, ...]:
+        """The messages that have no outcome now that the connection is gone. They stay in the list."""
+        known: set[OutgoingDelivery] = set()
+        for entry in (self._event, *self._queue):
+            if isinstance(entry, DeliveriesUpdated) and (entry.settled or type(entry.state) in _STATES):
+                known.update(entry.deliveries)
+        unwritten = [delivery for delivery in self._unwritten if not delivery.complete]
+        self._unwritten = []
+        return tuple(account_for(delivery) for delivery in (*self._outgoing, *unwritten) if delivery not in known)
+
+    def _with_left_over(self, error: AMQPError) -> AMQPError:
+        undelivered = self._left_behind()
+        if undelivered:
+            self._undelivered = undelivered
+        return with_undelivered(error, undelivered, _STAY)
 
     def _fire_outcome(self, params: AMQPMessageOutcomeEventParams, metadata: OutcomeMetadata) -> None:
         previous = self._metadata, self._metadata_settable

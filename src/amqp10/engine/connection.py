@@ -36,7 +36,8 @@ from amqp10.wire.performatives import (
 )
 
 if TYPE_CHECKING:
-    from amqp10.engine.events import Event
+    from amqp10.engine.events import Event, Events
+    from amqp10.engine.receiver import ReceiverLink
 
 __all__ = ["Connection", "Trace"]
 
@@ -44,6 +45,8 @@ _MASK = 0xFFFFFFFF
 _HEADER = Struct(">IBBH").unpack_from
 _TRANSFER: Final = b"\x00\x53\x14"
 _DISPOSITION: Final = b"\x00\x53\x15"
+_TRANSFER_START: Final = 25
+"""So many bytes of a transfer frame are enough to tell its link: the headers, and the handle in its largest form."""
 # Looking up a member of an enumeration costs five times as much as looking up a name: these are looked at per frame.
 _FRAMES: Final = Stage.FRAMES
 _OVER: Final = Stage.OVER
@@ -136,6 +139,25 @@ class Connection(ConnectionOpening):
         """How many octets are still to come of a frame of which some are here; 0 when there is none."""
         return self._need - self._have if self._chunks else 0
 
+    def arriving(self, link: ReceiverLink) -> bool:
+        """Whether a message of a link has begun to arrive and is not whole yet."""
+        if link.partial is not None:
+            return True
+        if self._have < _TRANSFER_START or not self._chunks:
+            return False
+        start = self._chunks[0]
+        if len(start) < _TRANSFER_START:
+            start = b"".join(self._chunks)
+        _, doff, _, channel = _HEADER(start, 0)
+        at = doff * 4
+        if channel != link.session.remote_channel or start[at : at + 3] != _TRANSFER:
+            return False
+        # A list8 or list32, whose first field is the handle (transport, "transfer").
+        at += 6 if start[at + 3 : at + 4] == b"\xc0" else 12
+        form, rest = start[at : at + 1], start[at + 1 :]
+        handle = 0 if form == b"\x43" else int.from_bytes(rest[: 1 if form == b"\x52" else 4], "big")
+        return handle == link.remote_handle
+
     def receive_data(self, data: bytes, now: float) -> list[Event]:
         """Take bytes that arrived, in pieces of any size.
 
@@ -149,29 +171,36 @@ class Connection(ConnectionOpening):
         Returns:
             What the bytes mean, in order.
         """
+        events: list[Event] = []
+        self.receive_into(events, data, now)
+        return events
+
+    def receive_into(self, events: Events, data: bytes, now: float) -> None:
+        """Like :meth:`receive_data`, for a caller with a queue of its own.
+
+        Each event is in the queue as soon as it is known. So none is lost between here and there when a signal handler
+        raises.
+        """
         self._last_received = now
         if self._chunks:
             # A frame that comes in many pieces is joined once, when it is whole.
             self._chunks.append(data)
             self._have += len(data)
             if self._have < self._need:
-                return []
+                return
             data = b"".join(self._chunks)
             self._chunks.clear()
-        events: list[Event] = []
-        pos = 0
         try:
             pos = self._consume(data, events)
         except ConnectionFault as fault:
-            events += self._fail(fault.error)
-            return events
+            events.extend(self._fail(fault.error))
+            return
         if pos < len(data):
             rest = data[pos:]
             self._chunks.append(rest)
             self._have = len(rest)
-        return events
 
-    def _consume(self, data: bytes, events: list[Event]) -> int:
+    def _consume(self, data: bytes, events: Events) -> int:
         """Handle all that is whole in ``data``; return how far that reaches. Sets how much is needed to go on."""
         pos = 0
         end = len(data)
@@ -242,7 +271,7 @@ class Connection(ConnectionOpening):
                     error.condition = "amqp:resource-limit-exceeded"
                 raise ConnectionFault(error) from error
 
-    def _dispatch(self, channel: int, data: bytes, body: int, stop: int, events: list[Event]) -> None:
+    def _dispatch(self, channel: int, data: bytes, body: int, stop: int, events: Events) -> None:
         performative, payload = decode_frame_body(data, body, stop)
         if self.trace is not None:
             self.trace(False, channel, performative, stop - payload)
@@ -294,7 +323,7 @@ class Connection(ConnectionOpening):
                 "amqp:not-allowed", f"the peer sent {kind.__name__.lower()} where it has no meaning"
             )
 
-    def _on_open(self, performative: Open, channel: int, events: list[Event]) -> None:
+    def _on_open(self, performative: Open, channel: int, events: Events) -> None:
         if channel != 0:
             raise ConnectionFault.broken_rule("amqp:not-allowed", f"the peer sent open on channel {channel}, not 0")
         size = int(performative.max_frame_size)
@@ -313,7 +342,7 @@ class Connection(ConnectionOpening):
         if self.can_send:
             events.append(ConnectionOpened(performative))
 
-    def _on_close(self, performative: Close, events: list[Event]) -> None:
+    def _on_close(self, performative: Close, events: Events) -> None:
         by_peer = self.state not in (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
         error = remote_error(performative.error, "the peer closed the connection")
         self._advance(Trigger.R_CLOSE)
@@ -326,7 +355,7 @@ class Connection(ConnectionOpening):
         self._stage = _OVER
         events.append(ConnectionClosed(error, by_peer, undelivered))
 
-    def _on_begin(self, performative: Begin, channel: int, events: list[Event]) -> None:
+    def _on_begin(self, performative: Begin, channel: int, events: Events) -> None:
         if channel in self._incoming:
             raise ConnectionFault.broken_rule(
                 "amqp:not-allowed", f"the peer began a session on channel {channel}, which is in use"
@@ -344,7 +373,7 @@ class Connection(ConnectionOpening):
         self._incoming[channel] = session
         events.append(session.on_begin(performative, channel))
 
-    def _fail_session(self, fault: SessionFault, events: list[Event]) -> None:
+    def _fail_session(self, fault: SessionFault, events: Events) -> None:
         session = fault.session
         session.error = fault.error
         undelivered = session.undelivered()

@@ -25,7 +25,7 @@ from amqp10.wire.performatives import (
 )
 
 if TYPE_CHECKING:
-    from amqp10.engine.events import Event
+    from amqp10.engine.events import Events
 
 __all__ = ["ConnectionOpening"]
 
@@ -59,7 +59,7 @@ class ConnectionOpening(ConnectionBase):
         self._stage = Stage.HEADER
         self._send_open()
 
-    def _consume_opening(self, data: bytes, pos: int, events: list[Event]) -> int:
+    def _consume_opening(self, data: bytes, pos: int, events: Events) -> int:
         """Handle a protocol header or a SASL frame at ``pos``; return the position behind it, or set ``_need``."""
         self._need = 8
         if self._stage is Stage.OVER:

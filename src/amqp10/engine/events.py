@@ -6,6 +6,7 @@ message is what the hot path can afford.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from amqp10.engine.delivery import IncomingDelivery
@@ -26,6 +27,7 @@ __all__ = [
     "DeliveriesUpdated",
     "DeliveryAborted",
     "Event",
+    "Events",
     "LinkAttached",
     "LinkDetached",
     "LinkFlow",
@@ -148,3 +150,6 @@ Event: TypeAlias = (
     | DeliveryAborted
     | IncomingDelivery
 )
+
+Events: TypeAlias = list[Event] | deque[Event]
+"""Where the engine puts what it reports, in order."""

@@ -24,7 +24,7 @@ from amqp10.wire.performatives import Transfer
 
 if TYPE_CHECKING:
     from amqp10.engine.delivery import OutgoingDelivery
-    from amqp10.engine.events import Event
+    from amqp10.engine.events import Events
     from amqp10.engine.session import Session
     from amqp10.wire.messaging import DeliveryState
     from amqp10.wire.performatives import Disposition, Flow
@@ -42,7 +42,7 @@ _LARGE = 65536
 _ATTACHED: Final = LinkState.ATTACHED
 
 
-def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: list[Event]) -> None:
+def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: Events) -> None:
     """Take a transfer frame; ``pos`` is just behind the descriptor, ``stop`` at the frame's end.
 
     Shapes that common peers send are read here, field by field in place, and once a link has a shape its next
@@ -130,14 +130,14 @@ def _delivery_id_in_use(session: Session, delivery_id: int) -> SessionFault:
     )
 
 
-def _receive_general(session: Session, buf: bytes, pos: int, stop: int, events: list[Event]) -> None:
+def _receive_general(session: Session, buf: bytes, pos: int, stop: int, events: Events) -> None:
     transfer, body = decode_frame_body(buf, pos - 3, stop)
     if not isinstance(transfer, Transfer):
         raise ConnectionFault.malformed(f"a transfer was expected, not {type(transfer).__name__}")
     on_transfer(session, transfer, buf[body:stop], events)
 
 
-def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: list[Event]) -> None:
+def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Events) -> None:
     """Take a transfer of any shape (transport, "transferring a message")."""
     _take_transfer(session)
     link = session.link_of(int(transfer.handle), "transfer")
@@ -224,7 +224,7 @@ def _continue_delivery(
     delivery.add_part(payload)
 
 
-def receive_disposition(session: Session, buf: bytes, pos: int, stop: int, events: list[Event]) -> bool:
+def receive_disposition(session: Session, buf: bytes, pos: int, stop: int, events: Events) -> bool:
     """Take a disposition frame that says "accepted and settled" in a usual shape; ``pos`` is behind the descriptor.
 
     Returns whether it was one. What was not is left to the general decoder.
@@ -263,7 +263,7 @@ def receive_disposition(session: Session, buf: bytes, pos: int, stop: int, event
     return True
 
 
-def on_disposition(session: Session, disposition: Disposition, events: list[Event]) -> None:
+def on_disposition(session: Session, disposition: Disposition, events: Events) -> None:
     """Take a disposition: states of deliveries sent from here, or of ones received here."""
     first = int(disposition.first)
     last = first if disposition.last is None else int(disposition.last)
@@ -279,7 +279,7 @@ def _take_disposition(
     last: int,
     settled: bool,
     state: DeliveryState | None,
-    events: list[Event],
+    events: Events,
 ) -> None:
     """Apply a range of delivery ids. Ids that are not known (any more) are passed over: they are settled."""
     count = ((last - first) & _MASK) + 1
@@ -317,7 +317,7 @@ def _sent_range(session: Session, first: int, count: int, settled: bool) -> list
 
 
 def _update_received(
-    session: Session, first: int, count: int, settled: bool, state: DeliveryState | None, events: list[Event]
+    session: Session, first: int, count: int, settled: bool, state: DeliveryState | None, events: Events
 ) -> None:
     finished: list[IncomingDelivery] = []
     unsettled = session.incoming_unsettled
@@ -342,7 +342,7 @@ def _update_received(
         events.append(DeliveriesSettled(session, finished))
 
 
-def on_flow(session: Session, flow: Flow, events: list[Event]) -> None:
+def on_flow(session: Session, flow: Flow, events: Events) -> None:
     """Take flow state (transport, "session flow control" and "flow control")."""
     next_incoming = flow.next_incoming_id
     base = session.initial_outgoing_id if next_incoming is None else int(next_incoming)

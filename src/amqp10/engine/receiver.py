@@ -26,7 +26,7 @@ _SIGN = 0x80000000
 class ReceiverLink(LinkEndpoint):
     """The receiving end of a link."""
 
-    __slots__ = ("_excess", "partial", "shape", "skipped")
+    __slots__ = ("_excess", "partial", "returned", "shape", "skipped")
 
     is_receiver = True
 
@@ -38,6 +38,9 @@ class ReceiverLink(LinkEndpoint):
         """The shape of the last transfer that had one; ``incoming.receive_transfer`` compares the next one with it."""
         self.skipped: IncomingDelivery | None = None
         """A resumed delivery that is passed over (transport, "resuming deliveries")."""
+        self.returned = False
+        """Whether the sender's last flow said that it has no credit and is draining. It has answered a drain then, even
+        if it did not advance its delivery count; whether it was the last drain or one before, only the caller knows."""
         self._excess = 0
         """How many deliveries beyond the credit may arrive: the sender may not know yet that the credit was reduced."""
 
@@ -55,7 +58,15 @@ class ReceiverLink(LinkEndpoint):
         self._excess = max(0, self._excess + self.credit - credit)
         self.credit = credit
         self.drain = drain
+        self.returned = False
         self.send_flow(echo=echo)
+
+    def forget_credit(self) -> None:
+        """Take it that the sender has no credit any more (see ``returned``). Nothing is sent, and a message that comes
+        all the same is no fault."""
+        self._excess += self.credit
+        self.credit = 0
+        self.drain = False
 
     def take_delivery(self) -> None:
         """Count one more delivery that the sender started.
@@ -87,6 +98,7 @@ class ReceiverLink(LinkEndpoint):
                 self.delivery_count = int(flow.delivery_count)
                 self._excess = max(0, self._excess - max(0, advanced - self.credit))
                 self.credit = max(0, self.credit - advanced)
+        self.returned = bool(flow.drain) and flow.link_credit == 0
         if flow.available is not None:
             self.available = int(flow.available)
         if self.drain and self.credit == 0:

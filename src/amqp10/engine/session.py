@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from amqp10.codec import Symbol
 from amqp10.engine.events import (
     Event,
+    Events,
     LinkAttached,
     LinkDetached,
     LinkRequested,
@@ -398,7 +399,7 @@ class Session:
             delivery.remote_settled = True
             del unsettled[delivery.delivery_id]
 
-    def on_attach(self, attach: Attach, events: list[Event]) -> None:
+    def on_attach(self, attach: Attach, events: Events) -> None:
         """Take an attach: the answer to one of ours, or a link that the peer wants."""
         handle = int(attach.handle)
         if handle > self.handle_max:
@@ -477,7 +478,7 @@ class Session:
             )
         return link
 
-    def on_detach(self, detach: Detach, events: list[Event]) -> None:
+    def on_detach(self, detach: Detach, events: Events) -> None:
         """Take a detach."""
         link = self.link_of(int(detach.handle), "detach")
         if isinstance(link, ReceiverLink):
@@ -485,7 +486,7 @@ class Session:
         del self.remote_handles[int(detach.handle)]
         events.append(link.on_detach(detach))
 
-    def fail_link(self, fault: LinkFault, events: list[Event]) -> None:
+    def fail_link(self, fault: LinkFault, events: Events) -> None:
         """End a link on which the peer broke a rule (transport, "link errors")."""
         link = fault.link
         link.error = fault.error
