@@ -200,7 +200,7 @@ def test_a_user_of_the_broker_gets_the_password_of_the_environment(monkeypatch: 
     monkeypatch.setenv("AMQP10_PASSWORD", "p")
     users: dict[str, str] = {}
 
-    def broker(host: str, port: int, *, users: dict[str, str], max_queue_length: int) -> Broker:
+    def broker(host: str, port: int, *, users: dict[str, str], **_: object) -> Broker:
         seen.update(users)
         raise OSError("that is all")
 

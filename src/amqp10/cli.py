@@ -23,6 +23,7 @@ from amqp10.component.events import AMQPMessageInEventParams, AMQPMessageOutcome
 from amqp10.errors import AMQPError
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
     from types import FrameType
 
 __all__ = ["main"]
@@ -91,6 +92,17 @@ def _user(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dic
     return users
 
 
+def _server_tls(certificate: str, key: str | None) -> SSLContext:
+    import ssl
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:  # ssl.SSLError is one
+        raise click.ClickException(f"{certificate} is no certificate with its key: {error}") from error
+    return context
+
+
 @commands.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=5672, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 for a free one.")
@@ -103,10 +115,28 @@ def _user(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dic
     help=f"Let only them in. Without a password here it is that in {PASSWORD_VARIABLE}, or asked for.",
 )
 @click.option("--max-queue-length", default=0, type=click.IntRange(0), help="Most messages in a queue; 0 for no limit.")
-def broker(host: str, port: int, users: dict[str, str], max_queue_length: int) -> None:
+@click.option("--max-message-size", type=click.IntRange(0), help="Largest message in bytes; 0 for no limit.")
+@click.option("--max-bytes", type=click.IntRange(0), help="What all queues hold together, in bytes; 0 for no limit.")
+@click.option("--max-connections", type=click.IntRange(0), help="Most clients at once; 0 for no limit.")
+@click.option(
+    "--tls-certificate", type=click.Path(exists=True, dir_okay=False), help="Speak TLS: certificate chain, PEM."
+)
+@click.option(
+    "--tls-key", type=click.Path(exists=True, dir_okay=False), help="Its private key, if it is in another file."
+)
+def broker(
+    host: str,
+    port: int,
+    users: dict[str, str],
+    tls_certificate: str | None,
+    tls_key: str | None,
+    **limits: int | None,
+) -> None:
     """Run the in-memory broker until Ctrl-C. For development and tests: messages are gone when it ends."""
-    from amqp10.broker import Broker
+    from amqp10.broker import Broker, Limits
 
+    if tls_key is not None and tls_certificate is None:
+        raise click.UsageError("--tls-key needs --tls-certificate")
     stop = threading.Event()
 
     def on_signal(_: int, __: FrameType | None) -> None:
@@ -114,7 +144,9 @@ def broker(host: str, port: int, users: dict[str, str], max_queue_length: int) -
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    embedded = Broker(host, port, users=users, max_queue_length=max_queue_length)
+    given = {name: value for name, value in limits.items() if value is not None}
+    tls = None if tls_certificate is None else _server_tls(tls_certificate, tls_key)
+    embedded = Broker(host, port, users=users, tls=tls, limits=Limits(**given))
     try:
         embedded.start()
     except OSError as error:

@@ -4,108 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from amqp10.broker.container import BrokerConnection, BrokerContainer
+from amqp10.broker.container import BrokerContainer
 from amqp10.codec import Symbol
-from amqp10.engine import (
-    Connection,
-    EndpointRole,
-    Event,
-    IncomingDelivery,
-    LinkDetached,
-    ReceiverLink,
-    SaslServer,
-    SenderLink,
-    Session,
-)
+from amqp10.engine import SaslServer
 from amqp10.wire.frames import SASL_HEADER
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected, Source, Target
 from amqp10.wire.performatives import Error
-
-
-def body(text: str) -> bytes:
-    return Message(value=text).encode()
-
-
-class Client:
-    """One client of the broker."""
-
-    def __init__(self, net: Net) -> None:
-        self.net = net
-        self.engine = Connection(EndpointRole.CLIENT, container_id="client")
-        self.broker: BrokerConnection = net.container.accept()
-        self.events: list[Event] = []
-        self.engine.start(0)
-        net.clients.append(self)
-        net.step()
-        self.session: Session = self.engine.begin()
-        net.step()
-
-    def sender(self, address: str, name: str = "out") -> SenderLink:
-        link = self.session.attach_sender(name, source=Source(), target=Target(address=address))
-        self.net.step()
-        return link
-
-    def receiver(
-        self, address: str | None, name: str = "in", credit: int = 0, *, largest: int = 0, mode: str | None = None
-    ) -> ReceiverLink:
-        source = Source(address=address, dynamic=address is None, distribution_mode=Symbol(mode) if mode else None)
-        link = self.session.attach_receiver(name, source=source, target=Target(), max_message_size=largest)
-        self.net.step()
-        if credit:
-            link.flow(credit)
-            self.net.step()
-        return link
-
-    def send(self, link: SenderLink, *texts: str) -> None:
-        for text in texts:
-            link.send(body(text))
-        self.net.step()
-
-    def got(self, link: ReceiverLink) -> list[IncomingDelivery]:
-        """What has arrived on a link, settled or not."""
-        return [event for event in self.events if isinstance(event, IncomingDelivery) and event.link is link]
-
-    def texts(self, link: ReceiverLink) -> list[str]:
-        return [str(Message.decode(delivery.payload).value) for delivery in self.got(link)]
-
-    def error(self, link: SenderLink | ReceiverLink) -> str:
-        """The condition with which the broker ended a link."""
-        (event,) = [event for event in self.events if isinstance(event, LinkDetached) and event.link is link]
-        assert event.error is not None
-        return str(event.error.condition)
-
-    def close(self) -> None:
-        """Close the connection without a word about links and sessions, as many clients do."""
-        self.engine.close()
-        self.net.step()
-
-
-class Net:
-    """A container and its clients."""
-
-    def __init__(self, **options: int | bool) -> None:
-        self.container = BrokerContainer(clock=lambda: 0.0, wall_clock=lambda: 0.0, **options)  # type: ignore[arg-type]
-        self.clients: list[Client] = []
-
-    def step(self) -> None:
-        """Move bytes until nobody has anything left to say."""
-        busy = True
-        while busy:
-            busy = False
-            for client in self.clients:
-                out = b"".join(client.engine.data_to_send(0))
-                if out:
-                    client.broker.receive(out)
-                    busy = True
-            for client in self.clients:
-                back = b"".join(client.broker.engine.data_to_send(0))
-                if back:
-                    client.events += client.engine.receive_data(back, 0)
-                    busy = True
-
-    def waiting(self, name: str) -> list[str]:
-        return [str(Message.decode(message.payload).value) for message in self.container.queues[name].messages]
+from tests.broker.support import Client, Net
 
 
 def test_released_messages_return_to_their_places_one_by_one() -> None:

@@ -31,8 +31,8 @@ from tests.net.tcp_support import ScriptedServer, read_until
     [
         (AuthScheme.smNone, None, b""),
         (AuthScheme.smSASLAnonymous, "ANONYMOUS", b""),
-        (AuthScheme.smSASLPlain, "PLAIN", b"boss\0user\0secret"),
-        (AuthScheme.smSASLExternal, "EXTERNAL", b"boss"),
+        (AuthScheme.smSASLPlain, "PLAIN", b"user\0user\0secret"),
+        (AuthScheme.smSASLExternal, "EXTERNAL", b"user"),
     ],
 )
 def test_the_authentication_scheme_decides_what_the_server_is_told(
@@ -45,7 +45,7 @@ def test_the_authentication_scheme_decides_what_the_server_is_told(
         amqp = AMQP()
         amqp.auth_scheme = scheme
         amqp.user, amqp.password = "user", "secret"
-        amqp.config("AuthorizationIdentity=boss")
+        amqp.config("AuthorizationIdentity=user")
         amqp.connect_to(server.host, server.port)
         said = server.received(SaslInit)
         assert [init.mechanism for init in said] == ([mechanism] if mechanism else [])

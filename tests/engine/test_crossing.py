@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from amqp10.broker.container import BrokerConnection, BrokerContainer
+from amqp10.broker.container import BrokerContainer
 from amqp10.codec import Symbol
 from amqp10.codec.composite import Composite
 from amqp10.engine import (
@@ -117,8 +117,7 @@ def test_peer_that_does_not_wait_for_answers_is_answered_in_order(
 @pytest.mark.parametrize("rest", [DETACH, END, CLOSE, DETACH + END + CLOSE])
 @pytest.mark.parametrize("begun", [True, False])
 def test_broker_survives_links_that_go_in_the_same_batch(attach: bytes, rest: bytes, begun: bool) -> None:
-    container = BrokerContainer()
-    connection = BrokerConnection(container, 0xFFFFFFFF, 0)
+    connection = BrokerContainer().accept()
     opening = AMQP_HEADER + encode_frame(0, Open(container_id="c")) + BEGIN
     if begun:
         connection.receive(opening)

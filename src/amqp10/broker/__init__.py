@@ -1,9 +1,11 @@
 """An in-memory AMQP 1.0 broker for development and tests, on the same engine as the client.
 
-``queues.py`` holds the messages, ``container.py`` joins them with the engine; neither does I/O. ``server.py`` runs
-them behind a listening socket, in a thread: :class:`Broker` is what programs use.
+``queues.py`` holds the messages, ``directory.py`` finds the queues, ``connection.py`` joins them with the engine; none
+of them does I/O. ``loop.py`` serves connections behind sockets, and ``server.py`` runs that in a thread:
+:class:`Broker` is what programs use, with :class:`Limits` for how much it takes upon itself.
 """
 
+from amqp10.broker.limits import Limits
 from amqp10.broker.server import Broker
 
-__all__ = ["Broker"]
+__all__ = ["Broker", "Limits"]

@@ -3,58 +3,93 @@ its own."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import TYPE_CHECKING, Final, Protocol
 
-from amqp10.codec import Symbol, UInt
-from amqp10.errors import AMQPError, DecodeError, ProtocolError
-from amqp10.wire.message import Message
-from amqp10.wire.messaging import Header, Modified, Rejected
+from amqp10.broker.limits import MESSAGE_COST
+from amqp10.broker.messages import StoredMessage, place_of
+from amqp10.engine import LinkState
+from amqp10.errors import AMQPError, ProtocolError
 from amqp10.wire.performatives import SenderSettleMode
 
 if TYPE_CHECKING:
-    from amqp10.engine import LinkEndpoint, OutgoingDelivery, ReceiverLink, SenderLink
+    from amqp10.engine import OutgoingDelivery, ReceiverLink, SenderLink
 
-__all__ = ["Consumer", "Queue", "QueueFullError", "StoredMessage"]
+__all__ = ["MOST_UNSENT", "Consumer", "Node", "Peer", "Queue", "QueueFullError", "Store"]
 
-DEAD_LETTER_SUFFIX = ".dlq"
+MOST_UNSENT: Final = 1024 * 1024
+"""How much may wait for a client that does not read, in bytes. Beyond it, it gets no messages and is not read from."""
+_LOOK: Final = 8
+"""How many units of work it takes to look at a message that may not match; sending one is one unit."""
+# Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per message.
+_ATTACHED: Final = LinkState.ATTACHED
+_SETTLED: Final = SenderSettleMode.SETTLED
 
 
 class QueueFullError(AMQPError):
-    """A queue holds as many messages as it may. Code 600, condition ``amqp:resource-limit-exceeded``."""
+    """A queue, or the broker, holds as much as it may. Code 600, condition ``amqp:resource-limit-exceeded``."""
 
     __slots__ = ()
 
-    def __init__(self, name: str, limit: int) -> None:
-        super().__init__(
-            600, f"the queue {name!r} is full: it holds {limit} messages", condition="amqp:resource-limit-exceeded"
-        )
+    def __init__(self, message: str) -> None:
+        super().__init__(600, message, condition="amqp:resource-limit-exceeded")
 
 
-class StoredMessage:
-    """A message in a queue, or on its way to a consumer.
+class Store:
+    """What all queues share: how much they hold together, which of them have work to do, and for whom there is output.
 
     Attributes:
-        payload: the encoded message.
-        expires: when it expires, on the broker's clock; None for never.
-        barred: links that must not get it again (messaging, "modified").
-        sequence: its place among the messages of its queue.
+        max_bytes: how much the queues hold together at most, in bytes; 0 for no limit.
+        bytes: how much they hold.
+        active: the nodes with something to do; the next one to be served comes first.
+        busy: the clients that may have something to be written.
     """
 
-    __slots__ = ("barred", "expires", "payload", "sequence")
+    __slots__ = ("active", "busy", "bytes", "max_bytes")
 
-    def __init__(self, payload: bytes, expires: float | None = None) -> None:
-        self.payload = payload
-        self.expires = expires
-        self.barred: set[SenderLink] | None = None
-        self.sequence = 0
+    def __init__(self, max_bytes: int = 0) -> None:
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        self.active: dict[Node, None] = {}
+        self.busy: dict[Peer, None] = {}
 
 
-def place_of(message: StoredMessage) -> int:
-    """The key that the messages of a queue are sorted by."""
-    return message.sequence
+class Node(Protocol):
+    """What can be given work: a queue, a stream, a topic."""
+
+    def dispatch(self, now: float, budget: int) -> int:
+        """Do up to ``budget`` units of work. Returns what is left of them; 0 when there may be more to do."""
+        ...
+
+
+class Peer:
+    """One client.
+
+    Attributes:
+        number: tells connections apart; never used again.
+        container_id: the client's container, once its *open* has arrived.
+        unsent: how many bytes of messages were handed to it and have not been written yet, about.
+        stalled: consumers of it that have credit, but have to wait until it reads or settles.
+        partial: how many bytes have arrived of messages that are not complete.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.container_id = ""
+        self.unsent = 0
+        self.stalled: dict[Consumer, None] = {}
+        self.partial = 0
+
+    def resume(self) -> None:
+        """It has read or settled: its consumers that had to wait are looked at again."""
+        if self.stalled and self.unsent < MOST_UNSENT:
+            stalled = list(self.stalled)
+            self.stalled.clear()
+            for consumer in stalled:
+                consumer.queue.wake(consumer)
 
 
 class Consumer:
@@ -62,18 +97,53 @@ class Consumer:
 
     Attributes:
         link: the sending end of the link.
+        peer: the client at its other end.
+        queue: where its messages come from.
         browsing: whether messages stay in the queue (distribution mode *copy*).
+        matches: which messages it takes; None for all.
+        ready: whether it is among those that the queue serves: it has credit, as far as is known.
+        selective: whether it passes messages over, so that ``position`` has to be minded.
         unsettled: what it has and has not settled, in the order sent.
-        position: how far a browser has come: the place behind the last message it saw.
+        position: how far it has come, for browsers and selective consumers: the place behind the last message it saw.
     """
 
-    __slots__ = ("browsing", "link", "position", "unsettled")
+    __slots__ = (
+        "__weakref__",
+        "browsing",
+        "link",
+        "matches",
+        "peer",
+        "position",
+        "queue",
+        "ready",
+        "selective",
+        "unsettled",
+    )
 
-    def __init__(self, link: SenderLink, browsing: bool = False) -> None:
+    def __init__(
+        self,
+        link: SenderLink,
+        peer: Peer,
+        queue: Queue,
+        *,
+        browsing: bool = False,
+        matches: Callable[[StoredMessage], bool] | None = None,
+    ) -> None:
         self.link = link
+        self.peer = peer
+        self.queue = queue
         self.browsing = browsing
+        self.matches = matches
+        self.ready = False
+        self.selective = browsing or matches is not None
         self.unsettled: dict[OutgoingDelivery, StoredMessage] = {}
         self.position = 0
+
+    def takes(self, message: StoredMessage) -> bool:
+        """Whether the message is one for this consumer."""
+        if message.barred is not None and self in message.barred:
+            return False
+        return self.matches is None or self.matches(message)
 
 
 class Queue:
@@ -81,28 +151,66 @@ class Queue:
 
     Args:
         name: its name.
+        store: what it shares with the other queues.
         max_length: how many messages wait in it at most; 0 for no limit.
-        owner: the link that it lives and dies with (a dynamic node); None for a queue that stays.
+        max_bytes: how much it holds, in bytes, with what consumers have not settled; 0 for no limit.
+        max_unsettled: how many messages a session may have without settling them; 0 for no limit.
+        dead_letters: the name of the queue that rejected messages go to; None for nowhere.
 
     Attributes:
         messages: those that wait, the oldest first.
-        consumers: the links that take messages; the next one to be served comes first.
-        producers: the links that bring messages.
+        bytes: how much it holds.
+        consumers: the links that take messages.
+        producers: the links that bring messages, with the clients at their other ends.
     """
 
-    __slots__ = ("_sequence", "consumers", "max_length", "messages", "name", "owner", "producers")
+    __slots__ = (
+        "_draining",
+        "_ready",
+        "_selective",
+        "_sequence",
+        "bytes",
+        "consumers",
+        "dead_letters",
+        "max_bytes",
+        "max_length",
+        "max_unsettled",
+        "messages",
+        "name",
+        "producers",
+        "store",
+    )
 
-    def __init__(self, name: str, max_length: int = 0, *, owner: LinkEndpoint | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        store: Store | None = None,
+        *,
+        max_length: int = 0,
+        max_bytes: int = 0,
+        max_unsettled: int = 0,
+        dead_letters: str | None = None,
+    ) -> None:
         self.name = name
+        self.store = store if store is not None else Store()
         self.max_length = max_length
-        self.owner = owner
+        self.max_bytes = max_bytes
+        self.max_unsettled = max_unsettled or 1 << 62
+        self.dead_letters = dead_letters
         self.messages: deque[StoredMessage] = deque()
-        self.consumers: deque[Consumer] = deque()
-        self.producers: set[ReceiverLink] = set()
+        self.bytes = 0
+        self.consumers: dict[Consumer, None] = {}
+        self.producers: dict[ReceiverLink, Peer] = {}
+        self._ready: deque[Consumer] = deque()
+        """Consumers with credit; the next one to be served comes first."""
+        self._draining: dict[Consumer, None] = {}
+        self._selective: dict[Consumer, None] = {}
         self._sequence = 0
 
     def __len__(self) -> int:
         return len(self.messages)
+
+    # -- messages in and out ---------------------------------------------------------------------------------------
 
     def put(self, message: StoredMessage) -> None:
         """Add a message at the end.
@@ -110,77 +218,226 @@ class Queue:
         Raises:
             QueueFullError: there is no room.
         """
-        if self.max_length and len(self.messages) >= self.max_length:
-            raise QueueFullError(self.name, self.max_length)
-        self.append(message)
-
-    def append(self, message: StoredMessage) -> None:
-        """Add a message at the end, room or not."""
+        if 0 < self.max_length <= len(self.messages):
+            raise QueueFullError(f"the queue {self.name!r} is full: it holds {self.max_length} messages")
+        cost = len(message.payload) + MESSAGE_COST
+        if self.bytes + cost > self.max_bytes > 0:
+            raise QueueFullError(
+                f"the queue {self.name!r} is full: it holds {self.bytes} bytes of the {self.max_bytes} that it may"
+            )
+        store = self.store
+        if store.bytes + cost > store.max_bytes > 0:
+            raise QueueFullError(f"the broker is full: its queues hold {store.bytes} of {store.max_bytes} bytes")
+        message.cost = cost
         message.sequence = self._sequence
         self._sequence += 1
+        self.bytes += cost
+        store.bytes += cost
         self.messages.append(message)
+        if self._ready:
+            store.active[self] = None
+
+    def bury(self, message: StoredMessage) -> bool:
+        """Add a dead message at the end; the oldest ones make room for it. Returns False when there is none at all."""
+        while True:
+            try:
+                self.put(message)
+                return True
+            except QueueFullError:
+                if not self.messages:
+                    return False
+                self.forget(self.messages.popleft())
+
+    def forget(self, message: StoredMessage) -> None:
+        """A message is gone for good: it counts no more."""
+        self.bytes -= message.cost
+        self.store.bytes -= message.cost
+
+    def charge(self, message: StoredMessage) -> None:
+        """The size of a message has changed: it counts as it is now."""
+        cost = len(message.payload) + MESSAGE_COST
+        self.bytes += cost - message.cost
+        self.store.bytes += cost - message.cost
+        message.cost = cost
+
+    def clear(self) -> int:
+        """Drop the messages that wait; returns how many there were."""
+        count = len(self.messages)
+        while self.messages:
+            self.forget(self.messages.popleft())
+        return count
 
     def put_back(self, messages: Iterable[StoredMessage]) -> None:
         """Put messages back in their places. Room is not asked for: they have been in the queue before."""
         waiting = self.messages
+        first = self._sequence
         for message in sorted(messages, key=place_of, reverse=True):
+            first = message.sequence
             # What comes back is old: mostly it goes in front. But it may come back one by one, the oldest first.
-            if not waiting or message.sequence < waiting[0].sequence:
+            if not waiting or first < waiting[0].sequence:
                 waiting.appendleft(message)
-            elif message.sequence > waiting[-1].sequence:
+            elif first > waiting[-1].sequence:
                 waiting.append(message)
             else:
-                waiting.insert(bisect_right(waiting, message.sequence, key=place_of), message)
+                waiting.insert(bisect_right(waiting, first, key=place_of), message)
+        for consumer in self._selective:
+            # A browser has seen it, if it wanted to.
+            if consumer.position > first and not consumer.browsing:
+                consumer.position = first
+        if self._ready:
+            self.store.active[self] = None
 
-    def dispatch(self, now: float) -> None:
-        """Hand messages to consumers with credit, a message each in turn, the oldest message first."""
+    # -- consumers -------------------------------------------------------------------------------------------------
+
+    def join(self, consumer: Consumer) -> None:
+        """A consumer comes. It is served when it has credit: see :meth:`wake`."""
+        self.consumers[consumer] = None
+        if consumer.selective:
+            self._selective[consumer] = None
+
+    def wake(self, consumer: Consumer) -> None:
+        """A consumer may have credit, or room again, or want to be drained."""
+        if consumer not in self.consumers:
+            return
+        link = consumer.link
+        if link.drain:
+            self._draining[consumer] = None
+        if link.credit > 0 and not consumer.ready:
+            consumer.ready = True
+            self._ready.append(consumer)
+        self.store.active[self] = None
+
+    def bar(self, consumer: Consumer) -> None:
+        """A consumer does not want a message again: from now on it passes some over."""
+        consumer.selective = True
+        self._selective[consumer] = None
+
+    def leave(self, consumer: Consumer) -> None:
+        """A consumer is gone: what it had not settled comes back to its places, as deliveries that failed."""
+        if consumer not in self.consumers:
+            return
+        del self.consumers[consumer]
+        self._selective.pop(consumer, None)
+        self._draining.pop(consumer, None)
+        consumer.peer.stalled.pop(consumer, None)
+        if consumer.ready:
+            consumer.ready = False
+            self._ready.remove(consumer)
+        if consumer.unsettled:
+            for message in consumer.unsettled.values():
+                message.failures += 1
+            self.put_back(consumer.unsettled.values())
+            consumer.unsettled.clear()
+
+    # -- who gets what ---------------------------------------------------------------------------------------------
+
+    def dispatch(self, now: float, budget: int) -> int:
+        """Hand messages to consumers with credit, a message each in turn, the oldest message first.
+
+        Args:
+            now: the broker's clock.
+            budget: how many units of work to do at most: a message sent is one.
+
+        Returns:
+            What is left of the budget; 0 when there may be more to do.
+        """
         messages = self.messages
-        consumers = self.consumers
+        ready = self._ready
+        busy = self.store.busy
         idle = 0
-        while messages and idle < len(consumers):
-            consumer = consumers[0]
-            consumers.rotate(-1)
+        while messages and idle < len(ready):
+            if budget <= 0:
+                return 0
+            consumer = ready[0]
             link = consumer.link
-            if link.credit <= 0 or not link.attached:
-                idle += 1
+            peer = consumer.peer
+            if link.credit <= 0 or link.state is not _ATTACHED or not self._has_room(consumer):
+                ready.popleft()
+                consumer.ready = False
                 continue
-            if consumer.browsing:
-                idle = 0 if self._browse(consumer, now) else idle + 1
-                continue
-            message = self._take_for(link, now)
-            if message is None:
-                idle += 1
-                continue
-            if len(message.payload) > link.remote_max_message_size > 0:
-                self._end_too_small(link, message)
+            ready.rotate(-1)
+            if consumer.selective:
+                message, looked = self._search(consumer, now, budget)
+                budget -= looked
+                if message is None:
+                    if budget > 0:
+                        idle += 1
+                    continue
+            else:
+                message = messages.popleft()
+                if message.expires is not None and now >= message.expires:
+                    self.forget(message)
+                    budget -= 1
+                    continue
+            payload = message.encoded() if message.failures else message.payload
+            size = len(payload)
+            if size > link.remote_max_message_size > 0:
+                budget -= 1
+                self._too_large(consumer, message)
                 continue
             idle = 0
-            settled = link.snd_settle_mode == SenderSettleMode.SETTLED
-            delivery = link.send(message.payload, settled=settled, context=consumer)
-            if not settled:
-                consumer.unsettled[delivery] = message
+            budget -= 1
+            peer.unsent += size
+            busy[peer] = None
+            if consumer.browsing:
+                link.send(payload, settled=True)
+            elif link.snd_settle_mode == _SETTLED:
+                link.send(payload, settled=True)
+                self.forget(message)
+            else:
+                consumer.unsettled[link.send(payload, context=consumer)] = message
+        if self._draining:
+            self._answer_drains()
+        return budget
 
-    def _take_for(self, link: SenderLink, now: float) -> StoredMessage | None:
-        """The oldest message that this link may have; expired ones are dropped on the way."""
+    def _has_room(self, consumer: Consumer) -> bool:
+        """Whether the client can take another message; if not, it is looked at again when it has read or settled."""
+        link = consumer.link
+        if (
+            consumer.peer.unsent < MOST_UNSENT
+            and not link.pending
+            and len(link.session.outgoing_unsettled) < self.max_unsettled
+        ):
+            return True
+        consumer.peer.stalled[consumer] = None
+        return False
+
+    def _search(self, consumer: Consumer, now: float, budget: int) -> tuple[StoredMessage | None, int]:
+        """The next message that a consumer wants, and how much work it was to look for it."""
         messages = self.messages
-        passed: list[StoredMessage] = []
+        start = bisect_left(messages, consumer.position, key=place_of)
+        looked = 0
+        expired: list[StoredMessage] = []
         found: StoredMessage | None = None
-        while messages:
-            message = messages.popleft()
+        for message in islice(messages, start, start + max(1, budget // _LOOK)):
+            looked += _LOOK
+            consumer.position = message.sequence + 1
             if message.expires is not None and now >= message.expires:
-                continue
-            if message.barred is not None and link in message.barred:
-                passed.append(message)
-                continue
-            found = message
-            break
-        if passed:
-            self.put_back(passed)
-        return found
+                expired.append(message)
+            elif consumer.takes(message):
+                found = message
+                break
+        for message in expired:
+            self._remove(message)
+            self.forget(message)
+        if found is not None and not consumer.browsing:
+            self._remove(found)
+        return found, looked
 
-    def _end_too_small(self, link: SenderLink, message: StoredMessage) -> None:
-        """End a link that cannot take the message that is next, so that its owner learns why none comes."""
+    def _remove(self, message: StoredMessage) -> None:
+        messages = self.messages
+        if messages[0] is message:
+            messages.popleft()
+        else:
+            del messages[bisect_left(messages, message.sequence, key=place_of)]
+
+    def _too_large(self, consumer: Consumer, message: StoredMessage) -> None:
+        """End a link that cannot take the message that is next, so that its owner learns why none comes. A browser
+        passes it over."""
+        if consumer.browsing:
+            return
         self.put_back([message])
+        link = consumer.link
         link.detach(
             error=ProtocolError(
                 f"the next message of queue {self.name!r} has {len(message.payload)} octets; this link takes no more"
@@ -188,101 +445,15 @@ class Queue:
                 condition="amqp:link:message-size-exceeded",
             )
         )
+        self.store.busy[consumer.peer] = None
 
-    def _browse(self, consumer: Consumer, now: float) -> bool:
-        """Show a browser the next message; it stays where it is."""
-        messages = self.messages
-        largest = consumer.link.remote_max_message_size
-        index = bisect_right(messages, consumer.position - 1, key=place_of)
-        while index < len(messages):
-            message = messages[index]
-            index += 1
-            consumer.position = message.sequence + 1
-            if (message.expires is None or now < message.expires) and not len(message.payload) > largest > 0:
-                consumer.link.send(message.payload, settled=True, context=consumer)
-                return True
-        return False
-
-    def leave(self, consumer: Consumer) -> None:
-        """A consumer is gone: what it had not settled comes back to its places."""
-        if consumer in self.consumers:
-            self.consumers.remove(consumer)
-        if consumer.unsettled:
-            self.put_back(consumer.unsettled.values())
-            consumer.unsettled.clear()
-
-
-def modify(message: StoredMessage, outcome: Modified, link: SenderLink) -> None:
-    """Change a message as the outcome *modified* says (messaging, "modified")."""
-    if outcome.undeliverable_here:
-        if message.barred is None:
-            message.barred = set()
-        message.barred.add(link)
-    if not outcome.delivery_failed and not outcome.message_annotations:
-        return
-    decoded = Message.decode(message.payload)
-    try:
-        if outcome.delivery_failed:
-            count_delivery(decoded)
-        if outcome.message_annotations:
-            merged = dict(decoded.message_annotations or {})
-            merged.update(outcome.message_annotations)
-            decoded.message_annotations = merged
-    except DecodeError:
-        return  # not a message of the standard format: there is no place to write it down
-    message.payload = decoded.encode()
-
-
-def count_delivery(message: Message) -> None:
-    """Count one more unsuccessful delivery in the header (messaging, "header")."""
-    header = message.header or Header()
-    message.header = Header(
-        durable=header.durable,
-        priority=header.priority,
-        ttl=header.ttl,
-        first_acquirer=False,
-        delivery_count=UInt(int(header.delivery_count or 0) + 1),
-    )
-
-
-def reject(message: StoredMessage, outcome: Rejected) -> None:
-    """Note on a message why it was rejected (messaging, "rejected"): counted, with the error as an annotation."""
-    decoded = Message.decode(message.payload)
-    try:
-        count_delivery(decoded)
-        if outcome.error is not None:
-            annotations = dict(decoded.delivery_annotations or {})
-            annotations[Symbol("rejected")] = outcome.error
-            decoded.delivery_annotations = annotations
-            merged = dict(decoded.message_annotations or {})
-            merged[Symbol("x-opt-rejected-condition")] = str(outcome.error.condition)
-            merged[Symbol("x-opt-rejected-description")] = outcome.error.description or ""
-            decoded.message_annotations = merged
-    except DecodeError:
-        return
-    message.payload = decoded.encode()
-
-
-def expiry(payload: bytes, now: float, wall: float) -> float | None:
-    """When a message expires on the broker's clock: by its time to live, or its absolute expiry time.
-
-    Args:
-        payload: the encoded message.
-        now: the broker's clock.
-        wall: the time of day in seconds since 1970, which absolute expiry times are in.
-    """
-    # The common message starts with properties that are too short to reach absolute-expiry-time, its ninth field.
-    if payload[:4] == b"\x00\x53\x73\xc0" and payload[5] < 9:
-        return None
-    message = Message.decode(payload)
-    try:
-        times = []
-        header = message.header
-        if header is not None and header.ttl is not None:
-            times.append(now + int(header.ttl) / 1000)
-        properties = message.properties
-        if properties is not None and properties.absolute_expiry_time:
-            times.append(now + int(properties.absolute_expiry_time) / 1000 - wall)
-        return min(times, default=None)
-    except DecodeError:
-        return None
+    def _answer_drains(self) -> None:
+        """There is nothing more for those that drain: they get the rest of their credit back."""
+        for consumer in list(self._draining):
+            link = consumer.link
+            stalled = consumer in consumer.peer.stalled
+            if stalled and len(link.session.outgoing_unsettled) < self.max_unsettled:
+                continue  # there is more, as soon as it reads
+            del self._draining[consumer]
+            link.drained()
+            self.store.busy[consumer.peer] = None

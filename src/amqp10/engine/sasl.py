@@ -209,6 +209,9 @@ class SaslServer:
         parts = response.split(b"\0")
         if len(parts) != 3:
             return SaslCode.AUTH
+        if parts[0] and parts[0] != parts[1]:
+            # Nobody may act for somebody else here (RFC 4616, authorization identity).
+            return SaslCode.AUTH
         user = parts[1].decode("utf-8", "replace")
         if self._anybody:
             self.identity = user

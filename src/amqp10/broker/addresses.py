@@ -1,0 +1,51 @@
+"""Addresses: which node is meant. Every way to write a name leads to the same node, so rules apply to the node."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+from urllib.parse import quote, unquote
+
+from amqp10.errors import ProtocolError
+
+__all__ = ["DEAD_LETTER_SUFFIX", "Address", "parse_address"]
+
+DEAD_LETTER_SUFFIX: Final = ".dlq"
+"""What the name of a dead-letter queue has behind the name of its queue."""
+
+_QUEUES: Final = "/queues/"
+_TOPICS: Final = "/topics/"
+
+
+class Address(NamedTuple):
+    """A node: a queue or a topic, and its name."""
+
+    name: str
+    topic: bool = False
+
+    def __str__(self) -> str:
+        return f"{_TOPICS if self.topic else _QUEUES}{quote(self.name, safe='')}"
+
+
+def parse_address(address: object, *, topic: bool = False) -> Address:
+    """The node of an address: ``NAME`` and ``/queues/NAME`` are a queue, ``/topics/NAME`` is a topic.
+
+    Names are percent-encoded: ``a%2Fb`` is ``a/b``.
+
+    Args:
+        address: what the peer gave.
+        topic: whether a name without a prefix is one of a topic.
+
+    Raises:
+        ProtocolError: it is no text, or names nothing.
+    """
+    if not isinstance(address, str) or not address:
+        raise ProtocolError("the link names no address", condition="amqp:invalid-field")
+    text = str(address)
+    if text.startswith(_TOPICS):
+        text, topic = text.removeprefix(_TOPICS), True
+    elif text.startswith(_QUEUES):
+        text, topic = text.removeprefix(_QUEUES), False
+    name = unquote(text) if "%" in text else text
+    if not name:
+        raise ProtocolError(f"the address {text!r} names nothing", condition="amqp:invalid-field")
+    return Address(name, topic)

@@ -1,0 +1,446 @@
+"""The broker's clients behind their sockets: what is ready is served, in turns of bounded work.
+
+In a turn each client that sent something is read from once, the nodes do a bounded amount of work, and each client that
+has something to be written is written to. Clients for which there is nothing to do cost nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import heapq
+import logging
+import selectors
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from amqp10.broker.queues import MOST_UNSENT
+from amqp10.engine import ConnectionState
+from amqp10.errors import AMQPError, AMQPTimeoutError, ProtocolError
+
+if TYPE_CHECKING:
+    import ssl
+
+    from amqp10.broker.container import BrokerConnection, BrokerContainer
+    from amqp10.broker.queues import Peer
+    from amqp10.broker.tls import ServerTls
+
+__all__ = ["Loop"]
+
+logger = logging.getLogger("amqp10.broker")
+
+READ_SIZE: Final = 65536
+"""How much is read from a client in a turn, in bytes: small frames cost work each. Two clients may read so much; more
+of them share what two may, down to a page each."""
+_PAGE: Final = 4096
+_LARGE_READ: Final = 262144
+"""... while a large frame is coming, which costs next to nothing."""
+_MOST_ACCEPTED: Final = 16
+"""How many clients are accepted in a turn."""
+_ACCEPT_PAUSE: Final = 0.5
+"""For how long nobody is accepted when descriptors have run out, in seconds."""
+_EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_CLOSING: Final = (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
+
+
+class Client:
+    """One connection: socket, engine and what the socket has not taken yet."""
+
+    __slots__ = (
+        "close_by",
+        "connection",
+        "hold_until",
+        "mask",
+        "open_by",
+        "scheduled",
+        "sock",
+        "tls",
+        "unsent",
+        "unsent_size",
+    )
+
+    def __init__(self, sock: socket.socket, connection: BrokerConnection, tls: ServerTls | None) -> None:
+        self.sock = sock
+        self.connection = connection
+        self.tls = tls
+        self.unsent: list[bytes | memoryview] = []
+        self.unsent_size = 0
+        self.mask = 0
+        """What its socket is watched for."""
+        self.open_by: float | None = None
+        """When it has to have opened its connection; None once it has."""
+        self.close_by: float | None = None
+        """When it has to have answered our close, or taken what is left to be written."""
+        self.hold_until: float | None = None
+        """Until when nothing is read from it and written to it."""
+        self.scheduled: float | None = None
+        """When it is looked at next for the sake of time."""
+
+
+class Loop:
+    """All clients, and the listening socket.
+
+    Args:
+        container: what the clients are joined with.
+        listener: the listening socket, not blocking.
+        tls: what TLS is spoken with; None for none.
+        idle_timeout: after how many seconds of silence a client is given up; 0 for never.
+
+    Attributes:
+        clients: those that are connected.
+    """
+
+    def __init__(
+        self,
+        container: BrokerContainer,
+        listener: socket.socket,
+        *,
+        tls: ssl.SSLContext | None = None,
+        idle_timeout: float = 0,
+    ) -> None:
+        self.container = container
+        self.clients: dict[Peer, Client] = {}
+        self._stalled = False
+        self._listener = listener
+        self._tls = tls
+        self._idle_timeout = idle_timeout
+        self._timers: list[tuple[float, int, Client]] = []
+        """When clients are looked at for the sake of time. A client's entry may be too early: then it is put off."""
+        self._timer_count = 0
+        self._share = READ_SIZE
+        self._listening = False
+        self._listen_again: float | None = None
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._wake_in, selectors.EVENT_READ)
+        self._listen(True)
+
+    # -- turns -----------------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Have a turn that waits begin now. Any thread may call it."""
+        with contextlib.suppress(OSError):  # it is full: then it wakes anyway; or closed
+            self._wake_out.send(b"\0")
+
+    def wait(self) -> list[tuple[Any, int]]:
+        """Wait until there is something to do; what is ready is for :meth:`turn`."""
+        ready = self._selector.select(self._pause())
+        return [(key.data if key.data is not None else key.fileobj, mask) for key, mask in ready]
+
+    def _pause(self) -> float | None:
+        """How long nothing is due, in seconds; None for ever."""
+        if self._stalled:
+            return None
+        store = self.container.store
+        if store.active or store.busy:
+            return 0
+        due = self._timers[0][0] if self._timers else None
+        if self._listen_again is not None and (due is None or self._listen_again < due):
+            due = self._listen_again
+        return None if due is None else max(0.0, due - self.container.clock())
+
+    def turn(self, ready: list[tuple[Any, int]]) -> None:
+        """Serve what is ready, once."""
+        self._share = READ_SIZE if len(ready) <= 2 else max(_PAGE, 2 * READ_SIZE // len(ready))
+        for what, mask in ready:
+            if what is self._listener:
+                self._accept()
+            elif what is self._wake_in:
+                with contextlib.suppress(OSError):
+                    self._wake_in.recv(4096)
+            elif what.connection in self.clients and not self._stalled:
+                if mask & selectors.EVENT_READ:
+                    self._guard(what, self._read)
+                if mask & selectors.EVENT_WRITE:
+                    self.container.store.busy[what.connection] = None
+        if self._stalled:
+            return
+        self._act_on_time()
+        self.container.work()
+        busy = self.container.store.busy
+        # Not more than these: a client that goes here may give work to others, which is for the next turn.
+        for peer in list(busy):
+            busy.pop(peer, None)
+            client = self.clients.get(peer)
+            if client is not None:
+                self._guard(client, self._write)
+
+    def _guard(self, client: Client, step: Callable[[Client], None]) -> None:
+        """Take a step for a client; one that goes wrong ends that client, never the broker."""
+        try:
+            step(client)
+        except OSError as error:  # ssl.SSLError is one
+            logger.debug("connection lost: %s", error)
+            self._say_goodbye(client)
+            self.drop(client)
+        except AMQPTimeoutError as error:
+            logger.info("connection given up: %s", error.message)
+            self.drop(client)
+        except AMQPError as error:
+            logger.warning("connection given up: %s", error)
+            self.drop(client)
+        except Exception:
+            logger.exception("a defect of the broker; the connection that met it is given up")
+            self.drop(client)
+
+    # -- clients come and go ---------------------------------------------------------------------------------------
+
+    def _listen(self, wanted: bool) -> None:
+        if wanted is self._listening:
+            return
+        self._listening = wanted
+        if wanted:
+            self._listen_again = None
+            self._selector.register(self._listener, selectors.EVENT_READ)
+        else:
+            self._selector.unregister(self._listener)
+
+    def _accept(self) -> None:
+        limits = self.container.limits
+        for _ in range(_MOST_ACCEPTED):
+            try:
+                sock, _address = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    # The client stays in the queue of the system, so trying again at once would be all that is done.
+                    logger.warning("no client can be accepted for now: %s", error)
+                    self._listen(False)
+                    self._listen_again = self.container.clock() + _ACCEPT_PAUSE
+                else:
+                    logger.debug("a client went before it was accepted: %s", error)
+                return
+            if 0 < limits.max_connections <= len(self.clients):
+                logger.debug("a client is sent away: there are %d", limits.max_connections)
+                sock.close()
+                continue
+            self._welcome(sock)
+
+    def _welcome(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        with contextlib.suppress(OSError):  # not TCP, or gone already
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        tls: ServerTls | None = None
+        external: Callable[[str], str | None] | None = None
+        if self._tls is not None:
+            from ssl import CERT_REQUIRED
+
+            from amqp10.broker.tls import ServerTls
+
+            tls = ServerTls(self._tls)
+            external = tls.identity if self._tls.verify_mode is CERT_REQUIRED else None
+        connection = self.container.accept(idle_timeout=self._idle_timeout, external=external)
+        client = self.clients[connection] = Client(sock, connection, tls)
+        self._watch(client, selectors.EVENT_READ)
+        if self.container.limits.open_timeout > 0:
+            client.open_by = self.container.clock() + self.container.limits.open_timeout
+            self._schedule(client)
+
+    def drop(self, client: Client) -> None:
+        """Cut a client's connection, without a word."""
+        if self.clients.pop(client.connection, None) is None:
+            return
+        self._watch(client, 0)
+        client.scheduled = None
+        client.sock.close()
+        client.connection.close()
+        self.container.store.busy.pop(client.connection, None)
+        if not self._listening and self._listen_again is not None:
+            self._listen(True)
+
+    def _watch(self, client: Client, mask: int) -> None:
+        if mask == client.mask:
+            return
+        if not mask:
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(client.sock)
+        elif client.mask:
+            self._selector.modify(client.sock, mask, client)
+        else:
+            self._selector.register(client.sock, mask, client)
+        client.mask = mask
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    def _schedule(self, client: Client) -> None:
+        """Have a client looked at when something is due for it."""
+        due = client.connection.engine.next_deadline()
+        for other in (client.open_by, client.close_by, client.hold_until):
+            if other is not None and (due is None or other < due):
+                due = other
+        if due is not None and (client.scheduled is None or due < client.scheduled):
+            client.scheduled = due
+            self._timer_count += 1
+            heapq.heappush(self._timers, (due, self._timer_count, client))
+            if len(self._timers) > 2 * len(self.clients) + 64:
+                # Clients that went, and what was put forward.
+                self._timers = [entry for entry in self._timers if entry[2].scheduled == entry[0]]
+                heapq.heapify(self._timers)
+
+    def _act_on_time(self) -> None:
+        timers = self._timers
+        if not timers and self._listen_again is None:
+            return
+        now = self.container.clock()
+        if self._listen_again is not None and now >= self._listen_again:
+            self._listen(True)
+        while timers and timers[0][0] <= now:
+            due, _, client = heapq.heappop(timers)
+            if client.connection in self.clients and client.scheduled == due:
+                client.scheduled = None
+                self._guard(client, self._tick)
+
+    def _tick(self, client: Client) -> None:
+        connection = client.connection
+        engine = connection.engine
+        now = self.container.clock()
+        if client.open_by is not None and now >= client.open_by:
+            if engine.remote_open is None:
+                raise AMQPTimeoutError("the client did not open its connection in time")
+            client.open_by = None
+        if client.close_by is not None and now >= client.close_by:
+            raise AMQPTimeoutError("the client did not end its connection in time")
+        if client.hold_until is not None and now >= client.hold_until:
+            client.hold_until = None
+            self.container.store.busy[connection] = None
+        due = engine.next_deadline()
+        if due is not None and now >= due:
+            connection.handle(engine.tick(now))
+        if connection not in self.container.store.busy:  # otherwise that is done when it has been written to
+            self._schedule(client)
+
+    # -- bytes -----------------------------------------------------------------------------------------------------
+
+    def _read(self, client: Client) -> None:
+        connection = client.connection
+        large = connection.engine.missing > READ_SIZE
+        try:
+            data = client.sock.recv(_LARGE_READ if large else self._share)
+        except BlockingIOError:
+            return
+        tls = client.tls
+        if tls is not None and data:
+            data = tls.feed(data)
+            self.container.store.busy[connection] = None
+            if data:
+                connection.receive(data)
+            if tls.ended:
+                self.drop(client)
+        elif data:
+            connection.receive(data)
+        else:
+            self.drop(client)
+
+    def _write(self, client: Client) -> None:
+        connection = client.connection
+        engine = connection.engine
+        if connection.login_refused and client.hold_until is None:
+            pause = self.container.limits.login_pause
+            connection.login_refused = False
+            if pause > 0:
+                client.hold_until = self.container.clock() + pause
+                client.open_by = None
+        if client.hold_until is not None:
+            self._watch(client, 0)
+            self._schedule(client)
+            return
+        tls = client.tls
+        buffers = engine.data_to_send(self.container.clock()) if tls is None or tls.established else None
+        if buffers:
+            self._queue(client, b"".join(buffers))
+        elif tls is not None:
+            self._queue(client, b"")
+        unsent = client.unsent
+        while unsent:
+            data = unsent[0]
+            try:
+                sent = client.sock.send(data)
+            except BlockingIOError:
+                break
+            client.unsent_size -= sent
+            if sent < len(data):
+                unsent[0] = memoryview(data)[sent:]
+            else:
+                del unsent[0]
+        size = connection.unsent = client.unsent_size
+        if engine.finished and not unsent:
+            self._say_goodbye(client)
+            self.drop(client)
+            return
+        if connection.stalled:
+            connection.resume()
+        # A client that does not take what it is sent is not listened to either, so that nothing piles up here.
+        self._watch(
+            client, (selectors.EVENT_WRITE if size else 0) | (selectors.EVENT_READ if size < MOST_UNSENT else 0)
+        )
+        state = engine.state
+        if client.close_by is None and (state in _CLOSING or engine.finished):
+            client.close_by = self.container.clock() + self.container.limits.close_timeout
+        self._schedule(client)
+
+    def _queue(self, client: Client, data: bytes) -> None:
+        """Put bytes behind what is to be written."""
+        tls = client.tls
+        if tls is not None:
+            if data:
+                tls.write(data)
+            data = tls.data_to_send()
+        if data:
+            client.unsent.append(data)
+            client.unsent_size += len(data)
+
+    def _say_goodbye(self, client: Client) -> None:
+        """End TLS in order, or send the alert that says why it failed; as far as the socket takes it at once."""
+        if client.tls is None:
+            return
+        if client.tls.established:
+            client.tls.close()
+        with contextlib.suppress(OSError):
+            client.sock.send(client.tls.data_to_send())
+
+    def stall(self, stalled: bool) -> None:
+        """Read and write nothing, and let no time pass, as if the process hung; or go on."""
+        if stalled is self._stalled:
+            return
+        self._stalled = stalled
+        self._listen(not stalled)
+        for client in self.clients.values():
+            if stalled:
+                self._watch(client, 0)
+            else:
+                self.container.store.busy[client.connection] = None
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def disconnect(self, error: AMQPError) -> None:
+        """Close every connection, and tell the clients why. Those that have not opened theirs are cut."""
+        for client in list(self.clients.values()):
+            if client.connection.engine.remote_open is None:
+                self.drop(client)
+            else:
+                client.connection.end(error, error.condition or "amqp:connection:forced")
+
+    def stop(self, timeout: float) -> Callable[[], bool]:
+        """Close the listening socket and every connection. Returns what tells whether to go on with turns."""
+        self._listen(False)
+        self._listen_again = None
+        self._listener.close()
+        self.stall(False)
+        self.disconnect(ProtocolError("the broker is stopping", condition="amqp:connection:forced"))
+        deadline = self.container.clock() + timeout
+        for client in self.clients.values():
+            client.close_by = deadline
+            self._schedule(client)
+        return lambda: bool(self.clients) and self.container.clock() < deadline
+
+    def close(self) -> None:
+        """Cut all that is left, and close the sockets."""
+        for client in list(self.clients.values()):
+            self.drop(client)
+        self._selector.close()
+        for sock in (self._listener, self._wake_in, self._wake_out):
+            sock.close()
