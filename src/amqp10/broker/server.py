@@ -273,10 +273,8 @@ class Broker:
             self._container.faults.add(what, count, condition, description, address)
 
     def stall(self) -> AbstractContextManager[None]:
-        """Read and write nothing any more, as if the process hung, until :meth:`resume`::
-
-            with broker.stall():
-                ...
+        """Read and write nothing any more, as if the process hung, until :meth:`resume`, or until the end of a ``with``
+        statement that this is called in.
 
         Connections stay open, new ones are not answered, and no time passes for the broker.
         """
