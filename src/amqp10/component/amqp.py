@@ -458,8 +458,8 @@ class AMQP(Accessors, Lifecycle):
                 authentication fails; 600 when the server closes the connection or speaks another protocol; 1120 when
                 it hangs up.
         """
-        self._enter()
         try:
+            self._enter()
             self._connect()
         finally:
             self._leave()
@@ -474,8 +474,8 @@ class AMQP(Accessors, Lifecycle):
         Raises:
             AMQPError: as for :meth:`connect`; 604 for a host or a port that cannot be one. Then neither is changed.
         """
-        self._enter()
         try:
+            self._enter()
             self._check_not_connected()
             # Both are checked before either is changed.
             name = check_host("remote_host", host)
@@ -495,8 +495,8 @@ class AMQP(Accessors, Lifecycle):
         Raises:
             AMQPError: 10004 when :meth:`interrupt` ended the wait; the connection is gone all the same.
         """
-        self._enter()
         try:
+            self._enter()
             self._disconnect()
         finally:
             self._leave()
@@ -511,8 +511,8 @@ class AMQP(Accessors, Lifecycle):
             AMQPError: 600 when the name is taken or the server ends the session; 603 when MaxSessionCount or the
                 server's own limit is reached; 201 when the server does not answer in time; 1117 when not connected.
         """
-        self._enter()
         try:
+            self._enter()
             self._create_session(name)
         finally:
             self._leave()
@@ -527,8 +527,8 @@ class AMQP(Accessors, Lifecycle):
             AMQPError: 600 when there is no such session; 201 when the server does not answer in time; 1117 when not
                 connected.
         """
-        self._enter()
         try:
+            self._enter()
             self._close_session(name)
         finally:
             self._leave()
@@ -548,8 +548,8 @@ class AMQP(Accessors, Lifecycle):
                 MaxLinkCountPerSession or the server's own limit is reached; 201 when the server does not answer in
                 time; 1117 when not connected.
         """
-        self._enter()
         try:
+            self._enter()
             self._create_sender(session_name, name, target)
         finally:
             self._leave()
@@ -567,8 +567,8 @@ class AMQP(Accessors, Lifecycle):
         Raises:
             AMQPError: as for :meth:`create_sender_link`.
         """
-        self._enter()
         try:
+            self._enter()
             self._create_receiver(session_name, name, source)
         finally:
             self._leave()
@@ -583,8 +583,8 @@ class AMQP(Accessors, Lifecycle):
             AMQPError: 600 when there is no such link; 201 when the server does not answer in time; 1117 when not
                 connected.
         """
-        self._enter()
         try:
+            self._enter()
             self._close_link(name)
         finally:
             self._leave()
@@ -604,8 +604,8 @@ class AMQP(Accessors, Lifecycle):
                 value is not of its type; 135 or 201 when it cannot be sent now or in time; 1117 when not connected.
                 When it raises for want of credit the message has not been sent, nor kept.
         """
-        self._enter()
         try:
+            self._enter()
             self._send(link_name)
         except AMQPError as error:
             self._raise_with_unheard(error)
@@ -625,8 +625,8 @@ class AMQP(Accessors, Lifecycle):
         Raises:
             AMQPError: as for :meth:`send_message`.
         """
-        self._enter()
         try:
+            self._enter()
             self._send(link_name, message)
         except AMQPError as error:
             self._raise_with_unheard(error)
@@ -678,8 +678,8 @@ class AMQP(Accessors, Lifecycle):
             AMQPError: as for :meth:`send_message`. The messages before the value it names have been sent; where it
                 names none, ``message_id`` and ``message_value`` are those of the first message that was not sent.
         """
-        self._enter()
         try:
+            self._enter()
             return self._send_many(link_name, values, ids)
         except AMQPError as error:
             self._raise_with_unheard(error)
@@ -699,8 +699,8 @@ class AMQP(Accessors, Lifecycle):
             AMQPError: 201 when no message came; 600 for a name that is no fetch link; 604 when the message that came
                 cannot be decoded: it has been rejected, and ``received_message_...`` is still the one before.
         """
-        self._enter()
         try:
+            self._enter()
             self._fetch(link_name)
         finally:
             self._leave()
@@ -713,8 +713,8 @@ class AMQP(Accessors, Lifecycle):
         From a server that never pauses it reads for a tenth of a second; handling what was read may take longer. Also
         sends the heartbeat that is due and gives up a server that has been silent for ``idle_timeout``.
         """
-        self._enter()
         try:
+            self._enter()
             self._do_events()
         finally:
             self._leave()
@@ -742,16 +742,16 @@ class AMQP(Accessors, Lifecycle):
             AMQPError: 606 for an unknown setting (the message names the nearest), one that is read-only, or one that
                 cannot change now; 604 for a malformed value.
         """
-        self._enter()
         try:
+            self._enter()
             return configure(self, configuration_string)
         finally:
             self._leave()
 
     def reset(self) -> None:
         """Disconnect, then set every property and setting to its default. Event handlers stay."""
-        self._enter()
         try:
+            self._enter()
             try:
                 self._disconnect()
             finally:
@@ -764,8 +764,8 @@ class AMQP(Accessors, Lifecycle):
 
     def reset_message(self) -> None:
         """Set the ``message_...`` properties to their defaults."""
-        self._enter()
         try:
+            self._enter()
             self._draft.reset()
         finally:
             self._leave()

@@ -9,7 +9,7 @@ sees its condition met.
 from __future__ import annotations
 
 import time
-from _thread import allocate_lock, get_ident
+from _thread import get_ident
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -103,8 +103,9 @@ class Core:
         "_established",
         "_event",
         "_failure",
+        "_fetched",
+        "_fetches",
         "_flush_at",
-        "_guard",
         "_left_over",
         "_links",
         "_missed",
@@ -195,8 +196,8 @@ class Core:
         self._clock: Callable[[], float] = time.monotonic
         """The time in seconds, counted from anywhere; it must never go back. Every time-out and heartbeat goes by it.
         Tests may put a clock of their own here before connecting."""
-        self._guard = allocate_lock()
-        self._owner = 0
+        self._owner: dict[int, int] = {}
+        """The thread that is inside a call, under 0: a dict, because ``setdefault`` looks and takes in one step."""
         self._depth = 0
         self._dispatching = False
         self._reported: deque[Event] = deque()
@@ -222,6 +223,10 @@ class Core:
         self._writable = False
         self._failure: AMQPError | None = None
         self._flush_at = 0.0
+        self._fetches: list[ReceiverRecord] = []
+        """The links on which a fetch waits."""
+        self._fetched: list[IncomingDelivery] = []
+        """Messages that a fetch has got and not handed over yet."""
         self._sessions: Registry[SessionRecord] = Registry("session")
         self._links: Registry[LinkRecord] = Registry("link")
         self._settings = Settings()
@@ -246,27 +251,35 @@ class Core:
     # -- one thread at a time --------------------------------------------------------------------------------------
 
     def _enter(self) -> None:
-        """Begin a public call. Every ``_enter`` has its ``_leave`` in a ``finally``.
+        """Begin a public call, as the first thing in a ``try`` whose ``finally`` calls :meth:`_leave`.
+
+        Taking the instance is one step, so that an exception of a signal handler cannot leave it taken by nobody.
 
         Raises:
             AMQPError: 211; another thread is inside a call of this instance.
         """
         me = get_ident()
-        if self._owner == me:
-            self._depth += 1
-            return
-        if not self._guard.acquire(blocking=False):
+        if self._owner.setdefault(0, me) != me:
             raise AMQPError(
                 211, "another thread is using this instance; only interrupt() may be called from any thread"
             )
-        self._owner = me
-        self._depth = 1
+        if self._depth == 0:
+            # No handler runs and no fetch waits, whatever an exception has left behind.
+            self._dispatching = False
+            if self._fetches or self._fetched:
+                self._clean_up()
+        self._depth += 1
+
+    def _clean_up(self) -> None:
+        raise NotImplementedError
 
     def _leave(self) -> None:
-        self._depth -= 1
-        if self._depth == 0:
-            self._owner = 0
-            self._guard.release()
+        if self._owner.get(0) != get_ident():
+            return  # it was another thread's
+        depth = self._depth = self._depth - 1
+        if depth <= 0:
+            self._depth = 0
+            self._owner.clear()
 
     # -- logging ---------------------------------------------------------------------------------------------------
 
@@ -325,8 +338,8 @@ class Core:
         queue = self._queue
         if not queue and self._event is None and self._missed is None:
             return
-        self._dispatching = True
         try:
+            self._dispatching = True
             while True:
                 if self._missed is not None:
                     self._fire_missed()
@@ -367,7 +380,8 @@ class Core:
         if handler is None:
             return
         try:
-            handler(notice.params)
+            # In one step, so that no exception of a signal handler comes between: it would fire again.
+            self._event = (handler(notice.params), None)[1]
         except BaseException as error:
             if reached(error, handler):
                 self._event = None
@@ -376,13 +390,11 @@ class Core:
     def _fire_missed(self) -> None:
         params, handler = self._missed, self._on_message_out
         try:
-            if handler is not None and params is not None:
-                handler(params)
+            self._missed = (handler(params), None)[1] if handler is not None and params is not None else None
         except BaseException as error:
             if handler is not None and reached(error, handler):
                 self._missed = None
             raise
-        self._missed = None
 
     def _conclude_end(self, ended: Ended) -> None:
         raise NotImplementedError
@@ -592,8 +604,8 @@ class Core:
         pump = self._pump
         assert pump is not None
         waiter = pump.waiter
-        waiter.begin()
         try:
+            waiter.begin()
             self._turn(0)
         finally:
             waiter.end()
@@ -662,8 +674,8 @@ class Core:
             absolute = self._settings.absolute_timeout
         start = self._clock() if since is None else since
         waiter = pump.waiter
-        waiter.begin()
         try:
+            waiter.begin()
             while not done():
                 wait: float | None = None
                 if limit > 0:

@@ -78,12 +78,13 @@ def _count(messages: list[UndeliveredMessage]) -> str:
 
 
 def _names(messages: list[UndeliveredMessage], links: bool) -> str:
-    """The ids of the first messages, with their link where that is asked for."""
-    shown = []
+    """The ids of the first messages, with their links where that is asked for."""
+    by_link: dict[str, list[str]] = {}
     for message in messages[:_MOST_IDS]:
         name = message.message_id
         name = repr(name if len(name) <= _LONGEST_ID else name[:_LONGEST_ID] + "...") if name else "one without an id"
-        shown.append(f"{name} on link {message.link_name!r}" if links else name)
+        by_link.setdefault(message.link_name, []).append(name)
+    shown = [", ".join(names) + (f" on link {link!r}" if links else "") for link, names in by_link.items()]
     more = len(messages) - _MOST_IDS
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 

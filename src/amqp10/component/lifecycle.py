@@ -81,9 +81,9 @@ class Lifecycle(Network):
         self._established = False
         waiter = self._get_waiter()
         # One blocking call from here to the end, so that an interruption between its waits is not lost.
-        waiter.begin()
         self._connecting = True
         try:
+            waiter.begin()
             self._open_connection()
         except AMQPError as error:
             self._connecting = False  # a handler of what follows may try again
@@ -382,8 +382,8 @@ class Lifecycle(Network):
             self._idle()
             return
         waiter = pump.waiter
-        waiter.begin()
         try:
+            waiter.begin()
             # One wait for something to happen, then all that is there already.
             pump.more = False
             self._turn(_DO_EVENTS_WAIT if not self._queue else 0)
@@ -405,8 +405,8 @@ class Lifecycle(Network):
             self._dispatch()
             return
         waiter = self._get_waiter()
-        waiter.begin()
         try:
+            waiter.begin()
             waiter.wait(timeout=_DO_EVENTS_WAIT)
         finally:
             waiter.end()

@@ -180,8 +180,8 @@ class Network(Receiving):
         options.proxy = self._proxy()
         # What could be wrong with certificates and settings is found out before anybody is bothered.
         session = self._tls_session() if self._ssl_enabled else None
-        waiter.begin()
         try:
+            waiter.begin()
             return run(self._dial(options, session, BlockingNetwork(waiter), deadline))
         finally:
             waiter.end()

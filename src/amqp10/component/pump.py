@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Pump"]
 
-_COPY_LIMIT: Final = 8192
 _LARGE: Final = 65536
 """Up to here the buffer for a read costs next to nothing; a larger one is fetched from the system, and given back, each
 time, which costs more than reading a few octets does."""
@@ -41,6 +40,7 @@ class Pump:
     __slots__ = (
         "_progress",
         "_read_size",
+        "_sent",
         "_unsent",
         "_written",
         "clock",
@@ -73,6 +73,8 @@ class Pump:
         self.tap: Callable[[bool, list[bytes | memoryview]], None] | None = None
         """Called with all bytes that are about to be sent (True) or were received (False), while set."""
         self._unsent: list[bytes | memoryview] = []
+        self._sent = 0
+        """How many bytes of these the transport has taken."""
         self._read_size = _LARGE
         self._progress = transport.progress
         self._written = False
@@ -90,50 +92,51 @@ class Pump:
         return bool(self._unsent) or self.transport.unsent
 
     def flush(self) -> bool:
-        """Hand what the engine has to the transport, as far as it takes it. Returns whether nothing is left."""
+        """Hand what the engine has to the transport, as far as it takes it. Returns whether nothing is left.
+
+        What is taken from one place is in the next one in the same step: a signal handler may raise in between.
+        """
         if not self.engine.pending and not self._unsent and not self.transport.unsent:
             return True
+        if self._sent:
+            self._unsent, self._sent = _rest(self._unsent, self._sent), 0
         now = self.clock()
-        buffers = self.engine.data_to_send(now)
-        if self.tap is not None and buffers:
-            self.tap(True, buffers)
-        if self._unsent:
-            self._unsent += buffers
-            buffers = self._unsent
-        elif not buffers and not self.transport.unsent:
-            return True
-        transport = self.transport
-        if len(buffers) == 2 and len(buffers[1]) < _COPY_LIMIT:
-            # One small message: frame header and payload. Joining them is the cheapest way to one system call.
-            whole = b"".join(buffers)
-            sent = transport.send([whole])
-            if sent == len(whole):
-                self.moved += 1
-                self.moved_at = now
-                self._written = True
-                self._unsent = []
-                return not transport.unsent
+        if self.tap is None:
+            self._unsent += self.engine.data_to_send(now)
         else:
-            sent = transport.send(buffers)
-        if sent:
+            old = len(self._unsent)
+            self._unsent += self.engine.data_to_send(now)
+            if len(self._unsent) > old:
+                self.tap(True, self._unsent[old:])
+        transport = self.transport
+        buffers = self._unsent
+        if not buffers and not transport.unsent:
+            return True
+        self._sent = transport.send(buffers)
+        if self._sent:
             self.moved += 1
             self._written = True
             if buffers[0] is not EMPTY_FRAME or len(buffers) > 1:
                 self.moved_at = now
         elif transport.progress != self._progress:
             self._progressed(now)
-        self._unsent = _rest(buffers, sent)
+        self._unsent, self._sent = _rest(buffers, self._sent), 0
         return not self._unsent and not transport.unsent
 
     def receive(self) -> bool:
         """Read what has arrived. Returns whether there was any data; the end of the stream is none."""
         # The rest of a large frame is read as such: what came behind it in the same piece would have to be copied.
-        missing = self.engine.missing
+        engine = self.engine
+        missing = engine.missing
         wanted = self._read_size if missing < _LARGE else min(missing, _LARGEST)
-        data = self.transport.recv(wanted)
+        data = engine.feed(self.transport.recv(wanted), self.clock())
         if data is None:
             if self.transport.progress != self._progress:
                 self._progressed(self.clock())
+            if engine.unread:
+                # A signal handler has raised before it was looked at.
+                engine.process(self.events)
+            self.sink()
             return False
         now = self.clock()
         self._progress = self.transport.progress
@@ -143,10 +146,9 @@ class Pump:
         self._read_size = RECEIVE_SIZE if size >= _LARGE else _LARGE
         if self.tap is not None:
             self.tap(False, [data])
-        engine = self.engine
         empty = engine.empty_octets
         if data:
-            engine.receive_into(self.events, data, now)
+            engine.process(self.events)
         else:
             self.events.extend(engine.receive_eof(now))
         if engine.empty_octets - empty != size:
@@ -182,7 +184,8 @@ class Pump:
                 # Held back by a rate limit, not by the socket, which would report that it can be written at once.
                 writing = False
                 wait = resume - now if wait is None else min(wait, resume - now)
-        if self.transport.buffered:
+        waiting = bool(self.events) or self.transport.buffered or self.engine.unread
+        if waiting:
             wait = 0.0
         if self._written and (wait is None or wait > 0):
             self._written = False
@@ -190,7 +193,7 @@ class Pump:
         readable, _ = self.waiter.wait(
             self.transport.fileno(), read=True, write=writing, timeout=None if wait is None else max(0.0, wait)
         )
-        if readable or self.transport.buffered:
+        if readable or waiting:
             self.receive()
         now = self.clock()
         if due is not None and now >= due:

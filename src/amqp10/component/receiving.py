@@ -215,33 +215,49 @@ class Receiving(Sending):
             self._deliver_fetched(record.late.popleft())
             return
         link = record.engine
-        waiting = record.fetching = []
-        taken = 0
-        pump.waiter.begin()
+        waiting: list[IncomingDelivery] = []
+        count = len(self._fetched)
         try:
-            try:
-                if not self._await_fetched(record, waiting):
-                    self._drain(record, waiting)
-            except BaseException:
-                # interrupt(), Ctrl-C, a handler that failed: nobody waits for what the credit brings any more.
-                if link.attached and link.credit > 0:
-                    link.flow(link.credit, drain=True)
-                    self._let_out(pump)
-                raise
-            taken = 1
+            pump.waiter.begin()
+            self._fetches.append(record)
+            record.fetching = waiting
+            if not self._await_fetched(record, waiting):
+                self._drain(record, waiting)
+            # In one step from one list to the other: a signal handler may raise in between.
+            self._fetched += [waiting.pop(0)] if waiting else []
         finally:
             pump.waiter.end()
-            record.fetching = None
-            # When the wait ended with an exception, a handler's for example, nobody gets the first one either.
-            for extra in waiting[taken:]:
-                self._take_fetched(record, extra)
-        if waiting and not waiting[0].settled and not link.attached:
-            waiting.clear()  # the link ended behind it, and the message is the sender's again
-        if not waiting:
+            self._end_fetch(record)
+        if len(self._fetched) > count and not self._fetched[-1].settled and not link.attached:
+            self._fetched.pop()  # the link ended behind it, and the message is the sender's again
+        if len(self._fetched) == count:
             self._links.find(link_name)
             limit = seconds(self._fetch_timeout)
             raise AMQPTimeoutError(f"no message arrived on link {link_name!r} within {limit}")
-        self._deliver_fetched(waiting[0])
+        self._deliver_fetched(self._fetched[-1])
+
+    def _end_fetch(self, record: ReceiverRecord) -> None:
+        """Nobody waits for messages on a link any more: give back the credit, and what came of it."""
+        waiting, record.fetching = record.fetching or [], None
+        link = record.engine
+        if link.attached and link.credit > 0 and not link.drain:
+            link.flow(link.credit, drain=True)
+            if self._pump is not None:
+                self._let_out(self._pump)
+        for delivery in waiting:
+            self._take_fetched(record, delivery)
+        if record in self._fetches:
+            self._fetches.remove(record)
+
+    def _clean_up(self) -> None:
+        while self._fetches:
+            self._end_fetch(self._fetches[0])
+        while self._fetched:
+            delivery = self._fetched.pop()
+            if delivery.settled:
+                delivery.link.context.late.append(delivery)
+            else:
+                delivery.settle(RELEASED)
 
     def _await_fetched(self, record: ReceiverRecord, waiting: list[IncomingDelivery]) -> bool:
         """Give one credit and wait for what comes of it, at most for ``fetch_timeout``; False when the time is up."""
@@ -289,11 +305,13 @@ class Receiving(Sending):
     def _deliver_fetched(self, delivery: IncomingDelivery) -> None:
         """Hand over the result of a fetch. The one event that fires inside a handler: it is what the call is for."""
         nested = self._dispatching
-        self._dispatching = True
         try:
+            self._dispatching = True
             error = self._deliver(delivery)
         finally:
             self._dispatching = nested
+            if delivery in self._fetched:
+                self._fetched.remove(delivery)
         self._flushed()
         self._dispatch()
         if error is not None:

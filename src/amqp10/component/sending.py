@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from amqp10.client.message import Message
     from amqp10.component.ids import MessageId
     from amqp10.engine import OutgoingDelivery, SenderLink, Session
+    from amqp10.wire.messaging import DeliveryState
 
 __all__ = ["Sending"]
 
@@ -86,6 +87,7 @@ class Sending(Core):
         "_metadata_settable",
         "_outgoing",
         "_outgoing_order",
+        "_told",
         "_undelivered",
         "_unpolled",
         "_warned_of_null",
@@ -102,6 +104,8 @@ class Sending(Core):
         self._metadata_settable = False
         self._unpolled = 0
         self._warned_of_null = False
+        self._told: OutgoingDelivery | None = None
+        """The message whose ``on_message_outcome`` has fired last."""
         self._undelivered: tuple[UndeliveredMessage, ...] = ()
         self._writing: OutgoingDelivery | None = None
         """The message that a call is writing: should it not come to that, the call says so."""
@@ -400,13 +404,20 @@ class Sending(Core):
                 # message was processed.
                 number = MessageState.Released
                 self._log(1, "Info", f"a message was settled with the state {state!r:.200}, which is taken as released")
-        outgoing = self._outgoing
-        deliveries = update.deliveries
         on_outcome = self._on_message_outcome
-        if on_outcome is None and update.settled:
-            self._conclude_settled(update)
-            return
-        for delivery in deliveries:
+        try:
+            if on_outcome is None and update.settled:
+                self._conclude_settled(update)
+            else:
+                self._conclude_each(update, state, number)
+        except BaseException:
+            self._outgoing_order = None  # made anew when it is next asked for: it may be half changed
+            raise
+
+    def _conclude_each(self, update: DeliveriesUpdated, state: DeliveryState | None, number: MessageState) -> None:
+        outgoing = self._outgoing
+        on_outcome = self._on_message_outcome
+        for delivery in update.deliveries:
             # Those of before an exception are not there any more.
             if delivery not in outgoing:
                 continue
@@ -414,21 +425,19 @@ class Sending(Core):
                 delivery.settle()
             record: SenderRecord = delivery.link.context
             out = AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context)
-            if on_outcome is not None:
+            if on_outcome is not None and delivery is not self._told:
                 params = AMQPMessageOutcomeEventParams(
                     self, record.session.name, record.name, delivery.context, OutcomeDirection.Received, number
                 )
                 try:
-                    self._fire_outcome(params, OutcomeMetadata.from_state(state))
+                    self._fire_outcome(params, OutcomeMetadata.from_state(state), delivery)
                 except BaseException as error:
                     if reached(error, on_outcome):
                         # The message is out all the same, and the program hears of it with what follows.
-                        self._missed = out
-                        self._forget_outgoing(delivery)
+                        self._forget_outgoing(delivery, out)
                     raise
             # A handler that connected anew or called reset() has emptied the list.
-            self._missed = out
-            self._forget_outgoing(delivery)
+            self._forget_outgoing(delivery, out)
             self._fire_missed()
 
     def _conclude_settled(self, update: DeliveriesUpdated) -> None:
@@ -451,13 +460,13 @@ class Sending(Core):
                 link = delivery.link
                 record: SenderRecord = link.context
                 session_name, link_name = record.session.name, record.name
-            self._missed = AMQPMessageOutEventParams(self, session_name, link_name, delivery.context)
-            self._forget_outgoing(delivery)
+            self._forget_outgoing(delivery, AMQPMessageOutEventParams(self, session_name, link_name, delivery.context))
             self._fire_missed()
 
-    def _forget_outgoing(self, delivery: OutgoingDelivery) -> None:
-        """A message is done with. One that is not in the list any more is no fault."""
-        if self._outgoing.pop(delivery, False) is None and self._outgoing_order is not None:
+    def _forget_outgoing(self, delivery: OutgoingDelivery, out: AMQPMessageOutEventParams | None = None) -> None:
+        """A message is done with, and ``out`` is to fire. One that is not in the list any more is no fault."""
+        self._missed, gone = out, self._outgoing.pop(delivery, False)
+        if gone is None and self._outgoing_order is not None:
             self._outgoing_order.remove(delivery)
 
     def _conclude_end(self, ended: Ended) -> None:
@@ -488,7 +497,7 @@ class Sending(Core):
                 self._unheard.append(error)
             return
         try:
-            handler(AMQPErrorEventParams(error.code, error.message))
+            self._event = (handler(AMQPErrorEventParams(error.code, error.message)), None)[1]
         except BaseException as failure:
             if reached(failure, handler):
                 self._event = None
@@ -515,14 +524,18 @@ class Sending(Core):
         undelivered = self._left_behind()
         if undelivered:
             self._undelivered = undelivered
-        return with_undelivered(error, undelivered, _STAY)
+        return with_undelivered(error, undelivered, _STAY, links=True)
 
-    def _fire_outcome(self, params: AMQPMessageOutcomeEventParams, metadata: OutcomeMetadata) -> None:
+    def _fire_outcome(
+        self, params: AMQPMessageOutcomeEventParams, metadata: OutcomeMetadata, delivery: OutgoingDelivery | None = None
+    ) -> None:
         previous = self._metadata, self._metadata_settable
         self._metadata, self._metadata_settable = metadata, False
+        handler = self._on_message_outcome
         try:
-            assert self._on_message_outcome is not None
-            self._on_message_outcome(params)
+            assert handler is not None
+            # In one step, so that no exception of a signal handler comes between: it would fire again.
+            self._told = (handler(params), delivery)[1]
         finally:
             self._metadata, self._metadata_settable = previous
 

@@ -176,20 +176,38 @@ class Connection(ConnectionOpening):
         return events
 
     def receive_into(self, events: Events, data: bytes, now: float) -> None:
-        """Like :meth:`receive_data`, for a caller with a queue of its own.
+        """Like :meth:`receive_data`, for a caller with a queue of its own."""
+        self.feed(data, now)
+        self.process(events)
 
-        Each event is in the queue as soon as it is known. So none is lost between here and there when a signal handler
-        raises.
+    def feed(self, data: bytes | None, now: float) -> bytes | None:
+        """The first half of :meth:`receive_data`: keep what arrived, if anything did, and give it back.
+
+        In two halves, nothing is lost between transport, engine and the caller's queue when a signal handler raises.
         """
-        self._last_received = now
-        if self._chunks:
-            # A frame that comes in many pieces is joined once, when it is whole.
+        if data:
+            self._last_received = now
+            self._have = self._have + len(data) if self._chunks else len(data)
             self._chunks.append(data)
-            self._have += len(data)
-            if self._have < self._need:
-                return
-            data = b"".join(self._chunks)
-            self._chunks.clear()
+        return data
+
+    @property
+    def unread(self) -> bool:
+        """Whether :meth:`process` has something to do."""
+        return bool(self._chunks) and self._have >= self._need
+
+    def process(self, events: Events) -> None:
+        """The second half of :meth:`receive_data`: see what the bytes mean.
+
+        Args:
+            events: a queue, where each event is as soon as it is known.
+        """
+        chunks = self._chunks
+        if not chunks or self._have < self._need:
+            return
+        # A frame that comes in many pieces is joined once, when it is whole.
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
         try:
             pos = self._consume(data, events)
         except ConnectionFault as fault:

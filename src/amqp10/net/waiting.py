@@ -163,7 +163,7 @@ class Waiter:
 
     def end(self) -> None:
         """The blocking call that :meth:`begin` announced is over."""
-        self._depth -= 1
+        self._depth = max(0, self._depth - 1)  # an exception of a signal handler may have come before begin() was done
 
     def interrupt(self) -> None:
         """Make the current wait, or the next one of the current blocking call, raise. Never blocks, never raises."""
