@@ -466,6 +466,18 @@ def test_a_dynamic_node_is_found_under_its_address_whatever_its_link_is_called()
     assert client.texts(link) == ["x"]
 
 
+@pytest.mark.parametrize("kind", ["temporary-queue", "temporary-topic"])
+def test_a_dynamic_node_that_has_gone_is_not_made_anew_by_those_who_look_for_it(kind: str) -> None:
+    net = Net()
+    client = Client(net)
+    creator, address = attach_dynamic(client, "creator", DeleteOnClose, (Symbol(kind),))
+    creator.detach()
+    net.step()
+    assert client.error(client.sender(address, "late")) == "amqp:not-found"
+    assert not net.container.queues
+    assert not net.container.topics
+
+
 def test_a_lifetime_policy_that_is_none_is_refused() -> None:
     client = Client(Net())
     link = client.receiver(None, dynamic_node_properties={Symbol("lifetime-policy"): Described(ULong(0x2F), [])})

@@ -28,6 +28,7 @@ __all__ = ["WORK_PER_TURN", "Directory", "LinkKey"]
 
 LinkKey: TypeAlias = tuple[str, str, bool]
 """The id of the client's container, the name of the link, and whether the client is the receiver."""
+_DYNAMIC: Final = re.compile(r"dynamic-\d+-")
 _AWKWARD: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 WORK_PER_TURN: Final = 2000
@@ -119,14 +120,15 @@ class Directory:
         node = parse_address(address, topic=topic)
         self.check(node)
         name = node.name
+        create = self.auto_create and _DYNAMIC.match(name) is None  # one that was dynamic does not come back
         if node.topic:
-            if name not in self.topics and not self.auto_create:
+            if name not in self.topics and not create:
                 raise ProtocolError(f"there is no topic {name!r}", condition="amqp:not-found")
             return self.topics.get(name) or self._add_topic(name)
         queue = self.queues.get(name)
         if queue is None:
             parent = name.removesuffix(DEAD_LETTER_SUFFIX)
-            if not self.auto_create and (parent == name or (parent not in self.queues and parent not in self.topics)):
+            if not create and (parent == name or (parent not in self.queues and parent not in self.topics)):
                 raise ProtocolError(f"there is no queue {name!r}", condition="amqp:not-found")
             queue = self._add(name)
         return queue
