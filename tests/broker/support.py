@@ -34,9 +34,10 @@ def body(text: str, **sections: Any) -> bytes:
 class Client:
     """One client of the broker, in memory."""
 
-    def __init__(self, net: Net, *, container_id: str = "client", **options: Any) -> None:
+    def __init__(self, net: Net, *, container_id: str = "", **options: Any) -> None:
         self.net = net
-        self.engine = Connection(EndpointRole.CLIENT, container_id=container_id, **options)
+        net.count += 1
+        self.engine = Connection(EndpointRole.CLIENT, container_id=container_id or f"client {net.count}", **options)
         self.broker: BrokerConnection = net.container.accept()
         self.events: list[Event] = []
         self.engine.start(0)
@@ -118,6 +119,7 @@ class Net:
 
     def __init__(self, **options: Any) -> None:
         self.now = 0.0
+        self.count = 0
         self.container = BrokerContainer(clock=lambda: self.now, wall_clock=lambda: self.now, **options)
         self.clients: list[Client] = []
 

@@ -19,7 +19,6 @@ from amqp10.broker.loop import READ_SIZE
 from amqp10.broker.queues import MOST_UNSENT
 from amqp10.codec import UInt
 from amqp10.engine import IncomingDelivery
-from amqp10.errors import ProtocolError
 from amqp10.wire.frames import AMQP_HEADER, SASL_HEADER, encode_frame, encode_sasl_frame
 from amqp10.wire.messaging import ACCEPTED, RELEASED, Source, Target
 from amqp10.wire.performatives import Attach, Begin, Disposition, Flow, Open, SaslInit, Transfer
@@ -101,7 +100,8 @@ def test_an_honest_client_is_served_within_bounded_work_while_another_attacks(at
 def test_a_queue_full_of_messages_for_a_greedy_client_holds_nobody_up() -> None:
     with Hub() as hub:
         greedy, honest = hub.client(), hub.client()
-        queue = hub.container.find("q")
+        hub.container.find("q")
+        queue = hub.container.queues["q"]
         out = honest.session.attach_sender("out", source=Source(), target=Target(address="q"))
         for _ in range(20):
             honest.until(lambda: out.credit >= 500)
@@ -122,7 +122,8 @@ def test_a_queue_full_of_messages_for_a_greedy_client_holds_nobody_up() -> None:
 def test_a_client_that_does_not_read_is_sent_a_bounded_amount_and_nobody_waits_for_it() -> None:
     with Hub() as hub:
         lazy, honest = hub.client(), hub.client()
-        queue = hub.container.find("q")
+        hub.container.find("q")
+        queue = hub.container.queues["q"]
         out = honest.session.attach_sender("out", source=Source(), target=Target(address="q"))
         honest.until(lambda: out.credit > 0)
         for _ in range(40):
@@ -215,7 +216,7 @@ def test_bytes_one_by_one_do_not_keep_a_client_that_does_not_open() -> None:
 def test_who_does_not_answer_close_is_let_go() -> None:
     with Hub(close_timeout=5) as hub:
         client = hub.client()
-        hub.loop.disconnect(ProtocolError("go", condition="amqp:connection:forced"))
+        hub.loop.disconnect("amqp:connection:forced", "go")
         hub.turn(3)
         assert len(hub.loop.clients) == 1
         hub.now = 5.1

@@ -56,6 +56,7 @@ _STAMPS: Final = {
     "rabbitmq": "rabbitmq-1",
     "proton": "proton-1",
     "rhea": "rhea-1",
+    "jms": "jms-1",
     "proton-python": "proton-python-1",
 }
 
@@ -68,7 +69,7 @@ class PeerNotPreparedError(Exception):
     """This machine has no such peer yet. The message says which command prepares it."""
 
 
-def peer_folder(name: Literal["rabbitmq", "proton", "rhea", "proton-python"]) -> Path:
+def peer_folder(name: Literal["rabbitmq", "proton", "rhea", "jms", "proton-python"]) -> Path:
     """The folder of a prepared peer; `PeerNotPreparedError` when it is missing or was made by an older checkout."""
     root = os.environ.get("AMQP10_PEERS")
     folder = (Path(root) if root else Path.home() / ".cache" / "amqp10-peers") / name

@@ -82,8 +82,14 @@ def test_protons_programs_exchange_messages_in_order(embedded: Embedded, sending
 @pytest.mark.usefixtures("proton_programs")
 def test_protons_receivers_share_a_queue_and_leave_nothing_unsettled(embedded: Embedded) -> None:
     got: list[list[str]] = []
+    # One of each language: the C program's container id is its path and its link's name is fixed, so that a second one
+    # would take over the link of the first (transport, "link names").
+    flavours: tuple[Flavour, ...] = ("c", "cpp")
     threads = [
-        threading.Thread(target=lambda: got.append(proton_receive(embedded, "q", 100, flavour="c"))) for _ in range(2)
+        threading.Thread(
+            target=lambda one: got.append(proton_receive(embedded, "q", 100, flavour=one)), args=(flavour,)
+        )
+        for flavour in flavours
     ]
     for thread in threads:
         thread.start()

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from amqp10.broker.addresses import Address
+from amqp10.broker.filters import Filters, MessageView
 from amqp10.broker.messages import StoredMessage, expiry, modify
 from amqp10.broker.queues import Consumer, Peer, QueueFullError
+from amqp10.broker.streams import Stream
+from amqp10.broker.termini import (
+    SHARED_SUBSCRIPTIONS,
+    lifetime_policy,
+    means_topic,
+    queue_source,
+    subscription_key,
+    subscription_source,
+    target_answer,
+)
+from amqp10.broker.topics import Topic
 from amqp10.codec import Symbol
 from amqp10.engine import (
     Connection,
@@ -30,27 +43,73 @@ from amqp10.engine.faults import wire_error
 from amqp10.errors import AMQPError, AuthenticationError, DecodeError, LimitError, ProtocolError
 from amqp10.version import VERSION
 from amqp10.wire.message import Message
-from amqp10.wire.messaging import ACCEPTED, Accepted, Modified, Rejected, Released, Source, Target
+from amqp10.wire.messaging import (
+    ACCEPTED,
+    Accepted,
+    ExpiryPolicy,
+    Modified,
+    Rejected,
+    Released,
+    Source,
+    Target,
+    TerminusDurability,
+)
+from amqp10.wire.performatives import SaslCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from amqp10.broker.directory import Directory
+    from amqp10.broker.directory import Directory, LinkKey
+    from amqp10.broker.faults import Faults
     from amqp10.broker.queues import Queue
+    from amqp10.broker.topics import Subscription
     from amqp10.engine import LinkEndpoint
     from amqp10.wire.messaging import DeliveryState
+    from amqp10.wire.performatives import Attach, Open
 
 __all__ = ["BrokerConnection"]
 
 _PRODUCER_CREDIT: Final = 1000
 _LOW_CREDIT: Final = _PRODUCER_CREDIT // 2
+SOLE_CONNECTION: Final = "sole-connection-for-container"
+"""The capability with which a client asks for its container id to be used by no other connection."""
+_SOLE_POLICY: Final = Symbol("sole-connection-enforcement-policy")
+_CLOSE_EXISTING: Final = 1
+_ESTABLISHMENT_FAILED: Final = "amqp:connection-establishment-failed"
+"""A property of *open*: a *close* with the reason comes right behind it."""
+_JMS_DESTINATION: Final = Symbol("x-opt-jms-dest")
+_JMS_TOPICS: Final = (1, 3)
+"""What that annotation says of messages for topics, the temporary ones included."""
+_NOTHING: Final = (None, None)
+
+
+class _Engine(Connection):
+    """An engine whose *open* depends on the client's."""
+
+    owner: BrokerConnection
+
+    def prepare_open(self, opened: Open) -> None:
+        self.owner.prepare_open(opened)
+
+
+class _Sasl(SaslServer):
+    """Who gets in, unless a test wants somebody to be refused."""
+
+    __slots__ = ("faults",)
+
+    faults: Faults
+
+    def judge(self, mechanism: str, response: bytes) -> SaslCode:
+        if self.faults.take("login") is not None:
+            return SaslCode.AUTH
+        return super().judge(mechanism, response)
 
 
 class BrokerConnection(Peer):
     """One client's connection. Feed it bytes with :meth:`receive`; what is to be written is in its ``engine``.
 
     Args:
-        directory: the queues.
+        directory: the nodes.
         number: tells connections apart.
         users: user name -> password; without users everybody gets in.
         max_frame_size: the largest frame accepted, in bytes.
@@ -73,8 +132,9 @@ class BrokerConnection(Peer):
         self.login_refused = False
         """Whether the client gave a wrong password: the answer to it should keep it waiting."""
         self._everybody = not users and external is None
-        self.sasl = SaslServer(users=users, anonymous=self._everybody, anybody=self._everybody, external=external)
-        self.engine = Connection(
+        self.sasl = _Sasl(users=users, anonymous=self._everybody, anybody=self._everybody, external=external)
+        self.sasl.faults = directory.faults
+        self.engine = _Engine(
             EndpointRole.SERVER,
             container_id="amqp10-broker",
             max_frame_size=max_frame_size,
@@ -82,12 +142,19 @@ class BrokerConnection(Peer):
             idle_timeout=idle_timeout,
             sasl=self.sasl,
             properties={"product": "amqp10", "version": VERSION},
-            offered_capabilities=("ANONYMOUS-RELAY",),
+            offered_capabilities=("ANONYMOUS-RELAY", SHARED_SUBSCRIPTIONS),
         )
+        self.engine.owner = self
         self._consumers: dict[SenderLink, Consumer] = {}
-        self._producers: dict[ReceiverLink, Queue | None] = {}
-        self._owned: dict[LinkEndpoint, Queue] = {}
-        """The dynamic nodes that live as long as a link."""
+        self._producers: dict[ReceiverLink, Queue | Topic | None] = {}
+        self._subscriptions: dict[LinkEndpoint, Subscription] = {}
+        self._created: dict[LinkEndpoint, Queue | Topic] = {}
+        """The dynamic nodes that links of this client asked for."""
+        self._ended = False
+        self._refused: ProtocolError | None = None
+        """Why the connection is closed as soon as it is open."""
+        self._replaces = False
+        """Whether other connections of the client's container are closed."""
         self._start: bytes | None = b""
         self.engine.start(directory.clock())
 
@@ -124,6 +191,7 @@ class BrokerConnection(Peer):
     def end(self, error: AMQPError, condition: str) -> None:
         """Close the connection, and say why."""
         error.condition = condition
+        self._ended = True
         self.engine.close(error)
         self.close()
         self.directory.store.busy[self] = None
@@ -146,6 +214,8 @@ class BrokerConnection(Peer):
                     consumer.queue.wake(consumer)
             else:
                 self._change(event)
+                if self._ended:
+                    break  # what came behind is not looked at any more
         if self.stalled:
             self.resume()
         directory.work()
@@ -158,24 +228,70 @@ class BrokerConnection(Peer):
         if isinstance(event, LinkRequested):
             self._attach(event)
         elif isinstance(event, LinkDetached):
-            self._detach(event.link)
+            self._detach(event.link, closed=event.closed and event.by_peer)
         elif isinstance(event, SessionRequested):
+            if (error := self.directory.faults.take("session")) is not None:
+                event.session.end(error)
+                return
             # Links are counted by connection, so one session never needs more handles than that.
             event.session.handle_max = (self.directory.limits.max_links or 1 << 32) - 1
             event.session.accept()
         elif isinstance(event, SessionEnded):
-            for link in [link for link in (*self._consumers, *self._producers) if link.session is event.session]:
+            links = (*self._consumers, *self._producers, *self._subscriptions)
+            for link in [link for link in links if link.session is event.session]:
                 self._detach(link)
         elif isinstance(event, ConnectionOpened):
-            self.container_id = event.open.container_id
+            self._open(event.open)
         elif isinstance(event, (ConnectionClosed, ConnectionFailed)):
             self.login_refused = isinstance(event.error, AuthenticationError)
             self.close()
 
+    def prepare_open(self, opened: Open) -> None:
+        """The client's *open* has come; ours is about to go out."""
+        directory = self.directory
+        self.container_id = opened.container_id
+        if (error := directory.faults.take("connection")) is not None:
+            self._refused = error
+        others = directory.containers.get(self.container_id, {})
+        wanted = SOLE_CONNECTION in opened.desired_capabilities
+        if wanted:
+            self.engine.offered_capabilities += (SOLE_CONNECTION,)
+        self.sole = wanted
+        if others and (wanted or any(peer.sole for peer in others)):
+            # Another connection of this container is there, and one of the two wants to be the only one.
+            self._replaces = wanted and (opened.properties or {}).get(_SOLE_POLICY) == _CLOSE_EXISTING
+            if not self._replaces:
+                self._refused = ProtocolError(
+                    f"the container id {self.container_id!r} is in use", condition="amqp:invalid-field"
+                )
+                self._refused.info = {Symbol("invalid-field"): Symbol("container-id")}
+        if self._refused is not None:
+            self.engine.properties = {**(self.engine.properties or {}), _ESTABLISHMENT_FAILED: True}
+
+    def _open(self, opened: Open) -> None:
+        directory = self.directory
+        if self._refused is not None:
+            self.end(self._refused, self._refused.condition or "amqp:internal-error")
+            return
+        connections = directory.containers.setdefault(self.container_id, {})
+        if self._replaces:
+            for other in list(connections):
+                assert isinstance(other, BrokerConnection)
+                closed = ProtocolError("the container has connected anew", condition="amqp:resource-locked")
+                closed.info = {Symbol("sole-connection-enforcement"): True}
+                other.end(closed, "amqp:resource-locked")
+            connections = directory.containers.setdefault(self.container_id, {})
+        connections[self] = None
+
     def close(self) -> None:
         """The client is gone: what it had not settled goes back to the queues."""
-        for link in [*self._consumers, *self._producers]:
+        for link in [*self._consumers, *self._producers, *self._subscriptions]:
             self._detach(link)
+        connections = self.directory.containers.get(self.container_id)
+        if connections is not None:
+            connections.pop(self, None)
+            if not connections:
+                del self.directory.containers[self.container_id]
         self.directory.store.bytes -= self.partial
         self.partial = 0
 
@@ -185,12 +301,13 @@ class BrokerConnection(Peer):
         link = event.link
         if not link.requested:
             return  # it went again in the same batch
+        limit = self.directory.limits.max_links
         try:
-            limit = self.directory.limits.max_links
             if 0 < limit <= len(self._consumers) + len(self._producers):
                 raise LimitError(f"the connection has {limit} links already, which is its limit")
+            self._take_name(link)
             if isinstance(link, SenderLink):
-                self._attach_consumer(link)
+                self._attach_consumer(link, event.attach)
             elif isinstance(link, ReceiverLink):
                 self._attach_producer(link)
         except AMQPError as error:
@@ -199,61 +316,146 @@ class BrokerConnection(Peer):
             self._detach(link)
             link.refuse(error)
 
-    def _attach_consumer(self, link: SenderLink) -> None:
-        source = link.source
-        if not isinstance(source, Source):
-            raise ProtocolError("the link has no source", condition="amqp:invalid-field")
-        check_capabilities(source)
-        if source.filter:
-            raise ProtocolError("this broker has no filters", condition="amqp:not-implemented")
-        browsing = source.distribution_mode == "copy"
-        if source.dynamic:
-            queue = self._owned[link] = self.directory.dynamic_queue(link)
-        else:
-            queue = self.directory.find(source.address)
-        consumer = self._consumers[link] = Consumer(link, self, queue, browsing=browsing)
-        queue.join(consumer)
-        link.accept(
-            source=Source(
-                address=queue.name if source.dynamic else source.address,
-                dynamic=source.dynamic,
-                distribution_mode=Symbol("copy") if browsing else None,
-                outcomes=source.outcomes,
+    def _take_name(self, link: LinkEndpoint) -> None:
+        """A link's name is used once between two containers: an older link that has it is ended (transport, "link
+        names" and *stolen*)."""
+        if not self.container_id:
+            return  # then there is nothing to tell containers apart by
+        key = self._key(link)
+        older = self.directory.links.get(key)
+        self.directory.links[key] = (self, link)
+        if older is None:
+            return
+        peer, stolen = older
+        assert isinstance(peer, BrokerConnection)
+        stolen.detach(
+            error=ProtocolError(
+                f"the link {link.name!r} has been attached anew elsewhere", condition="amqp:link:stolen"
             )
         )
+        peer._detach(stolen)
+        self.directory.store.busy[peer] = None
+
+    def _key(self, link: LinkEndpoint) -> LinkKey:
+        return (self.container_id, link.name, not link.is_receiver)
+
+    def _node(self, link: LinkEndpoint, terminus: Source | Target) -> tuple[Queue | Topic, Any, int | None]:
+        """The node of a terminus, its address and, if it is dynamic, its lifetime policy."""
+        directory = self.directory
+        topic = means_topic(terminus)
+        if terminus.dynamic:
+            policy = lifetime_policy(terminus.dynamic_node_properties)
+            node = self._created[link] = directory.dynamic(link, policy, topic=topic)
+            return node, str(Address(node.name, topic=True)) if topic else node.name, policy
+        node = directory.find(terminus.address, topic=topic)
+        if (error := directory.faults.take("link", node.name)) is not None:
+            raise error
+        return node, terminus.address, None
+
+    def _attach_consumer(self, link: SenderLink, attach: Attach) -> None:
+        source = link.source
+        if source is None:
+            self._look_up(link, attach)
+            return
+        if not isinstance(source, Source):
+            raise ProtocolError("the link has no source", condition="amqp:invalid-field")
+        node, address, policy = self._node(link, source)
+        if isinstance(node, Topic):
+            self._subscribe(link, attach, source, node, address, policy)
+            return
+        stream = node if isinstance(node, Stream) else None
+        filters = Filters(source.filter, wall=self.directory.wall_clock(), stream=stream is not None)
+        copies = stream is not None or source.distribution_mode == "copy"
+        consumer = Consumer(link, self, node, browsing=copies, matches=self._match(filters) if filters else None)
+        if stream is not None:
+            stream.start(consumer, filters.offset)
+        self._consumers[link] = consumer
+        node.join(consumer)
+        link.accept(source=queue_source(source, address, filters, copies=copies, policy=policy))
+
+    def _match(self, filters: Filters) -> Callable[[StoredMessage], bool]:
+        number = self.number
+        return lambda message: filters.pass_on(MessageView(message), message.origin, number)
+
+    def _subscribe(
+        self, link: SenderLink, attach: Attach, source: Source, topic: Topic, address: Any, policy: int | None
+    ) -> None:
+        durable = source.durable != TerminusDurability.NONE and source.expiry_policy == ExpiryPolicy.NEVER
+        key = subscription_key(link.name, self.container_id, source.capabilities, durable=durable)
+        shared = "shared" in source.capabilities
+        subscription = self.directory.subscribe(topic, Filters(source.filter), key, shared=shared)
+        subscription.peer = self.number
+        self._subscriptions[link] = subscription
+        consumer = self._consumers[link] = Consumer(link, self, subscription.queue)
+        subscription.queue.join(consumer)
+        link.accept(
+            source=subscription_source(source, address, subscription, policy),
+            offered_capabilities=[name for name in attach.desired_capabilities if name == SHARED_SUBSCRIPTIONS],
+        )
+
+    def _look_up(self, link: SenderLink, attach: Attach) -> None:
+        """A link without a source asks for a subscription that is there; closing the link ends the subscription."""
+        key = subscription_key(link.name, self.container_id, attach.desired_capabilities, durable=True)
+        subscription = self.directory.subscriptions.get(key) if key is not None else None
+        if subscription is None:
+            raise ProtocolError(f"there is no subscription {link.name!r}", condition="amqp:not-found")
+        if subscription.queue.consumers:
+            raise ProtocolError(f"the subscription {link.name!r} is in use", condition="amqp:resource-locked")
+        self._subscriptions[link] = subscription
+        address = str(Address(subscription.topic.name, topic=True))
+        link.accept(source=subscription_source(Source(), address, subscription, None))
 
     def _attach_producer(self, link: ReceiverLink) -> None:
         target = link.target
         if not isinstance(target, Target):
             what = "transactions are not supported" if target is not None else "the link has no target"
             raise ProtocolError(what, condition="amqp:not-implemented")
-        check_capabilities(target)
-        queue: Queue | None
-        if target.dynamic:
-            dynamic = queue = self._owned[link] = self.directory.dynamic_queue(link)
-            answer = Target(address=dynamic.name, dynamic=True)
-        else:
-            # Without an address each message says where it goes: the anonymous terminus.
-            queue = self.directory.find(target.address) if target.address else None
-            answer = Target(address=target.address)
-        self._producers[link] = queue
-        if queue is not None:
-            queue.producers[link] = self
-        link.accept(target=answer, max_message_size=self.directory.limits.max_message_size)
+        node: Queue | Topic | None = None
+        policy: int | None = None
+        address: Any = None
+        if target.dynamic or target.address:
+            node, address, policy = self._node(link, target)
+            node.producers[link] = self
+        # Without an address each message says where it goes: the anonymous terminus.
+        self._producers[link] = node
+        link.accept(
+            target=target_answer(target, address, policy=policy),
+            max_message_size=self.directory.limits.max_message_size,
+        )
         link.flow(_PRODUCER_CREDIT)
 
-    def _detach(self, link: LinkEndpoint) -> None:
+    def _detach(self, link: LinkEndpoint, *, closed: bool = False) -> None:
+        """A link is over.
+
+        Args:
+            link: the link.
+            closed: whether the client has closed it, and does not only pause: that ends a durable subscription.
+        """
+        directory = self.directory
+        key = self._key(link)
+        if directory.links.get(key, _NOTHING)[1] is link:
+            del directory.links[key]
+        node: Queue | Topic | None = None
         if isinstance(link, SenderLink):
             consumer = self._consumers.pop(link, None)
             if consumer is not None:
+                node = consumer.queue
                 consumer.queue.leave(consumer)
         elif isinstance(link, ReceiverLink):
-            queue = self._producers.pop(link, None)
-            if queue is not None:
-                queue.producers.pop(link, None)
-        owned = self._owned.pop(link, None)
-        if owned is not None:
-            self.directory.delete(owned)
+            node = self._producers.pop(link, None)
+            if node is not None:
+                node.producers.pop(link, None)
+        subscription = self._subscriptions.pop(link, None)
+        if subscription is not None:
+            node = subscription.topic
+            if not subscription.queue.consumers and (closed or not subscription.durable):
+                directory.unsubscribe(subscription)
+        created = self._created.pop(link, None)
+        if created is not None and created.lifetime is not None:
+            created.lifetime.creator = None
+            directory.reap(created)
+        if node is not None and node.lifetime is not None:
+            directory.reap(node)
 
     # -- messages --------------------------------------------------------------------------------------------------
 
@@ -262,22 +464,27 @@ class BrokerConnection(Peer):
         directory = self.directory
         payload = delivery.payload
         try:
-            queue = self._producers.get(delivery.link)
-            if queue is None:
-                queue = self._addressed(payload)
+            node = self._producers.get(delivery.link)
+            if node is None:
+                node = self._addressed(payload)
+            if directory.faults.messages and (error := directory.faults.take("message", node.name)) is not None:
+                raise error
             expires = expiry(payload, directory.clock, directory.wall_clock)
-            queue.put(StoredMessage(payload, expires, self.number))
-        except (QueueFullError, ProtocolError, LimitError, DecodeError) as error:
-            delivery.settle(Rejected(error=wire_error(error)))
+            node.put(StoredMessage(payload, expires, self.number))
+        except (QueueFullError, ProtocolError, LimitError, DecodeError) as refused:
+            delivery.settle(Rejected(error=wire_error(refused)))
             return
         delivery.settle(ACCEPTED)
 
-    def _addressed(self, payload: bytes) -> Queue:
-        properties = Message.decode(payload).properties
+    def _addressed(self, payload: bytes) -> Queue | Topic:
+        """The node that a message from an anonymous producer is for. JMS clients say in an annotation what it is."""
+        message = Message.decode(payload)
+        properties = message.properties
         to = properties.to if properties is not None else None
         if not to:
             raise ProtocolError("the message has no address in its properties", condition="amqp:precondition-failed")
-        return self.directory.find(to)
+        kind = (message.message_annotations or {}).get(_JMS_DESTINATION)
+        return self.directory.find(to, topic=isinstance(kind, int) and kind in _JMS_TOPICS)
 
     def _settle(self, event: DeliveriesUpdated) -> None:
         """Outcomes from consumers."""
@@ -309,6 +516,8 @@ class BrokerConnection(Peer):
         queue = consumer.queue
         if isinstance(state, Accepted):
             queue.forget(message)
+            if queue.lifetime is not None:
+                self.directory.reap(queue)
         elif isinstance(state, Rejected):
             self.directory.bury(queue, message, state)
         else:
@@ -319,13 +528,3 @@ class BrokerConnection(Peer):
                 if state.undeliverable_here:
                     queue.bar(consumer)
             returned.setdefault(queue, []).append(message)
-
-
-def check_capabilities(terminus: Source | Target) -> None:
-    """Refuse a terminus that asks for what this broker cannot do.
-
-    Raises:
-        ProtocolError: it does.
-    """
-    if "topic" in terminus.capabilities:
-        raise ProtocolError("this broker has no topics", condition="amqp:not-implemented")

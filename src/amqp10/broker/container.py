@@ -15,7 +15,7 @@ __all__ = ["BrokerConnection", "BrokerContainer"]
 
 
 class BrokerContainer(Directory):
-    """All queues, the rules they are used by, and who may use them.
+    """All nodes, the rules they are used by, and who may use them.
 
     Args:
         users: user name -> password for SASL PLAIN. Without users everybody gets in, with SASL ANONYMOUS or no SASL.
@@ -32,6 +32,8 @@ class BrokerContainer(Directory):
         limits: Limits | None = None,
         auto_create: bool = True,
         queues: Collection[str] = (),
+        topics: Collection[str] = (),
+        streams: Collection[str] = (),
         refuse: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -41,6 +43,8 @@ class BrokerContainer(Directory):
             limits=replace(limits or Limits(), **options),
             auto_create=auto_create,
             queues=queues,
+            topics=topics,
+            streams=streams,
             refuse=refuse,
             clock=clock,
             wall_clock=wall_clock,

@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from amqp10.broker.addresses import DEAD_LETTER_SUFFIX, Address, parse_address
+from amqp10.broker.faults import Faults
 from amqp10.broker.limits import Limits
 from amqp10.broker.messages import StoredMessage, reject
-from amqp10.broker.queues import Queue, Store
+from amqp10.broker.queues import Lifetime, Queue, Store
+from amqp10.broker.streams import Stream
+from amqp10.broker.topics import Subscription, Topic
 from amqp10.errors import LimitError, ProtocolError
+from amqp10.wire.messaging import DeleteOnClose, DeleteOnNoLinks, DeleteOnNoMessages
 
 if TYPE_CHECKING:
+    from amqp10.broker.filters import Filters
     from amqp10.broker.queues import Peer
+    from amqp10.broker.topics import SubscriptionKey
     from amqp10.engine import LinkEndpoint
     from amqp10.wire.messaging import Rejected
 
-__all__ = ["WORK_PER_TURN", "Directory"]
+__all__ = ["WORK_PER_TURN", "Directory", "LinkKey"]
+
+LinkKey: TypeAlias = tuple[str, str, bool]
+"""The id of the client's container, the name of the link, and whether the client is the receiver."""
+_DYNAMIC: Final = re.compile(r"dynamic-\d+-")
+_AWKWARD: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 WORK_PER_TURN: Final = 2000
 """How many units of work the nodes do before clients are listened to again; sending a message is one."""
 
 
 class Directory:
-    """All queues, and the rules they are used by.
+    """All nodes, and the rules they are used by.
 
     Args:
         limits: how much there may be of everything.
         auto_create: whether a queue is made when it is first named; otherwise only those of ``queues`` exist, with
             their dead-letter queues.
         queues: the names of queues that exist from the start.
-        refuse: addresses to which links are refused, with their dead-letter queues.
+        topics: the names of topics that exist from the start.
+        streams: the names of streams. They are addressed like queues.
+        refuse: addresses to which links are refused, with their dead-letter queues. A name alone is that of a queue and
+            that of a topic.
         clock: the time in seconds; monotonic.
         wall_clock: the time of day in seconds since 1970.
     """
@@ -42,20 +57,41 @@ class Directory:
         limits: Limits | None = None,
         auto_create: bool = True,
         queues: Collection[str] = (),
+        topics: Collection[str] = (),
+        streams: Collection[str] = (),
         refuse: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.limits = limits if limits is not None else Limits()
         self.auto_create = auto_create
-        self.refuse = frozenset(parse_address(address) for address in refuse)
+        self.refuse = frozenset(parse_address(address, topic=topic) for address in refuse for topic in (False, True))
         self.clock = clock
         self.wall_clock = wall_clock
         self.store = Store(self.limits.max_bytes)
+        self.faults = Faults()
         self.queues: dict[str, Queue] = {}
+        self.topics: dict[str, Topic] = {}
+        self.subscriptions: dict[SubscriptionKey, Subscription] = {}
+        """Those that can be found again: durable ones, and shared ones."""
+        self.containers: dict[str, dict[Peer, None]] = {}
+        """The connections that are open, by the ids of their containers."""
+        self.links: dict[LinkKey, tuple[Peer, LinkEndpoint]] = {}
+        """The links that are attached: a name is used once between two containers, in each direction."""
         self._dynamic = 0
         for name in queues:
             self._add(name)
+        for name in topics:
+            self._add_topic(name)
+        for name in streams:
+            self.queues[name] = Stream(
+                name,
+                wall_clock,
+                self.store,
+                max_length=self.limits.max_queue_length,
+                max_bytes=self.limits.max_queue_bytes,
+                max_unsettled=self.limits.max_unsettled,
+            )
 
     # -- nodes -----------------------------------------------------------------------------------------------------
 
@@ -70,54 +106,152 @@ class Directory:
         if address in self.refuse or (dead and plain in self.refuse):
             raise ProtocolError(f"links to {address.name!r} are refused", condition="amqp:unauthorized-access")
 
-    def find(self, address: object) -> Queue:
-        """The queue of an address, made if need be. ``NAME`` and ``/queues/NAME`` (percent-encoded) are the same.
+    def find(self, address: object, *, topic: bool = False) -> Queue | Topic:
+        """The node of an address, made if need be. See :func:`~amqp10.broker.addresses.parse_address`.
+
+        Args:
+            address: the address.
+            topic: whether a name without a prefix is one of a topic.
 
         Raises:
-            ProtocolError: there is no such queue, or links to it are refused.
-            LimitError: there are too many queues.
+            ProtocolError: there is no such node, or links to it are refused.
+            LimitError: there are too many nodes.
         """
-        node = parse_address(address)
+        node = parse_address(address, topic=topic)
         self.check(node)
         name = node.name
+        create = self.auto_create and _DYNAMIC.match(name) is None  # one that was dynamic does not come back
+        if node.topic:
+            if name not in self.topics and not create:
+                raise ProtocolError(f"there is no topic {name!r}", condition="amqp:not-found")
+            return self.topics.get(name) or self._add_topic(name)
         queue = self.queues.get(name)
         if queue is None:
             parent = name.removesuffix(DEAD_LETTER_SUFFIX)
-            if not self.auto_create and (parent == name or parent not in self.queues):
+            if not create and (parent == name or (parent not in self.queues and parent not in self.topics)):
                 raise ProtocolError(f"there is no queue {name!r}", condition="amqp:not-found")
             queue = self._add(name)
         return queue
 
-    def _add(self, name: str, *, dead_letters: bool = True) -> Queue:
+    def _check_count(self) -> None:
+        limit = self.limits.max_queues
+        if 0 < limit <= len(self.queues) + len(self.topics) + len(self.subscriptions):
+            raise LimitError(f"the broker has {limit} queues, topics and subscriptions already, which is its limit")
+
+    def _new_queue(self, name: str, dead_letters: str | None) -> Queue:
+        self._check_count()
         limits = self.limits
-        if 0 < limits.max_queues <= len(self.queues):
-            raise LimitError(f"the broker has {limits.max_queues} queues already, which is its limit")
-        dead = None if name.endswith(DEAD_LETTER_SUFFIX) or not dead_letters else name + DEAD_LETTER_SUFFIX
-        queue = self.queues[name] = Queue(
+        return Queue(
             name,
             self.store,
             max_length=limits.max_queue_length,
             max_bytes=limits.max_queue_bytes,
             max_unsettled=limits.max_unsettled,
-            dead_letters=dead,
+            dead_letters=dead_letters,
         )
+
+    def _add(self, name: str, *, dead_letters: bool = True) -> Queue:
+        dead = None if name.endswith(DEAD_LETTER_SUFFIX) or not dead_letters else name + DEAD_LETTER_SUFFIX
+        queue = self.queues[name] = self._new_queue(name, dead)
         return queue
 
-    def dynamic_queue(self, link: LinkEndpoint) -> Queue:
-        """A queue for a dynamic node. What becomes of it is up to who asked for it."""
-        self._dynamic += 1
-        return self._add(f"dynamic-{self._dynamic}-{link.name}"[:120], dead_letters=False)
+    def _add_topic(self, name: str) -> Topic:
+        self._check_count()
+        topic = self.topics[name] = Topic(name, self.store)
+        return topic
 
-    def delete(self, queue: Queue) -> None:
-        """Remove a queue with its messages, and end the links to it."""
-        if self.queues.get(queue.name) is queue:
-            del self.queues[queue.name]
-        gone = ProtocolError(f"the queue {queue.name!r} has been deleted", condition="amqp:resource-deleted")
-        links: list[tuple[LinkEndpoint, Peer]] = [*queue.producers.items()]
-        links += [(consumer.link, consumer.peer) for consumer in queue.consumers]
+    def dynamic(self, link: LinkEndpoint, policy: int, *, topic: bool = False) -> Queue | Topic:
+        """A dynamic node (messaging, "lifetime policies").
+
+        Args:
+            link: the link that asks for it.
+            policy: the code of its lifetime policy.
+            topic: whether it is a topic.
+        """
+        self._dynamic += 1
+        # Without characters that an address would have to escape.
+        name = f"dynamic-{self._dynamic}-{_AWKWARD.sub('_', link.name)}"[:120]
+        node: Queue | Topic = self._add_topic(name) if topic else self._add(name, dead_letters=False)
+        node.lifetime = Lifetime(policy, link)
+        return node
+
+    def reap(self, node: Queue | Topic) -> None:
+        """Delete a dynamic node if its time has come: something about its links or messages has changed."""
+        lifetime = node.lifetime
+        if lifetime is None:
+            return
+        policy = lifetime.policy
+        over = (
+            lifetime.creator is None
+            if policy in (DeleteOnClose.DESCRIPTOR_CODE, DeleteOnNoMessages.DESCRIPTOR_CODE)
+            else not node.producers and not node.consumers
+        )
+        if over and (policy in (DeleteOnClose.DESCRIPTOR_CODE, DeleteOnNoLinks.DESCRIPTOR_CODE) or not node.bytes):
+            node.lifetime = None
+            self.delete(node)
+
+    def delete(self, node: Queue | Topic) -> None:
+        """Remove a node with its messages, and end the links to it."""
+        known: dict[str, Queue] | dict[str, Topic] = self.topics if isinstance(node, Topic) else self.queues
+        if known.get(node.name) is node:
+            del known[node.name]
+        gone = ProtocolError(f"{node.name!r} has been deleted", condition="amqp:resource-deleted")
+        links: list[tuple[LinkEndpoint, Peer]] = [*node.producers.items()]
+        links += [(consumer.link, consumer.peer) for consumer in node.consumers]
         for link, peer in links:
             link.detach(error=gone)
             self.store.busy[peer] = None
+        if isinstance(node, Topic):
+            for subscription in list(node.subscriptions):
+                self.unsubscribe(subscription)
+        else:
+            for consumer in list(node.consumers):
+                node.leave(consumer)
+        node.clear()
+        self.store.active.pop(node, None)
+
+    # -- subscriptions ---------------------------------------------------------------------------------------------
+
+    def subscribe(self, topic: Topic, filters: Filters, key: SubscriptionKey | None, *, shared: bool) -> Subscription:
+        """The subscription of a consumer: the one that is there, or a new one.
+
+        One that is there with another topic or filter is replaced, as JMS has it, unless somebody consumes from it.
+
+        Args:
+            topic: the topic.
+            filters: which messages it gets.
+            key: what it is known by; None for a subscription that nobody else can find.
+            shared: whether several consumers may have it at once.
+
+        Raises:
+            ProtocolError: others use it, and for something else.
+            LimitError: there are too many.
+        """
+        known = self.subscriptions.get(key) if key is not None else None
+        if known is not None:
+            same = known.topic is topic and known.filters.answer == filters.answer and known.shared is shared
+            if same:
+                return known
+            if known.queue.consumers:
+                raise ProtocolError(
+                    f"the subscription {key and key[1]!r} is in use with another topic or filter",
+                    condition="amqp:resource-locked",
+                )
+            self.unsubscribe(known)
+        label = f"{topic.name}: {key[1]}" if key is not None else topic.name
+        queue = self._new_queue(label, topic.name + DEAD_LETTER_SUFFIX)
+        subscription = Subscription(topic, queue, filters, key, shared=shared)
+        topic.subscriptions[subscription] = None
+        if key is not None:
+            self.subscriptions[key] = subscription
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """End a subscription; its messages are gone."""
+        subscription.topic.subscriptions.pop(subscription, None)
+        if subscription.key is not None and self.subscriptions.get(subscription.key) is subscription:
+            del self.subscriptions[subscription.key]
+        queue = subscription.queue
         for consumer in list(queue.consumers):
             queue.leave(consumer)
         queue.clear()

@@ -31,8 +31,8 @@ __all__ = ["Loop"]
 logger = logging.getLogger("amqp10.broker")
 
 READ_SIZE: Final = 65536
-"""How much is read from a client in a turn, in bytes: small frames cost work each. Two clients may read so much; more
-of them share what two may, down to a page each."""
+"""How much is read from a client in a turn, in bytes: small frames cost work each. More than two clients
+share it, down to a page each."""
 _PAGE: Final = 4096
 _LARGE_READ: Final = 262144
 """... while a large frame is coming, which costs next to nothing."""
@@ -144,7 +144,7 @@ class Loop:
 
     def turn(self, ready: list[tuple[Any, int]]) -> None:
         """Serve what is ready, once."""
-        self._share = READ_SIZE if len(ready) <= 2 else max(_PAGE, 2 * READ_SIZE // len(ready))
+        self._share = READ_SIZE if len(ready) <= 2 else max(_PAGE, READ_SIZE // len(ready))
         for what, mask in ready:
             if what is self._listener:
                 self._accept()
@@ -416,13 +416,13 @@ class Loop:
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
-    def disconnect(self, error: AMQPError) -> None:
+    def disconnect(self, condition: str, description: str) -> None:
         """Close every connection, and tell the clients why. Those that have not opened theirs are cut."""
         for client in list(self.clients.values()):
             if client.connection.engine.remote_open is None:
                 self.drop(client)
             else:
-                client.connection.end(error, error.condition or "amqp:connection:forced")
+                client.connection.end(ProtocolError(description), condition)
 
     def stop(self, timeout: float) -> Callable[[], bool]:
         """Close the listening socket and every connection. Returns what tells whether to go on with turns."""
@@ -430,7 +430,7 @@ class Loop:
         self._listen_again = None
         self._listener.close()
         self.stall(False)
-        self.disconnect(ProtocolError("the broker is stopping", condition="amqp:connection:forced"))
+        self.disconnect("amqp:connection:forced", "the broker is stopping")
         deadline = self.container.clock() + timeout
         for client in self.clients.values():
             client.close_by = deadline

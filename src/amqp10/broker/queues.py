@@ -16,9 +16,9 @@ from amqp10.errors import AMQPError, ProtocolError
 from amqp10.wire.performatives import SenderSettleMode
 
 if TYPE_CHECKING:
-    from amqp10.engine import OutgoingDelivery, ReceiverLink, SenderLink
+    from amqp10.engine import LinkEndpoint, OutgoingDelivery, ReceiverLink, SenderLink
 
-__all__ = ["MOST_UNSENT", "Consumer", "Node", "Peer", "Queue", "QueueFullError", "Store"]
+__all__ = ["MOST_UNSENT", "Consumer", "Lifetime", "Node", "Peer", "Queue", "QueueFullError", "Store"]
 
 MOST_UNSENT: Final = 1024 * 1024
 """How much may wait for a client that does not read, in bytes. Beyond it, it gets no messages and is not read from."""
@@ -74,6 +74,7 @@ class Peer:
         unsent: how many bytes of messages were handed to it and have not been written yet, about.
         stalled: consumers of it that have credit, but have to wait until it reads or settles.
         partial: how many bytes have arrived of messages that are not complete.
+        sole: whether no other connection may have its container id.
     """
 
     def __init__(self, number: int) -> None:
@@ -82,6 +83,7 @@ class Peer:
         self.unsent = 0
         self.stalled: dict[Consumer, None] = {}
         self.partial = 0
+        self.sole = False
 
     def resume(self) -> None:
         """It has read or settled: its consumers that had to wait are looked at again."""
@@ -146,6 +148,21 @@ class Consumer:
         return self.matches is None or self.matches(message)
 
 
+class Lifetime:
+    """How long a dynamic node lives (messaging, "lifetime policies").
+
+    Attributes:
+        policy: the code of the policy.
+        creator: the link that asked for the node; None when it has gone.
+    """
+
+    __slots__ = ("creator", "policy")
+
+    def __init__(self, policy: int, creator: LinkEndpoint) -> None:
+        self.policy = policy
+        self.creator: LinkEndpoint | None = creator
+
+
 class Queue:
     """One queue. Its messages are kept in the order in which they first came, wherever they have been meanwhile.
 
@@ -162,21 +179,26 @@ class Queue:
         bytes: how much it holds.
         consumers: the links that take messages.
         producers: the links that bring messages, with the clients at their other ends.
+        next_sequence: the place of the next message.
+        keeps: whether messages stay when they are settled, so that all consumers browse: it is a stream.
+        lifetime: how long it lives, if it is dynamic.
     """
 
     __slots__ = (
         "_draining",
         "_ready",
         "_selective",
-        "_sequence",
         "bytes",
         "consumers",
         "dead_letters",
+        "keeps",
+        "lifetime",
         "max_bytes",
         "max_length",
         "max_unsettled",
         "messages",
         "name",
+        "next_sequence",
         "producers",
         "store",
     )
@@ -205,7 +227,9 @@ class Queue:
         """Consumers with credit; the next one to be served comes first."""
         self._draining: dict[Consumer, None] = {}
         self._selective: dict[Consumer, None] = {}
-        self._sequence = 0
+        self.next_sequence = 0
+        self.keeps = False
+        self.lifetime: Lifetime | None = None
 
     def __len__(self) -> int:
         return len(self.messages)
@@ -229,8 +253,8 @@ class Queue:
         if store.bytes + cost > store.max_bytes > 0:
             raise QueueFullError(f"the broker is full: its queues hold {store.bytes} of {store.max_bytes} bytes")
         message.cost = cost
-        message.sequence = self._sequence
-        self._sequence += 1
+        message.sequence = self.next_sequence
+        self.next_sequence += 1
         self.bytes += cost
         store.bytes += cost
         self.messages.append(message)
@@ -270,7 +294,7 @@ class Queue:
     def put_back(self, messages: Iterable[StoredMessage]) -> None:
         """Put messages back in their places. Room is not asked for: they have been in the queue before."""
         waiting = self.messages
-        first = self._sequence
+        first = self.next_sequence
         for message in sorted(messages, key=place_of, reverse=True):
             first = message.sequence
             # What comes back is old: mostly it goes in front. But it may come back one by one, the oldest first.
@@ -380,7 +404,8 @@ class Queue:
             peer.unsent += size
             busy[peer] = None
             if consumer.browsing:
-                link.send(payload, settled=True)
+                # Who reads a stream may say when it is done with a message, but that changes nothing.
+                link.send(payload, settled=not self.keeps or link.snd_settle_mode == _SETTLED, context=consumer)
             elif link.snd_settle_mode == _SETTLED:
                 link.send(payload, settled=True)
                 self.forget(message)

@@ -6,11 +6,13 @@ import ipaddress
 import logging
 import socket
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from amqp10.broker.container import BrokerContainer
+from amqp10.broker.faults import Refusable
 from amqp10.broker.limits import Limits
 from amqp10.broker.loop import Loop
 from amqp10.errors import AMQPError
@@ -46,8 +48,10 @@ class Broker:
         max_message_size: the largest message accepted, in bytes; 0 for no limit.
         max_frame_size: the largest frame accepted, in bytes, from 512.
         idle_timeout: after how many seconds of silence a client is given up; 0 for never.
-        auto_create: whether queues are made when they are first named.
+        auto_create: whether queues and topics are made when they are first named.
         queues: queues that exist from the start.
+        topics: topics that exist from the start.
+        streams: streams, which are addressed like queues: messages stay, and each consumer reads from where it wants.
         refuse: addresses to which links are refused.
         limits: how much the broker takes upon itself: see :class:`amqp10.broker.Limits`. ``max_queue_length``,
             ``max_message_size`` and ``max_frame_size`` go before it.
@@ -66,6 +70,8 @@ class Broker:
         idle_timeout: float = 0,
         auto_create: bool = True,
         queues: Collection[str] = (),
+        topics: Collection[str] = (),
+        streams: Collection[str] = (),
         refuse: Collection[str] = (),
         limits: Limits | None = None,
     ) -> None:
@@ -79,6 +85,8 @@ class Broker:
             limits=limits,
             auto_create=auto_create,
             queues=queues,
+            topics=topics,
+            streams=streams,
             refuse=refuse,
             **{name: value for name, value in given.items() if value is not None},
         )
@@ -186,9 +194,20 @@ class Broker:
         return self._tls is not None and self._tls.verify_mode is CERT_REQUIRED
 
     def queues(self) -> list[str]:
-        """The names of all queues."""
+        """The names of all queues and streams."""
         with self._lock:
             return list(self._container.queues)
+
+    def topics(self) -> list[str]:
+        """The names of all topics."""
+        with self._lock:
+            return list(self._container.topics)
+
+    def subscriptions(self, topic: str) -> list[str]:
+        """The names of the durable and shared subscriptions of a topic, those without a consumer included."""
+        with self._lock:
+            known = self._container.subscriptions.items()
+            return [key[1] for key, subscription in known if subscription.topic.name == topic]
 
     def queue_length(self, name: str) -> int:
         """How many messages wait in a queue, without those that consumers have; 0 for one that does not exist."""
@@ -208,15 +227,87 @@ class Broker:
             queue = self._container.queues.get(name)
             return queue.clear() if queue is not None else 0
 
+    # -- trouble on demand -----------------------------------------------------------------------------------------
+
     def kill_connections(self) -> None:
         """Cut every connection without a word, as a crash would."""
-        loop = self._loop
-        if loop is None:
-            return
-        with self._lock:
+        with self._at_work() as loop:
             for client in list(loop.clients.values()):
                 loop.drop(client)
-        loop.wake()  # what they had goes to others
+
+    def disconnect_all(
+        self, condition: str = "amqp:connection:forced", description: str = "the broker has ended the connection"
+    ) -> None:
+        """Close every connection, as an operator would. Clients may come back at once.
+
+        Args:
+            condition: the error condition that clients are told.
+            description: the error's text.
+        """
+        with self._at_work() as loop:
+            loop.disconnect(condition, description)
+
+    def refuse_next(
+        self,
+        what: Refusable,
+        *,
+        count: int = 1,
+        condition: str = "amqp:internal-error",
+        description: str = "refused on demand",
+        address: str | None = None,
+    ) -> None:
+        """Have the next of a kind refused: to see what a program makes of it.
+
+        Args:
+            what: "login" (the answer to SASL is that the password is wrong), "connection" (a *close* right behind
+                *open*), "session" (*end*), "link" (*detach*) or "message" (*rejected*).
+            count: how many of them. What is left from earlier calls comes first.
+            condition: the error condition; a login has none.
+            description: the error's text.
+            address: of links and messages, the name of the queue or topic that they are for; None for any.
+
+        Raises:
+            ValueError: there is no such kind.
+        """
+        with self._lock:
+            self._container.faults.add(what, count, condition, description, address)
+
+    def stall(self) -> AbstractContextManager[None]:
+        """Read and write nothing any more, as if the process hung, until :meth:`resume`, or until the end of a ``with``
+        statement that this is called in.
+
+        Connections stay open, new ones are not answered, and no time passes for the broker.
+        """
+        with self._at_work() as loop:
+            loop.stall(True)
+        return _Stalled(self)
+
+    def resume(self) -> None:
+        """Go on after :meth:`stall`."""
+        with self._at_work() as loop:
+            loop.stall(False)
+
+    @contextmanager
+    def _at_work(self) -> Iterator[Loop]:
+        """The loop, which does nothing meanwhile.
+
+        Raises:
+            AMQPError: 211, the broker does not run.
+        """
+        loop = self._loop
+        if loop is None:
+            raise AMQPError(211, "the broker does not run")
+        with self._lock:
+            yield loop
+        loop.wake()
+
+
+class _Stalled(AbstractContextManager[None]):
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def __exit__(self, *_: object) -> None:
+        self._broker.resume()
 
 
 def _is_local(host: str) -> bool:

@@ -356,9 +356,13 @@ class Connection(ConnectionOpening):
         self.remote_idle_timeout = int(performative.idle_time_out or 0) / 1000
         self._advance(Trigger.R_OPEN)
         if self.state is ConnectionState.OPEN_RCVD:
+            self.prepare_open(performative)
             self._send_open()
         if self.can_send:
             events.append(ConnectionOpened(performative))
+
+    def prepare_open(self, opened: Open) -> None:
+        """Called with the peer's open before the answer to it goes out; a subclass may change what it will say."""
 
     def _on_close(self, performative: Close, events: Events) -> None:
         by_peer = self.state not in (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)

@@ -104,7 +104,8 @@ def wire_error(error: AMQPError | None) -> Error | None:
     """The wire form of an error to report to the peer."""
     if error is None:
         return None
-    return Error(condition=Symbol(error.condition or "amqp:internal-error"), description=error.message)
+    condition = Symbol(error.condition or "amqp:internal-error")
+    return Error(condition=condition, description=error.message, info=error.info)
 
 
 def shortened(performative: P, excess: int) -> P:
