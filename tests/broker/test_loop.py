@@ -412,3 +412,39 @@ def test_a_loop_that_stops_closes_in_order() -> None:
     hub.loop.close()
     client.sock.close()
     silent.close()
+
+
+def test_a_stalled_loop_does_nothing_at_all_and_goes_on_where_it_was() -> None:
+    with Hub(open_timeout=10) as hub:
+        client = hub.client()
+        out = client.session.attach_sender("out", source=Source(), target=Target(address="q"))
+        client.until(lambda: out.credit > 0)
+        hub.loop.stall(True)
+        out.send(body("x"))
+        client.pump()
+        newcomer = hub.connect()
+        fill(newcomer, opening())
+        hub.now = 100
+        assert hub.calls(20) < 20 * 20
+        assert not hub.container.queues["q"].messages
+        assert len(hub.loop.clients) == 1
+        hub.loop.stall(False)
+        client.until(lambda: len(hub.container.queues["q"]) == 1)
+        hub.turn(3)
+        assert len(hub.loop.clients) == 2
+
+
+def test_a_stalled_loop_stops_in_order() -> None:
+    hub = Hub()
+    client = SocketClient(hub)
+    hub.loop.stall(True)
+    hub.turn(2)
+    going_on = hub.loop.stop(2.0)
+    hub.turn(2)
+    client.pump()
+    client.pump()
+    hub.turn(2)
+    assert client.engine.finished
+    assert not going_on()
+    hub.loop.close()
+    client.sock.close()
