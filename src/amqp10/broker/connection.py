@@ -218,7 +218,8 @@ class BrokerConnection(Peer):
                     break  # what came behind is not looked at any more
         if self.stalled:
             self.resume()
-        directory.work()
+        if not directory.takes_turns:
+            directory.work()
         for link in low:
             if link.attached and link.credit <= _LOW_CREDIT:
                 link.flow(_PRODUCER_CREDIT)

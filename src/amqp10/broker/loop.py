@@ -100,6 +100,7 @@ class Loop:
         idle_timeout: float = 0,
     ) -> None:
         self.container = container
+        container.takes_turns = True
         self.clients: dict[Peer, Client] = {}
         self._stalled = False
         self._listener = listener
