@@ -240,13 +240,13 @@ class Connection(ConnectionOpening):
                 )
             if doff < 2 or doff * 4 > size:
                 raise ConnectionFault.malformed(f"the peer sent a frame of {size} octets with data offset {doff}")
+            if kind != 0:
+                raise ConnectionFault.malformed(f"the peer sent a frame of type {kind} where AMQP frames are expected")
             if stop > end:
                 self._need = size
                 return pos
             body = pos + doff * 4
             pos = stop
-            if kind != 0:
-                raise ConnectionFault.malformed(f"the peer sent a frame of type {kind} where AMQP frames are expected")
             if body == stop:
                 self.empty_octets += size
                 if self.trace is not None:

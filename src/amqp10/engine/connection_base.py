@@ -21,6 +21,7 @@ from amqp10.wire.performatives import MIN_MAX_FRAME_SIZE, Close, Open
 if TYPE_CHECKING:
     from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
     from amqp10.engine.events import Event
+    from amqp10.engine.link import LinkEndpoint
     from amqp10.engine.sasl import SaslClient, SaslServer
     from amqp10.engine.session import Session
     from amqp10.errors import AMQPError
@@ -108,6 +109,7 @@ class ConnectionBase:
         self._free_channels: list[int] = []
         self._next_channel = 0
         self._dirty: set[Session] = set()
+        self._owed: dict[Session | LinkEndpoint, None] = {}
         self._stage = Stage.HEADER
         self._sasl_rounds = 0
         self._chunks: list[bytes] = []
@@ -194,6 +196,7 @@ class ConnectionBase:
         self.sessions.clear()
         self._incoming.clear()
         self._dirty.clear()
+        self._owed.clear()
 
     def _fail(self, error: AMQPError) -> list[Event]:
         """Give the connection up: tell the peer why where the protocol has come far enough for that."""
@@ -254,14 +257,22 @@ class ConnectionBase:
         self.output.append(_FRAME_HEAD(8 + len(head) + len(payload), 2, 0, channel) + head)
         self.output.append(payload)
 
+    def owe_flow(self, to: Session | LinkEndpoint) -> None:
+        """The peer asks for flow state. It gets the state of when the next bytes go out, however often it has asked."""
+        self._owed[to] = None
+
     def _flush(self) -> None:
         while self._dirty:
             self._dirty.pop().flush()
+        if self._owed:
+            owed, self._owed = self._owed, {}
+            for to in owed:
+                to.answer_flow()
 
     @property
     def pending(self) -> bool:
         """Whether :meth:`data_to_send` may have something to give."""
-        return bool(self.output or self._dirty)
+        return bool(self.output or self._dirty or self._owed)
 
     @property
     def backlogged(self) -> bool:
@@ -270,7 +281,7 @@ class ConnectionBase:
 
     def data_to_send(self, now: float) -> list[bytes | memoryview]:
         """Take what is to be written to the transport, in order. Empty when there is nothing."""
-        if self._dirty:
+        if self._dirty or self._owed:
             self._flush()
         output = self.output
         if not output:

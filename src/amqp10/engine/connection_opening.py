@@ -71,11 +71,11 @@ class ConnectionOpening(ConnectionBase):
         size, doff, kind, _ = header
         if size > _SASL_FRAME_LIMIT or doff < 2 or doff * 4 > size:
             raise ConnectionFault.malformed(f"the peer sent a SASL frame of {size} octets with data offset {doff}")
+        if kind != 1:
+            raise ConnectionFault.malformed(f"the peer sent a frame of type {kind} where SASL frames are expected")
         if len(data) - pos < size:
             self._need = size
             return pos
-        if kind != 1:
-            raise ConnectionFault.malformed(f"the peer sent a frame of type {kind} where SASL frames are expected")
         try:
             performative, _ = decode_frame_body(data, pos + doff * 4, pos + size)
         except (DecodeError, MalformedFrameError) as error:

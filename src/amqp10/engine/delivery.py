@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["IncomingDelivery", "OutgoingDelivery"]
 
+_SMALL_PART = 1024
+"""Octets up to which parts of a message are copied together as they arrive."""
+
 
 class OutgoingDelivery:
     """A message sent on a sender link.
@@ -157,7 +160,7 @@ class IncomingDelivery:
         self.partial = False
         self.state: DeliveryState | None = None
         self.remote_state: DeliveryState | None = None
-        self._parts: list[bytes | memoryview] | None = None
+        self._parts: list[bytes | bytearray | memoryview] | None = None
         self._size = 0
 
     @property
@@ -194,9 +197,17 @@ class IncomingDelivery:
 
     def add_part(self, part: bytes) -> None:
         """Append the payload of a continuation transfer."""
-        assert self._parts is not None
-        self._parts.append(part)
-        self._size += len(part)
+        parts = self._parts
+        assert parts is not None
+        size = len(part)
+        self._size += size
+        if size >= _SMALL_PART:
+            parts.append(part)
+        elif type(last := parts[-1]) is bytearray:
+            last += part
+        else:
+            # An object of its own costs many times the size of a part of a few octets.
+            parts.append(bytearray(part))
 
     def settle(self, state: DeliveryState) -> None:
         """Report the outcome and forget the delivery. Nothing is sent for one that the sender has settled already.

@@ -288,7 +288,7 @@ def _take_disposition(
             session, "amqp:invalid-field", f"a disposition names the deliveries {first} to {last}, which is no range"
         )
     if receiver:
-        deliveries = _sent_range(session, first, count, settled)
+        deliveries = _sent_range(session, first, count, settled, state)
         if deliveries:
             for delivery in deliveries:
                 if state is not None:
@@ -300,20 +300,27 @@ def _take_disposition(
         _update_received(session, first, count, settled, state, events)
 
 
-def _sent_range(session: Session, first: int, count: int, settled: bool) -> list[OutgoingDelivery]:
+def _sent_range(
+    session: Session, first: int, count: int, settled: bool, state: DeliveryState | None
+) -> list[OutgoingDelivery]:
+    """The deliveries of which a disposition says something new."""
     unsettled = session.outgoing_unsettled
     if count == 1:
         one = unsettled.pop(first, None) if settled else unsettled.get(first)
-        return [one] if one is not None else []
+        return [one] if one is not None and (settled or one.remote_state != state) else []
     # A range costs no more than what it names or what is in flight, whichever is less.
+    visited = min(count, len(unsettled))
     if count <= len(unsettled):
         ids = [i & _MASK for i in range(first, first + count)]
     else:
         ids = [i for i in unsettled if (i - first) & _MASK < count]
     if settled:
         pop = unsettled.pop
-        return [d for i in ids if (d := pop(i, None)) is not None]
-    return [unsettled[i] for i in ids if i in unsettled]
+        found = [d for i in ids if (d := pop(i, None)) is not None]
+        session.charge(visited - len(found))
+        return found
+    session.charge(visited)
+    return [d for i in ids if (d := unsettled.get(i)) is not None and d.remote_state != state]
 
 
 def _update_received(
@@ -325,6 +332,7 @@ def _update_received(
         ids = [i & _MASK for i in range(first, first + count)]
     else:
         ids = [i for i in unsettled if (i - first) & _MASK < count]
+    visited = min(count, len(unsettled))
     for i in ids:
         delivery = unsettled.get(i)
         if delivery is None:
@@ -338,6 +346,8 @@ def _update_received(
                 delivery.settled = True
                 del unsettled[i]
                 finished.append(delivery)
+    if count > 1:
+        session.charge(visited - len(finished))
     if finished:
         events.append(DeliveriesSettled(session, finished))
 
@@ -363,9 +373,9 @@ def on_flow(session: Session, flow: Flow, events: Events) -> None:
             link.on_flow(flow)
             events.append(LinkFlow(link))
             if flow.echo and link.attached:
-                link.send_flow()
+                session.connection.owe_flow(link)
     elif flow.echo:
         session.answer_begin()
-        session.send_flow()
+        session.connection.owe_flow(session)
     if session.backlog:
         session.pump_backlog()

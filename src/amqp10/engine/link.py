@@ -302,6 +302,11 @@ class LinkEndpoint:
         """Tell the peer this link's flow state, and the session's with it."""
         self.session.send_flow(self, echo=echo)
 
+    def answer_flow(self) -> None:
+        """Send the flow state that the peer has asked for, if the link is still there."""
+        if self.attached and self.session.can_send:
+            self.send_flow()
+
     def __repr__(self) -> str:
         kind = "ReceiverLink" if self.is_receiver else "SenderLink"
         return f"<{kind} {self.name!r} {self.state.name} credit={self.credit}>"

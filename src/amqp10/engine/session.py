@@ -51,6 +51,8 @@ __all__ = ["Session"]
 _MASK = 0xFFFFFFFF
 _ATTACH_SIZE = 64
 """Octets of an attach frame that refuses a link, without the name, at most."""
+_MOST_VISITS = 1_000_000
+_VISITS_PER_TRANSFER = 16
 _DISPOSITION_SIZE = 64
 """Octets of a disposition frame without its state, at most."""
 
@@ -80,6 +82,8 @@ class Session:
         "_disposition",
         "_free_handles",
         "_next_handle",
+        "_visits",
+        "_visits_from",
         "backlog",
         "channel",
         "connection",
@@ -145,6 +149,8 @@ class Session:
         self.incoming_left = incoming_window
         self.remote_handles: dict[int, LinkEndpoint] = {}
         self._next_handle = 0
+        self._visits = 0
+        self._visits_from = initial_outgoing_id
         self._free_handles: list[int] = []
         self._disposition: tuple[bool, int, int, DeliveryState | None, bool] | None = None
 
@@ -547,6 +553,11 @@ class Session:
                 flow.delivery_count = link.delivery_count
         self.send(flow)
 
+    def answer_flow(self) -> None:
+        """Send the flow state that the peer has asked for, if the session is still there."""
+        if self.mapped and self.can_send:
+            self.send_flow()
+
     def queue_disposition(self, receiver: bool, delivery_id: int, state: DeliveryState | None, settled: bool) -> None:
         """Report a state for a delivery. Neighbours that share one travel in a range (transport, "disposition")."""
         pending = self._disposition
@@ -606,6 +617,27 @@ class Session:
         self.flush_dispositions()
         if self.incoming_left <= self.incoming_window >> 1 and self.mapped and self.can_send:
             self.send_flow()
+
+    def charge(self, visits: int) -> None:
+        """Count deliveries that a disposition named in vain.
+
+        A peer may report states as often as it likes, one delivery at a time. A range that is sent over and over would
+        cost the more the more is in flight.
+
+        Raises:
+            SessionFault: there have been a million more than the transfers since the last million can explain.
+        """
+        self._visits += visits
+        if self._visits < _MOST_VISITS:
+            return
+        moved = self.next_outgoing_id + (self.next_incoming_id or 0)
+        if ((moved - self._visits_from) & _MASK) * _VISITS_PER_TRANSFER < self._visits:
+            raise SessionFault(
+                self,
+                "amqp:resource-limit-exceeded",
+                "the peer keeps on sending dispositions of deliveries about which they say nothing new",
+            )
+        self._visits, self._visits_from = 0, moved & _MASK
 
     def __repr__(self) -> str:
         return f"<Session channel={self.channel} {self.state.name} links={len(self.links)}>"

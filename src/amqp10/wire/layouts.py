@@ -17,6 +17,7 @@ from struct import Struct
 from struct import error as struct_error
 from typing import Any, Final, NamedTuple
 
+from amqp10.codec import DecodeError
 from amqp10.codec.composite import RESTRICTED, Composite
 from amqp10.codec.decode import decode_symbol, decode_value
 from amqp10.codec.types import Byte, Int, Short, Symbol, Timestamp, UByte, UInt, ULong, UShort
@@ -265,7 +266,7 @@ def learn(known: Layouts, key: bytes, buf: bytes, spans: Mapping[int, tuple[int,
                 draft.composite(_COMPOSITES[code], start, end)
             elif code in _MAPS:
                 draft.map(_MAPS[code], start, end)
-    except (_UnfitError, IndexError, UnicodeDecodeError):
+    except (_UnfitError, IndexError, UnicodeDecodeError, DecodeError):
         return
     draft.skip_to(body[0])
     layout: tuple[bytes | str, ...] = (*draft.formats, *draft.fixed.values())
