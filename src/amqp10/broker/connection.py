@@ -11,6 +11,7 @@ from amqp10.broker.queues import Consumer, Peer, QueueFullError
 from amqp10.broker.streams import Stream
 from amqp10.broker.termini import (
     SHARED_SUBSCRIPTIONS,
+    default_outcome,
     lifetime_policy,
     means_topic,
     queue_source,
@@ -218,7 +219,8 @@ class BrokerConnection(Peer):
                     break  # what came behind is not looked at any more
         if self.stalled:
             self.resume()
-        directory.work()
+        if not directory.takes_turns:
+            directory.work()
         for link in low:
             if link.attached and link.credit <= _LOW_CREDIT:
                 link.flow(_PRODUCER_CREDIT)
@@ -366,7 +368,14 @@ class BrokerConnection(Peer):
         stream = node if isinstance(node, Stream) else None
         filters = Filters(source.filter, wall=self.directory.wall_clock(), stream=stream is not None)
         copies = stream is not None or source.distribution_mode == "copy"
-        consumer = Consumer(link, self, node, browsing=copies, matches=self._match(filters) if filters else None)
+        consumer = Consumer(
+            link,
+            self,
+            node,
+            browsing=copies,
+            default=default_outcome(source),
+            matches=self._match(filters) if filters else None,
+        )
         if stream is not None:
             stream.start(consumer, filters.offset)
         self._consumers[link] = consumer
@@ -386,7 +395,8 @@ class BrokerConnection(Peer):
         subscription = self.directory.subscribe(topic, Filters(source.filter), key, shared=shared)
         subscription.peer = self.number
         self._subscriptions[link] = subscription
-        consumer = self._consumers[link] = Consumer(link, self, subscription.queue)
+        default = default_outcome(source)
+        consumer = self._consumers[link] = Consumer(link, self, subscription.queue, default=default)
         subscription.queue.join(consumer)
         link.accept(
             source=subscription_source(source, address, subscription, policy),
@@ -511,6 +521,8 @@ class BrokerConnection(Peer):
         message = consumer.unsettled.pop(delivery, None)
         if not settled:
             delivery.settle(state)
+        elif state is None:
+            state = consumer.default
         if message is None:
             return
         queue = consumer.queue

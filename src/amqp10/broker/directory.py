@@ -69,6 +69,8 @@ class Directory:
         self.clock = clock
         self.wall_clock = wall_clock
         self.store = Store(self.limits.max_bytes)
+        self.takes_turns = False
+        """Whether somebody calls :meth:`work` in turns, so that it is not done whenever a client says something."""
         self.faults = Faults()
         self.queues: dict[str, Queue] = {}
         self.topics: dict[str, Topic] = {}

@@ -100,6 +100,7 @@ class Loop:
         idle_timeout: float = 0,
     ) -> None:
         self.container = container
+        container.takes_turns = True
         self.clients: dict[Peer, Client] = {}
         self._stalled = False
         self._listener = listener
@@ -147,7 +148,8 @@ class Loop:
         self._share = READ_SIZE if len(ready) <= 2 else max(_PAGE, READ_SIZE // len(ready))
         for what, mask in ready:
             if what is self._listener:
-                self._accept()
+                if self._listening:
+                    self._accept()
             elif what is self._wake_in:
                 with contextlib.suppress(OSError):
                     self._wake_in.recv(4096)
@@ -408,6 +410,7 @@ class Loop:
             return
         self._stalled = stalled
         self._listen(not stalled)
+        self._listen_again = None
         for client in self.clients.values():
             if stalled:
                 self._watch(client, 0)
@@ -426,10 +429,10 @@ class Loop:
 
     def stop(self, timeout: float) -> Callable[[], bool]:
         """Close the listening socket and every connection. Returns what tells whether to go on with turns."""
+        self.stall(False)
         self._listen(False)
         self._listen_again = None
         self._listener.close()
-        self.stall(False)
         self.disconnect("amqp:connection:forced", "the broker is stopping")
         deadline = self.container.clock() + timeout
         for client in self.clients.values():

@@ -13,10 +13,12 @@ from amqp10.broker.limits import MESSAGE_COST
 from amqp10.broker.messages import StoredMessage, place_of
 from amqp10.engine import LinkState
 from amqp10.errors import AMQPError, ProtocolError
+from amqp10.wire.messaging import Accepted, Released
 from amqp10.wire.performatives import SenderSettleMode
 
 if TYPE_CHECKING:
     from amqp10.engine import LinkEndpoint, OutgoingDelivery, ReceiverLink, SenderLink
+    from amqp10.wire.messaging import Outcome
 
 __all__ = ["MOST_UNSENT", "Consumer", "Lifetime", "Node", "Peer", "Queue", "QueueFullError", "Store"]
 
@@ -102,6 +104,8 @@ class Consumer:
         peer: the client at its other end.
         queue: where its messages come from.
         browsing: whether messages stay in the queue (distribution mode *copy*).
+        default: the outcome of messages that are settled without one, or not at all, as the client wants it; None if it
+            does not care (messaging, "source", default-outcome).
         matches: which messages it takes; None for all.
         ready: whether it is among those that the queue serves: it has credit, as far as is known.
         selective: whether it passes messages over, so that ``position`` has to be minded.
@@ -112,6 +116,7 @@ class Consumer:
     __slots__ = (
         "__weakref__",
         "browsing",
+        "default",
         "link",
         "matches",
         "peer",
@@ -129,12 +134,14 @@ class Consumer:
         queue: Queue,
         *,
         browsing: bool = False,
+        default: Outcome | None = None,
         matches: Callable[[StoredMessage], bool] | None = None,
     ) -> None:
         self.link = link
         self.peer = peer
         self.queue = queue
         self.browsing = browsing
+        self.default = default
         self.matches = matches
         self.ready = False
         self.selective = browsing or matches is not None
@@ -337,7 +344,10 @@ class Queue:
         self._selective[consumer] = None
 
     def leave(self, consumer: Consumer) -> None:
-        """A consumer is gone: what it had not settled comes back to its places, as deliveries that failed."""
+        """A consumer is gone: what it had not settled comes back to its places, as deliveries that failed.
+
+        Its default outcome may be another one.
+        """
         if consumer not in self.consumers:
             return
         del self.consumers[consumer]
@@ -347,11 +357,19 @@ class Queue:
         if consumer.ready:
             consumer.ready = False
             self._ready.remove(consumer)
-        if consumer.unsettled:
-            for message in consumer.unsettled.values():
+        if not consumer.unsettled:
+            return
+        messages = list(consumer.unsettled.values())
+        consumer.unsettled.clear()
+        default = consumer.default
+        if isinstance(default, Accepted):
+            for message in messages:
+                self.forget(message)
+            return
+        if not isinstance(default, Released):
+            for message in messages:
                 message.failures += 1
-            self.put_back(consumer.unsettled.values())
-            consumer.unsettled.clear()
+        self.put_back(messages)
 
     # -- who gets what ---------------------------------------------------------------------------------------------
 
