@@ -10,13 +10,13 @@ __all__ = ["main"]
 def main() -> None:
     """Entry point of the command; it needs the packages of the extra ``cli``."""
     try:
-        from amqp10 import cli
+        from amqp10.cli import main as command
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
         print(f'amqp10: the command needs the package {error.name}: pip install "amqp10[cli]"', file=sys.stderr)
         sys.exit(1)
-    cli.main()
+    command()
 
 
 if __name__ == "__main__":
