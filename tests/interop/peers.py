@@ -56,6 +56,9 @@ _STAMPS: Final = {
     "rabbitmq": "rabbitmq-1",
     "proton": "proton-1",
     "rhea": "rhea-1",
+    "artemis": "artemis-1",
+    "brokerj": "brokerj-1",
+    "classic": "classic-1",
     "jms": "jms-1",
     "protonj2": "protonj2-1",
     "go-amqp": "go-amqp-1",
@@ -71,7 +74,18 @@ class PeerNotPreparedError(Exception):
     """This machine has no such peer yet. The message says which command prepares it."""
 
 
-PeerName = Literal["rabbitmq", "proton", "rhea", "jms", "protonj2", "go-amqp", "proton-python"]
+PeerName = Literal[
+    "rabbitmq",
+    "proton",
+    "rhea",
+    "artemis",
+    "brokerj",
+    "classic",
+    "jms",
+    "protonj2",
+    "go-amqp",
+    "proton-python",
+]
 
 
 def peer_folder(name: PeerName) -> Path:
@@ -204,6 +218,11 @@ class Process:
             raise self.failure(f"did not end within {timeout:g} s") from None
         self._close()
         return status
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process and its children."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
 
     def stop(self) -> None:
         """Kill the process and its children at once. Nothing that a peer keeps is worth an orderly end."""
