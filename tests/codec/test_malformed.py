@@ -42,7 +42,7 @@ BAD: dict[str, str] = {
     "map with less than its count": "c10904" + "a1016b" + "a1036c6c6c",
     "map with a duplicate key": "c10904" + "a1016b" + "41" + "a1016b" + "42",
     "array with a count bomb": "f000000005ffffffff40",
-    "array of 65 nulls": "f0000000050000004140",
+    "array of 256 nulls": "f0000000050000010040",
     "array of 4 billion empty lists": "f000000005ffffffff45",
     "array that runs over": "e0050270000000",
     "array that ends early": "e00701700000000100",

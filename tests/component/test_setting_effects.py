@@ -42,6 +42,8 @@ OBSERVED: dict[str, str] = {
     "RejectErrorCondition": OUTCOMES,
     "RejectErrorDescription": OUTCOMES,
     "LogFrameBytes": "component/test_logging.py::test_bytes_are_logged_on_demand_and_not_those_of_the_sasl_exchange",
+    "MaxJSONSize": "component/test_text_bounds.py::"
+    "test_a_value_that_makes_too_much_text_is_rejected_and_the_next_comes",
     "VirtualHost": PROPERTIES + "what_open_states_comes_from_properties_and_settings",
     "AbsoluteTimeout": "component/test_timeouts.py::test_an_absolute_time_out_is_not_extended_by_a_trickle",
     "FirewallAutoDetect": PROPERTIES + "the_environments_proxy_is_used_when_that_is_asked_for",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Broker"]
 
-logger = logging.getLogger("amqp10.broker")
+logger: Final = logging.getLogger("amqp10.broker")
 
 _STOP_TIMEOUT: Final = 0.5
 _BACKLOG: Final = 128

@@ -11,6 +11,7 @@ own end, because slices do not. Only the public entry points turn these into :cl
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from struct import Struct
 from struct import error as struct_error
 from typing import Any, Final
@@ -192,7 +193,13 @@ def _octets(buf: bytes, pos: int, size: int) -> bytes:
 
 
 def _truncated(pos: int, size: int, have: int) -> DecodeError:
-    return DecodeError(f"{size} octets are announced at offset {pos}, where only {max(0, have - pos)} are left")
+    left = max(0, have - pos)
+    verb = "is" if left == 1 else "are"
+    return DecodeError(f"the value at offset {pos} needs {_bytes(size)}, but only {_bytes(left)} {verb} left")
+
+
+def _bytes(count: int) -> str:
+    return "1 byte" if count == 1 else f"{count} bytes"
 
 
 def _vbin8(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
@@ -248,7 +255,7 @@ def _head8(buf: bytes, pos: int, what: str) -> tuple[int, int, int]:
     count = buf[pos + 1]
     end = pos + 1 + size
     if size < 1 or end > len(buf):
-        raise _truncated(pos, max(1, size), len(buf))
+        raise _bad_size(what, pos, pos + 1, size, 1, len(buf))
     return pos + 2, count, end
 
 
@@ -256,8 +263,16 @@ def _head32(buf: bytes, pos: int, what: str) -> tuple[int, int, int]:
     size, count = _TWO_U32(buf, pos)
     end = pos + 4 + size
     if size < 4 or end > len(buf):
-        raise _truncated(pos, max(4, size), len(buf))
+        raise _bad_size(what, pos, pos + 4, size, 4, len(buf))
     return pos + 8, count, end
+
+
+def _bad_size(what: str, at: int, start: int, size: int, least: int, have: int) -> DecodeError:
+    if size < least:
+        return DecodeError(
+            f"the {what} at offset {at - 1} has the size {size}, but its count alone takes {_bytes(least)}"
+        )
+    return _truncated(start, size, have)
 
 
 def decode_elements(buf: bytes, pos: int, count: int, end: int, depth: int) -> list[Any]:
@@ -346,6 +361,8 @@ def decode_map(buf: bytes, start: int, count: int, end: int, depth: int) -> dict
     As long as the keys are short strings or symbols, and no two of them are equal, the map is built as it is read; the
     rest goes through the list of its elements. Nothing is read twice: with values that nest, that would add up.
     """
+    if count & 1:
+        raise DecodeError(f"a map has an odd number of elements, at offset {start}")
     result: dict[Any, Any] = {}
     table = TABLE
     pos = start
@@ -381,9 +398,9 @@ def decode_map(buf: bytes, start: int, count: int, end: int, depth: int) -> dict
 
 def _build_map(items: list[Any], pos: int) -> dict[Any, Any] | Map:
     """A dict where it can hold the map without loss, otherwise a Map."""
-    if len(items) & 1:
-        raise DecodeError(f"a map has an odd number of elements, at offset {pos}")
     keys = items[::2]
+    if len(keys) > _MOST_PREDICTABLE and any(type(key) not in _UNPREDICTABLE for key in keys):
+        return _as_map(keys, items, pos)
     try:
         result = dict(zip(keys, items[1::2], strict=True))
     except TypeError:
@@ -391,6 +408,20 @@ def _build_map(items: list[Any], pos: int) -> dict[Any, Any] | Map:
     else:
         if len(result) == len(keys):
             return result
+    return _as_map(keys, items, pos)
+
+
+_MOST_PREDICTABLE: Final = 256
+"""Up to so many keys of any kind a map is a dict."""
+_NUMBERS: Final = (int, float, UByte, UShort, UInt, ULong, Byte, Short, Int, Float, Timestamp)
+_TEXTS: Final = (str, bytes, Symbol, Char, Decimal32, Decimal64, Decimal128)
+_UNPREDICTABLE: Final = frozenset((type(None), bool, *_NUMBERS, *_TEXTS))
+"""Keys of which nobody can make many with equal hashes: those of texts and bytes differ in each process, and numbers
+have too few bits for it. Of others, UUIDs and described values, anybody can make thousands, and a dict of them takes
+time in proportion to the square of their number. A Map goes by the encodings of its keys."""
+
+
+def _as_map(keys: list[Any], items: list[Any], pos: int) -> Map:
     try:
         return Map(zip(keys, items[1::2], strict=True))
     except EncodeError as error:
@@ -437,10 +468,14 @@ def _array_elements(buf: bytes, pos: int, count: int, end: int, depth: int) -> A
             _unknown(buf, pos, depth)
         if pos != end:
             raise DecodeError(f"an array at offset {start} does not end where its size says")
-        return Array((), buf[start:pos])
+        return _array(_NOTHING, _CONSTRUCTORS.get(code) or buf[start:pos] if pos == start + 1 else buf[start:pos])
     if code & 0xF0 == 0x40:
         if count > (MAX_UNBACKED if descriptors or code == 0x45 else MAX_ZERO_WIDTH):
             raise DecodeError(f"an array of {count} elements without octets, at offset {start}")
+        if pos != end:
+            raise DecodeError(f"an array at offset {start} does not end where its size says")
+        if not descriptors and code != 0x45:
+            return _array(_zero_width(code, count), b"\x40")
     elif count > end - pos:
         raise DecodeError(f"{count} elements cannot stand in {end - pos} octets, at offset {pos}")
     if len(descriptors) > 1 and count * len(descriptors) > MAX_DESCRIPTIONS * (end - start):
@@ -455,7 +490,26 @@ def _array_elements(buf: bytes, pos: int, count: int, end: int, depth: int) -> A
         items.append(value)
     if pos != end:
         raise DecodeError(f"an array at offset {start} does not end where its size says")
-    return Array(items)
+    return _array(tuple(items), b"\x40")
+
+
+_NOTHING: Final = ()
+_CONSTRUCTORS: Final = {code: bytes((code,)) for code in range(0x40, 256)}
+"""The constructors of empty arrays, shared: there may be hundreds of thousands in one message."""
+
+
+@cache
+def _zero_width(code: int, count: int) -> tuple[Any, ...]:
+    """The elements of arrays whose elements take no octets. They are shared: see ``MAX_ZERO_WIDTH``."""
+    return (TABLE[code](b"", 0, 0)[0],) * count
+
+
+def _array(items: tuple[Any, ...], constructor: bytes) -> Array:
+    """An array of elements that nobody else changes."""
+    array = Array.__new__(Array)
+    array.items = items
+    array.constructor = constructor
+    return array
 
 
 def _unknown(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
@@ -517,17 +571,16 @@ def decode_value(buf: bytes, pos: int, depth: int = 0) -> tuple[Any, int]:
     return TABLE[buf[pos]](buf, pos + 1, depth)
 
 
-def skip_value(buf: bytes, pos: int) -> int:
-    """The position behind the value at ``pos``, found from its format code and size alone; nothing is built.
+def skip_value(buf: bytes, pos: int, depth: int = 0) -> int:
+    """The position after the value at ``pos``, found from its format code and size alone; nothing is built.
 
     Raises DecodeError where the value reaches behind the buffer; IndexError or struct.error as :func:`decode_value`.
     """
-    described = 0
     while buf[pos] == 0x00:
-        described += 1
-        if described > MAX_DEPTH:
+        depth += 1
+        if depth > MAX_DEPTH:
             raise DecodeError(f"values nest more than {MAX_DEPTH} levels deep, at offset {pos}")
-        pos = skip_value(buf, pos + 1)
+        pos = skip_value(buf, pos + 1, depth)
     code = buf[pos]
     if TABLE[code] is _unknown:
         _unknown(buf, pos + 1, 0)

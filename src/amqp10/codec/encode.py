@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.codec.types import (
@@ -280,7 +280,7 @@ def _wrap(small: list[bytes], large: bytes, count: int, body: bytes) -> bytes:
     return large + _TWO_U32(size + 3, count) + body
 
 
-def encode_list(items: list[Any] | tuple[Any, ...], depth: int = 1) -> bytes:
+def encode_list(items: Sequence[Any] | tuple[Any, ...], depth: int = 1) -> bytes:
     """list: list0, list8 or list32."""
     if not items:
         return b"\x45"
@@ -344,7 +344,7 @@ def _encode_described(value: Described, depth: int) -> bytes:
 # holds them all depends on the widest.
 
 
-def _element_form(items: list[Any], depth: int) -> tuple[bytes, list[bytes]]:
+def _element_form(items: Sequence[Any], depth: int) -> tuple[bytes, list[bytes]]:
     """The constructor for these elements, and the elements without it."""
     first = items[0]
     kind = type(first)
@@ -395,7 +395,7 @@ def _array_kind(kind: type) -> type:
 _VARIABLE: Final[dict[type, tuple[int, int]]] = {str: (0xA1, 0xB1), Symbol: (0xA3, 0xB3), bytes: (0xA0, 0xB0)}
 
 
-def _variable_form(kind: type, items: list[Any]) -> tuple[bytes, list[bytes]]:
+def _variable_form(kind: type, items: Sequence[Any]) -> tuple[bytes, list[bytes]]:
     small, large = _VARIABLE[kind]
     if kind is bytes:
         data = [bytes(item) for item in items]
@@ -443,7 +443,7 @@ _FIXED: Final[dict[type, tuple[bytes, Callable[[Any], bytes]]]] = {
 _OTHER_ARRAY_KINDS: Final = frozenset({str, Symbol, bytes, list, dict, Map, Array, Described})
 
 
-def _check_backed(items: list[Any], constructor: int, octets: int) -> None:
+def _check_backed(items: Sequence[Any], constructor: int, octets: int) -> None:
     """The limits that decoding has on elements which take less octets than they are objects."""
     descriptors = 0
     first = items[0]

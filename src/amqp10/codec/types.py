@@ -45,9 +45,10 @@ __all__ = [
 MAX_DEPTH: Final = 128
 """How deep values may nest, in either direction."""
 
-MAX_ZERO_WIDTH: Final = 64
+MAX_ZERO_WIDTH: Final = 255
 """How many elements an array may have whose elements take no octets: their count is backed by nothing that was sent.
-The limit is low because arrays nest: each of many arrays within an array takes three octets."""
+It is what an array with a one-octet count can have. Within an array each further one takes three octets at least, so
+that a message has no more than 85 such elements for each of its octets; and arrays of the same elements share them."""
 
 MAX_UNBACKED: Final = 8
 """The same for elements that are objects of their own, however they are written: empty lists, and described values
@@ -357,7 +358,7 @@ class Array(Sequence[Any]):
     __slots__ = ("constructor", "items")
 
     def __init__(self, items: Iterable[Any] = (), constructor: bytes = b"\x40") -> None:
-        self.items: list[Any] = list(items)
+        self.items: Sequence[Any] = list(items)
         self.constructor: bytes = constructor
 
     @overload
@@ -365,7 +366,7 @@ class Array(Sequence[Any]):
     @overload
     def __getitem__(self, index: slice) -> list[Any]: ...
     def __getitem__(self, index: int | slice) -> Any:
-        return self.items[index]
+        return list(self.items[index]) if isinstance(index, slice) else self.items[index]
 
     def __len__(self) -> int:
         return len(self.items)
@@ -376,12 +377,16 @@ class Array(Sequence[Any]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Array):
             return NotImplemented
-        return self.items == other.items and bool(self.items or self.constructor == other.constructor)
+        return len(self.items) == len(other.items) and (
+            all(mine == theirs for mine, theirs in zip(self.items, other.items, strict=True))
+            if self.items
+            else self.constructor == other.constructor
+        )
 
     __hash__: ClassVar[None]  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Array({self.items!r})" if self.items else f"Array(constructor={self.constructor!r})"
+        return f"Array({list(self.items)!r})" if self.items else f"Array(constructor={self.constructor!r})"
 
 
 class Map(Mapping[Any, Any]):

@@ -63,7 +63,7 @@ from amqp10.component.scalars import (
 from amqp10.component.values import parse_decimal
 from amqp10.errors import AMQPError, DecodeError, EncodeError
 
-__all__ = ["dumps", "loads"]
+__all__ = ["check", "dumps", "loads"]
 
 _LONG_MIN: Final = -(2**63)
 _LONG_MAX: Final = 2**63 - 1
@@ -411,70 +411,132 @@ _READERS: Final[dict[str, Callable[[Any, int], Any]]] = {
 _quote: Final[Callable[[str], str]] = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def dumps(value: Any, simplified: bool = True) -> str:
+def dumps(value: Any, simplified: bool = True, most: int = 0) -> str:
     """The JSON document that describes an AMQP value.
 
     Args:
         value: any value that the codec can encode.
         simplified: whether to use the abbreviated syntax where the schema allows it.
+        most: how many characters the text may have; 0 for no limit. A few bytes on the wire can stand for a lot of
+            text: the elements of an array share a descriptor there.
 
     Raises:
-        AMQPError: 604; the value has no AMQP type, nests too deep, or has a described descriptor.
+        AMQPError: 604; the value has no AMQP type, nests too deep, or has a described descriptor; or the text would be
+            longer than ``most``.
     """
+    writer = _Writer(simplified, most or _NO_LIMIT)
     try:
-        return _write(value, 0, simplified)
+        return writer.write(value, 0)
     except _DocumentError as fault:
         raise AMQPError(604, f"the value cannot be written as composite JSON: {fault}") from None
+    except _TooLongError:
+        raise AMQPError(
+            604, f"the value makes more than the {most} characters of composite JSON that MaxJSONSize allows"
+        ) from None
     except RecursionError:
         raise AMQPError(604, f"the value nests more than {MAX_DEPTH} levels deep") from None
 
 
-def _write(value: Any, depth: int, simplified: bool) -> str:
+def check(value: Any) -> None:
+    """Find out whether a value that has been decoded has a document, without writing it.
+
+    Raises:
+        AMQPError: 604; a descriptor in it is itself described.
+    """
     if isinstance(value, Described):
-        return _write_described(value, depth, simplified)
-    name, text = _body(value, depth, simplified)
-    if simplified and name in _ABBREVIATED:
-        return text
-    return f'{{"type": "{name}", "value": {text}}}'
+        if isinstance(value.descriptor, Described):
+            raise AMQPError(604, f"the value cannot be written as composite JSON: $: {_DESCRIBED_DESCRIPTOR}")
+        check(value.descriptor)
+        check(value.value)
+    elif isinstance(value, (list, Array)):
+        for item in value:
+            if type(item) in _NESTING:
+                check(item)
+    elif isinstance(value, (dict, Map)):
+        for pair in value.pairs() if isinstance(value, Map) else value.items():
+            for item in pair:
+                if type(item) in _NESTING:
+                    check(item)
 
 
-def _write_described(value: Described, depth: int, simplified: bool) -> str:
-    if isinstance(value.descriptor, Described):
-        raise _DocumentError("a descriptor that is itself described has no place in the schema")
-    inner = _deeper(depth)
-    descriptor = _write(value.descriptor, inner, simplified)
-    if isinstance(value.value, Described):
-        return f'{{"descriptor": {descriptor}, "value": {_write(value.value, inner, simplified)}}}'
-    name, text = _body(value.value, inner, simplified)
-    if simplified and name in _ABBREVIATED:
-        return f'{{"descriptor": {descriptor}, "value": {text}}}'
-    return f'{{"descriptor": {descriptor}, "type": "{name}", "value": {text}}}'
+_NESTING: Final = frozenset((Described, list, Array, dict, Map))
+_DESCRIBED_DESCRIPTOR: Final = "a descriptor that is itself described has no place in the schema"
+_NO_LIMIT: Final = 1 << 62
+_LONGEST: Final = 64
+"""Longer texts and octets are looked at before they are written out."""
 
 
-def _body(value: Any, depth: int, simplified: bool) -> tuple[str, str]:
-    """The name of a value's type, and its "value" member; for an empty array the "constructor" follows that."""
-    kind = type(value)
-    writer = _WRITERS.get(kind) or _inherited_writer(value)
-    if writer is not None:
-        return writer[0], writer[1](value)
-    if isinstance(value, Array):
-        if value:
-            return "array", _sequence(value.items, depth, simplified)
-        if value.constructor == b"\x40":
-            return "array", "[]"
-        return "array", f'[], "constructor": "{format_hex(value.constructor)}"'
-    if isinstance(value, (list, tuple)):
-        return "list", _sequence(value, depth, simplified)
-    if isinstance(value, Map):
-        return "map", _sequence([item for pair in value.pairs() for item in pair], depth, simplified)
-    if isinstance(value, Mapping):
-        return "map", _sequence([item for pair in value.items() for item in pair], depth, simplified)
-    raise _DocumentError(f"a value of type {kind.__name__} has no AMQP type")
+class _TooLongError(Exception):
+    """The text is longer than it may be."""
 
 
-def _sequence(items: Iterable[Any], depth: int, simplified: bool) -> str:
-    depth = _deeper(depth)
-    return f"[{', '.join([_write(item, depth, simplified) for item in items])}]"
+class _Writer:
+    """Writes one document, and counts what it writes: punctuation and scalars, each once."""
+
+    __slots__ = ("left", "simplified")
+
+    def __init__(self, simplified: bool, most: int) -> None:
+        self.simplified = simplified
+        self.left = most
+
+    def write(self, value: Any, depth: int) -> str:
+        if isinstance(value, Described):
+            return self._described(value, depth)
+        name, text = self._body(value, depth)
+        if self.simplified and name in _ABBREVIATED:
+            return text
+        return f'{{"type": "{name}", "value": {text}}}'
+
+    def _described(self, value: Described, depth: int) -> str:
+        if isinstance(value.descriptor, Described):
+            raise _DocumentError(_DESCRIBED_DESCRIPTOR)
+        inner = _deeper(depth)
+        descriptor = self.write(value.descriptor, inner)
+        if isinstance(value.value, Described):
+            return f'{{"descriptor": {descriptor}, "value": {self.write(value.value, inner)}}}'
+        name, text = self._body(value.value, inner)
+        if self.simplified and name in _ABBREVIATED:
+            return f'{{"descriptor": {descriptor}, "value": {text}}}'
+        return f'{{"descriptor": {descriptor}, "type": "{name}", "value": {text}}}'
+
+    def _body(self, value: Any, depth: int) -> tuple[str, str]:
+        """The name of a value's type, and its "value" member; for an empty array the "constructor" follows that."""
+        kind = type(value)
+        writer = _WRITERS.get(kind) or _inherited_writer(value)
+        if writer is not None:
+            if kind in _SIZED and len(value) > _LONGEST and len(value) > self.left:
+                raise _TooLongError
+            text = writer[1](value)
+            self.left -= len(text) + _AROUND
+            if self.left < 0:
+                raise _TooLongError
+            return writer[0], text
+        if isinstance(value, Array):
+            if value:
+                return "array", self._sequence(value.items, depth)
+            if value.constructor == b"\x40":
+                return "array", self._sequence((), depth)
+            return "array", f'{self._sequence((), depth)}, "constructor": "{format_hex(value.constructor)}"'
+        if isinstance(value, (list, tuple)):
+            return "list", self._sequence(value, depth)
+        if isinstance(value, Map):
+            return "map", self._sequence([item for pair in value.pairs() for item in pair], depth)
+        if isinstance(value, Mapping):
+            return "map", self._sequence([item for pair in value.items() for item in pair], depth)
+        raise _DocumentError(f"a value of type {kind.__name__} has no AMQP type")
+
+    def _sequence(self, items: Iterable[Any], depth: int) -> str:
+        depth = _deeper(depth)
+        self.left -= _AROUND
+        if self.left < 0:
+            raise _TooLongError
+        write = self.write
+        return f"[{', '.join([write(item, depth) for item in items])}]"
+
+
+_AROUND: Final = 30
+"""What is counted for each value besides its text: about what the names of members and types and the punctuation take
+in the full syntax."""
 
 
 def _inherited_writer(value: Any) -> tuple[str, Callable[[Any], str]] | None:
@@ -513,6 +575,7 @@ def _long(value: int) -> str:
 
 
 _ABBREVIATED: Final = frozenset(("null", "boolean", "string"))
+_SIZED: Final = frozenset((str, Symbol, bytes, bytearray, memoryview))
 _WRITERS: Final[dict[type, tuple[str, Callable[[Any], str]]]] = {
     type(None): ("null", lambda value: "null"),
     bool: ("boolean", lambda value: "true" if value else "false"),

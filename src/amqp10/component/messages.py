@@ -241,6 +241,7 @@ class MessageView:
         "broken",
         "delivery",
         "link_name",
+        "problem",
         "settings",
         "settled",
         "text",
@@ -261,6 +262,8 @@ class MessageView:
         self.settings: Settings = settings
         self.broken: bool = False
         """Whether a section turned out to be malformed."""
+        self.problem: str = ""
+        """What is wrong with it then."""
         self._message: Message | None = None
         self._body: tuple[ValueType, str, bool] | None = None
         self.text: str | None = None
@@ -269,6 +272,10 @@ class MessageView:
         # these are all that is ever looked at. 0 where the general way has to be taken.
         self._id_at = 0
         self._body_at = 0
+
+    def _broke(self, error: AMQPError) -> None:
+        self.broken = True
+        self.problem = self.problem or error.message
 
     @property
     def message(self) -> Message:
@@ -285,16 +292,16 @@ class MessageView:
     def _properties(self) -> Properties | None:
         try:
             return self.message.properties
-        except DecodeError:
-            self.broken = True
+        except DecodeError as error:
+            self._broke(error)
             raise
 
     @property
     def _header(self) -> Header | None:
         try:
             return self.message.header
-        except DecodeError:
-            self.broken = True
+        except DecodeError as error:
+            self._broke(error)
             raise
 
     def _text(self, name: str) -> str:
@@ -404,13 +411,16 @@ class MessageView:
         simplified = self.settings.simplified_json_format
         if body is None or (body[2] is not simplified and body[0] is ValueType.mvtJson):
             try:
-                body = self._body = (*values.body_text(self.message, simplified), simplified)
-            except DecodeError:
-                self.broken = True
+                body = self._body = (
+                    *values.body_text(self.message, simplified, self.settings.max_json_size),
+                    simplified,
+                )
+            except DecodeError as error:
+                self._broke(error)
                 raise
             except AMQPError as error:
                 # It is a value, but one that cannot be shown: no more use to the program than a malformed one.
-                self.broken = True
+                self._broke(error)
                 raise DecodeError(error.message) from error
         return body
 
@@ -438,8 +448,8 @@ class MessageView:
             try:
                 message = self.message
                 _ = message.data_sections, message.sequence, message.value
-            except DecodeError:
-                self.broken = True
+            except DecodeError as error:
+                self._broke(error)
         return not self.broken
 
     def validate(self) -> None:
@@ -450,12 +460,10 @@ class MessageView:
         """
         try:
             self.message.validate()
-        except DecodeError:
-            self.broken = True
-            raise
-        if self.text is None and self.message.data_sections is None:
-            # Octets always have a text; whether a value has one is only known when it has been made.
-            self._decoded_body()
+            values.check_body(self.message)
+        except AMQPError as error:
+            self._broke(error)
+            raise error if isinstance(error, DecodeError) else DecodeError(error.message) from error
 
     def check(self) -> None:
         """Find the sections, so that a message that is no message is found out before it is handed on.
@@ -505,6 +513,6 @@ class MessageView:
         self._id_at = 0
         try:
             self.message.scan()
-        except DecodeError:
-            self.broken = True
+        except DecodeError as error:
+            self._broke(error)
             raise

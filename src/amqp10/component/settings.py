@@ -66,6 +66,7 @@ class Settings:
         "log_level",
         "log_ssl_packets",
         "max_frame_size",
+        "max_json_size",
         "max_line_length",
         "max_link_count_per_session",
         "max_message_size",
@@ -127,6 +128,7 @@ class Settings:
     max_message_size: int
     max_session_count: int
     max_transfer_rate: int
+    max_json_size: int
     openssl_ca_dir: str
     openssl_ca_file: str
     openssl_cipher_list: str

@@ -478,6 +478,17 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         "Whether LogLevel 3 also logs all bytes in hexadecimal, those of the SASL exchange excepted.",
     ),
     SettingSpec(
+        "MaxJSONSize",
+        "Ours",
+        int,
+        16777216,
+        "max_json_size",
+        "How many characters of composite JSON a received value may make; 0 for no limit. A few bytes can stand for"
+        " gigabytes of text. A message whose value makes more is rejected when it is looked at.",
+        minimum=0,
+        maximum=_INT,
+    ),
+    SettingSpec(
         "VirtualHost",
         "Ours",
         str,

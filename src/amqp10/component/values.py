@@ -45,7 +45,7 @@ from amqp10.errors import AMQPError
 if TYPE_CHECKING:
     from amqp10.wire.message import Message
 
-__all__ = ["body_text", "from_amqp", "from_json", "parse_decimal", "to_amqp", "to_json"]
+__all__ = ["body_text", "check_body", "from_amqp", "from_json", "parse_decimal", "to_amqp", "to_json"]
 
 
 def to_amqp(value_type: ValueType | int, text: str, prop: str = "message_value") -> Any:
@@ -88,24 +88,25 @@ def from_json(text: str, prop: str = "message_value") -> Any:
     return composite_json.loads(text, prop)
 
 
-def to_json(value: Any, simplified: bool = True) -> str:
+def to_json(value: Any, simplified: bool = True, most: int = 0) -> str:
     """The composite JSON document of an AMQP value, in the abbreviated syntax if ``simplified``.
 
     Raises:
-        AMQPError: 604; the value has no place in the schema.
+        AMQPError: 604; the value has no place in the schema, or its text has more than ``most`` characters (0: no
+            limit).
     """
     from amqp10.component import composite_json
 
-    return composite_json.dumps(value, simplified)
+    return composite_json.dumps(value, simplified, most)
 
 
-def from_amqp(value: Any, simplified: bool = True) -> tuple[ValueType, str]:
+def from_amqp(value: Any, simplified: bool = True, most: int = 0) -> tuple[ValueType, str]:
     """The type and the text of an AMQP value.
 
     Whatever is not a scalar (lists, maps, arrays, described values) is ``mvtJson``.
 
     Raises:
-        AMQPError: 604; the value has no AMQP type.
+        AMQPError: 604; the value has no AMQP type, or its JSON has more than ``most`` characters (0: no limit).
     """
     writer = _WRITERS.get(type(value))
     if writer is not None:
@@ -114,24 +115,40 @@ def from_amqp(value: Any, simplified: bool = True) -> tuple[ValueType, str]:
 
     if type(value) is UUID:
         return ValueType.mvtUuid, str(value)
-    return ValueType.mvtJson, to_json(value, simplified)
+    return ValueType.mvtJson, to_json(value, simplified, most)
 
 
-def body_text(message: Message, simplified: bool = True) -> tuple[ValueType, str]:
+def check_body(message: Message) -> None:
+    """Find out whether a message's body has a text, without making it: that may be long, and nobody may want it.
+
+    Raises:
+        AMQPError: 604; as for :func:`body_text`, except that the length does not matter.
+    """
+    if message.data_sections is not None:
+        return
+    value = message.sequence if message.sequence is not None else message.value
+    if type(value) not in _WRITERS:
+        from amqp10.component import composite_json
+
+        composite_json.check(value)
+
+
+def body_text(message: Message, simplified: bool = True, most: int = 0) -> tuple[ValueType, str]:
     """The type and the text of a message's body (messaging, "message format").
 
     Data sections, joined, are ``mvtBinary``; sequence sections, joined, a list in JSON; a missing body is ``mvtNull``.
 
     Raises:
-        AMQPError: 604; the body cannot be decoded, or its value has no place in the JSON schema.
+        AMQPError: 604; the body cannot be decoded, its value has no place in the JSON schema, or its JSON has more than
+            ``most`` characters (0: no limit).
     """
     data = message.data
     if data is not None:
         return ValueType.mvtBinary, format_hex(data)
     sequences = message.sequence
     if sequences is not None:
-        return ValueType.mvtJson, to_json([item for sequence in sequences for item in sequence], simplified)
-    return from_amqp(message.value, simplified)
+        return ValueType.mvtJson, to_json([item for sequence in sequences for item in sequence], simplified, most)
+    return from_amqp(message.value, simplified, most)
 
 
 def _boolean(text: str) -> bool:
