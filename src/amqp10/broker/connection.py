@@ -129,23 +129,24 @@ class BrokerConnection(Peer):
         external: Callable[[str], str | None] | None = None,
     ) -> None:
         super().__init__(number)
-        self.directory = directory
-        self.login_refused = False
+        self.directory: Directory = directory
+        self.login_refused: bool = False
         """Whether the client gave a wrong password: the answer to it should keep it waiting."""
         self._everybody = not users and external is None
-        self.sasl = _Sasl(users=users, anonymous=self._everybody, anybody=self._everybody, external=external)
-        self.sasl.faults = directory.faults
-        self.engine = _Engine(
+        sasl = _Sasl(users=users, anonymous=self._everybody, anybody=self._everybody, external=external)
+        sasl.faults = directory.faults
+        engine = _Engine(
             EndpointRole.SERVER,
             container_id="amqp10-broker",
             max_frame_size=max_frame_size,
             channel_max=directory.limits.max_sessions - 1,
             idle_timeout=idle_timeout,
-            sasl=self.sasl,
+            sasl=sasl,
             properties={"product": "amqp10", "version": VERSION},
             offered_capabilities=("ANONYMOUS-RELAY", SHARED_SUBSCRIPTIONS),
         )
-        self.engine.owner = self
+        engine.owner = self
+        self.engine: Connection = engine
         self._consumers: dict[SenderLink, Consumer] = {}
         self._producers: dict[ReceiverLink, Queue | Topic | None] = {}
         self._subscriptions: dict[LinkEndpoint, Subscription] = {}
