@@ -49,6 +49,9 @@ class JavaBroker(Peer):
     #: What a virtual host is called that is there; empty where there are none.
     virtual_host: ClassVar[str] = ""
 
+    #: Whether rejected messages go elsewhere as shipped, instead of coming again.
+    dead_letters: ClassVar[bool] = True
+
     user: Final = USER
     password: Final = PASSWORD
 
@@ -182,6 +185,7 @@ class BrokerJ(JavaBroker):
     name = "brokerj"
     ready = "BRK-1004"
     virtual_host = "default"
+    dead_letters = False
 
     def queue(self, name: str) -> str:
         """The address of a queue, which is made when it is first named."""
