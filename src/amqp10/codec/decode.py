@@ -15,9 +15,10 @@ from struct import Struct
 from struct import error as struct_error
 from typing import Any, Final
 
+from amqp10.codec.maps import Map
 from amqp10.codec.types import (
     MAX_DEPTH,
-    MAX_DESCRIPTIONS,
+    MAX_PREDICTABLE_KEYS,
     MAX_UNBACKED,
     MAX_ZERO_WIDTH,
     NAME_KEPT,
@@ -31,7 +32,6 @@ from amqp10.codec.types import (
     Described,
     Float,
     Int,
-    Map,
     Short,
     Symbol,
     Timestamp,
@@ -385,7 +385,7 @@ def _build_map(items: list[Any], pos: int) -> dict[Any, Any] | Map:
         raise DecodeError(f"a map has an odd number of elements, at offset {pos}")
     keys = items[::2]
     try:
-        result = dict(zip(keys, items[1::2], strict=True))
+        result = {} if _are_predictable(keys) else dict(zip(keys, items[1::2], strict=True))
     except TypeError:
         pass  # a key that cannot be hashed
     else:
@@ -395,6 +395,23 @@ def _build_map(items: list[Any], pos: int) -> dict[Any, Any] | Map:
         return Map(zip(keys, items[1::2], strict=True))
     except EncodeError as error:
         raise DecodeError(f"{error.message}, at offset {pos}") from None
+
+
+_OBJECT: Final = MAX_ZERO_WIDTH // MAX_UNBACKED
+"""What an object counts, in elements without bytes."""
+_SALTED: Final = frozenset((str, Symbol, Char, bytes, Decimal32, Decimal64, Decimal128))
+"""The types whose hashes differ from one process to the next."""
+
+
+def _are_predictable(keys: list[Any]) -> bool:
+    """Whether so many keys have hashes known to the sender that a ``dict`` of them could take quadratic time."""
+    if len(keys) * _OBJECT <= MAX_PREDICTABLE_KEYS:
+        return False
+    left = MAX_PREDICTABLE_KEYS
+    for key in keys:
+        if type(key) not in _SALTED:
+            left -= 1 if isinstance(key, (int, float)) else _OBJECT
+    return left < 0
 
 
 def _described(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
@@ -439,12 +456,17 @@ def _array_elements(buf: bytes, pos: int, count: int, end: int, depth: int) -> A
             raise DecodeError(f"an array at offset {start} does not end where its size says")
         return Array((), buf[start:pos])
     if code & 0xF0 == 0x40:
-        if count > (MAX_UNBACKED if descriptors or code == 0x45 else MAX_ZERO_WIDTH):
-            raise DecodeError(f"an array of {count} elements without octets, at offset {start}")
+        if pos != end:
+            raise DecodeError(f"an array at offset {start} does not end where its size says")
+        objects = len(descriptors) + (code == 0x45)
+        if count > end - start or count * objects > end - start:
+            _charge(buf, start, count * (objects * _OBJECT or 1))
+        if not objects:
+            return Array(decoder(buf, pos, depth)[:1] * count)
     elif count > end - pos:
         raise DecodeError(f"{count} elements cannot stand in {end - pos} octets, at offset {pos}")
-    if len(descriptors) > 1 and count * len(descriptors) > MAX_DESCRIPTIONS * (end - start):
-        raise DecodeError(f"an array of {count} elements with {len(descriptors)} descriptors each, at offset {start}")
+    elif descriptors and count * len(descriptors) > end - start:
+        _charge(buf, start, count * len(descriptors) * _OBJECT)
     items = []
     for _ in range(count):
         value, pos = decoder(buf, pos, depth)
@@ -456,6 +478,34 @@ def _array_elements(buf: bytes, pos: int, count: int, end: int, depth: int) -> A
     if pos != end:
         raise DecodeError(f"an array at offset {start} does not end where its size says")
     return Array(items)
+
+
+class _Account:
+    """The elements of arrays in a buffer that no bytes stand for, so far, by the position of the array."""
+
+    __slots__ = ("arrays", "buf", "left")
+
+    def __init__(self, buf: bytes) -> None:
+        self.buf = buf
+        self.arrays: set[int] = set()
+        self.left = MAX_ZERO_WIDTH
+
+
+_latest: Final = [_Account(b"")]
+"""That of the message that had such an array last. A message may be read section by section and more than once, so it
+cannot belong to one call; threads that take turns at most begin anew."""
+
+
+def _charge(buf: bytes, pos: int, elements: int) -> None:
+    """Take note of elements that no bytes stand for. A message may have few of them, as they cost nothing to send."""
+    (account,) = _latest
+    if account.buf is not buf:
+        account = _latest[0] = _Account(buf)
+    if pos not in account.arrays:
+        if elements > account.left:
+            raise DecodeError(f"more than {MAX_ZERO_WIDTH} elements of arrays that take no bytes, at offset {pos}")
+        account.left -= elements
+        account.arrays.add(pos)
 
 
 def _unknown(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
@@ -517,17 +567,17 @@ def decode_value(buf: bytes, pos: int, depth: int = 0) -> tuple[Any, int]:
     return TABLE[buf[pos]](buf, pos + 1, depth)
 
 
-def skip_value(buf: bytes, pos: int) -> int:
+def skip_value(buf: bytes, pos: int, depth: int = 0) -> int:
     """The position behind the value at ``pos``, found from its format code and size alone; nothing is built.
 
-    Raises DecodeError where the value reaches behind the buffer; IndexError or struct.error as :func:`decode_value`.
+    Descriptors nest no deeper than :func:`decode_value` takes them. Raises DecodeError where the value reaches behind
+    the buffer; IndexError or struct.error as :func:`decode_value`.
     """
-    described = 0
     while buf[pos] == 0x00:
-        described += 1
-        if described > MAX_DEPTH:
+        depth += 1
+        if depth > MAX_DEPTH:
             raise DecodeError(f"values nest more than {MAX_DEPTH} levels deep, at offset {pos}")
-        pos = skip_value(buf, pos + 1)
+        pos = skip_value(buf, pos + 1, depth)
     code = buf[pos]
     if TABLE[code] is _unknown:
         _unknown(buf, pos + 1, 0)

@@ -404,7 +404,10 @@ class MessageView:
         simplified = self.settings.simplified_json_format
         if body is None or (body[2] is not simplified and body[0] is ValueType.mvtJson):
             try:
-                body = self._body = (*values.body_text(self.message, simplified), simplified)
+                body = self._body = (
+                    *values.body_text(self.message, simplified, self.settings.max_json_size),
+                    simplified,
+                )
             except DecodeError:
                 self.broken = True
                 raise
@@ -443,19 +446,21 @@ class MessageView:
         return not self.broken
 
     def validate(self) -> None:
-        """Decode everything, also what nobody has looked at.
+        """Decode everything, also what nobody has looked at. No text is made of it.
 
         Raises:
             DecodeError: something is malformed.
         """
         try:
             self.message.validate()
+            if self.text is None:
+                values.check_body(self.message)
         except DecodeError:
             self.broken = True
             raise
-        if self.text is None and self.message.data_sections is None:
-            # Octets always have a text; whether a value has one is only known when it has been made.
-            self._decoded_body()
+        except AMQPError as error:
+            self.broken = True
+            raise DecodeError(error.message) from error
 
     def check(self) -> None:
         """Find the sections, so that a message that is no message is found out before it is handed on.

@@ -66,6 +66,7 @@ class Settings:
         "log_level",
         "log_ssl_packets",
         "max_frame_size",
+        "max_json_size",
         "max_line_length",
         "max_link_count_per_session",
         "max_message_size",
@@ -122,6 +123,7 @@ class Settings:
     log_level: int
     log_ssl_packets: bool
     max_frame_size: int
+    max_json_size: int
     max_line_length: int
     max_link_count_per_session: int
     max_message_size: int

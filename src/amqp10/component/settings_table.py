@@ -478,6 +478,17 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         "Whether LogLevel 3 also logs all bytes in hexadecimal, those of the SASL exchange excepted.",
     ),
     SettingSpec(
+        "MaxJSONSize",
+        "Ours",
+        int,
+        16_777_216,
+        "max_json_size",
+        "The longest JSON text of a received value, in characters. A value with a longer one cannot be read, and its"
+        " message is rejected.",
+        minimum=1024,
+        maximum=_INT,
+    ),
+    SettingSpec(
         "VirtualHost",
         "Ours",
         str,
