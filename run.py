@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+PATIENCE = 2
+"""Seconds after Ctrl-C in which a command ends by itself, because the terminal has told it too."""
 USAGE = """\
 usage: python3 run.py COMMAND [ARGUMENT ...]
 
   demo [ARGUMENT ...]   send and receive messages through the embedded broker (see: demo --help)
-  test [ARGUMENT ...]   run the tests (pytest; the arguments are its arguments)
+  test [ARGUMENT ...]   run the tests (pytest; the arguments are its arguments), those with real brokers only with -m
   check                 lint and type checks
   broker [ARGUMENT ...] run the embedded broker
 """
@@ -34,11 +37,12 @@ def main(arguments: list[str]) -> int:
         return 2
     command, rest = arguments[0], arguments[1:]
     if command in ("demo", "broker"):
-        return run(prepare(""), "-m", "amqp10", command, *rest)
+        return run(prepare("cli"), "-m", "amqp10", command, *rest)
     python = prepare("dev")
     if command == "test":
         # Tests with real brokers need the brokers: scripts/peers prepares them, and -m interop runs them.
-        return run(python, "-m", "pytest", *(rest or ["-q", "-m", "not interop"]))
+        marked = any(argument.startswith(("-m", "--markers")) for argument in rest)
+        return run(python, "-m", "pytest", *([] if marked else ["-m", "not interop"]), *(rest or ["-q"]))
     for step in (
         ("ruff", "check", "."),
         ("ruff", "format", "--check", "."),
@@ -53,18 +57,28 @@ def main(arguments: list[str]) -> int:
 
 
 def run(python: Path, *command: str) -> int:
-    """Run a command in the project's folder; its exit status."""
-    return subprocess.call([str(python), *command], cwd=HERE)
+    """Run a command in the project's folder; its exit status. Ctrl-C is the command's to handle."""
+    process = subprocess.Popen([str(python), *command], cwd=HERE)
+    while True:
+        try:
+            status = process.wait()
+            return status if status >= 0 else 128 - status
+        except KeyboardInterrupt:
+            try:
+                process.wait(PATIENCE)
+            except (KeyboardInterrupt, subprocess.TimeoutExpired):
+                # It came to this process alone, or the command takes its time.
+                process.send_signal(signal.SIGINT)
 
 
 def prepare(extra: str) -> Path:
     """The virtual environment's Python, with the project installed; made or brought up to date when needed."""
     folder = Path(os.environ.get("AMQP10_VENV") or HERE / ".venv")
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    wanted = hashlib.sha256((HERE / "pyproject.toml").read_bytes()).hexdigest() + extra
+    digest = hashlib.sha256((HERE / "pyproject.toml").read_bytes()).hexdigest()
     stamp = folder / "amqp10-installed"
     have = stamp.read_text() if stamp.exists() else ""
-    if python.exists() and have.startswith(wanted):
+    if python.exists() and have in (f"{digest} {extra}", f"{digest} dev"):  # "dev" has everything
         return python
     if not python.exists():
         print(f"== making a virtual environment in {folder}", flush=True)
@@ -73,9 +87,9 @@ def prepare(extra: str) -> Path:
         # What is left of a run that was interrupted here.
         subprocess.check_call([str(python), "-m", "ensurepip"], stdout=subprocess.DEVNULL)
     print("== installing", flush=True)
-    target = f"{HERE}[{extra}]" if extra else str(HERE)
+    target = f"{HERE}[{extra}]"
     subprocess.check_call([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", target])
-    stamp.write_text(wanted)
+    stamp.write_text(f"{digest} {extra}")
     return python
 
 

@@ -1,24 +1,30 @@
-"""Numbered messages through RabbitMQ while it is killed and started again, or a proxy cuts: is anything lost?
+"""Numbered messages through a broker while it is killed and started again, or a proxy cuts: is anything lost?
 
 ``python -m benchmarks.soak --api aio --restarts 20 --messages 100000`` sends and receives with no recovery code of its
 own, and compares at the end what was received with what was sent. ``--cuts`` has a proxy reset the connections instead
-of killing the broker. It needs what ``scripts/peers rabbitmq`` prepares.
+of killing the broker, ``--signal TERM`` stops it in an orderly way, ``--dead-url`` puts a server that is not there in
+front of the list. RabbitMQ needs what ``scripts/peers rabbitmq`` prepares; ``--queue`` says of which type its queue is.
+``--artemis FOLDER --port N`` takes an instance of Artemis instead, as ``artemis create`` makes it, with its AMQP port.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
+import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
 from collections import Counter, deque
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
-from tests.interop.peers import RabbitMQ
+from tests.interop.peers import RabbitMQ, free_port
 
 import amqp10
 from amqp10 import ConnectionState, Message, Reconnect
@@ -68,10 +74,84 @@ class CuttingProxy:
                     continue
 
 
+class Rabbit:
+    """RabbitMQ."""
+
+    def __init__(self, queue: Any) -> None:
+        self._broker = RabbitMQ()
+        self._queue = queue
+
+    def __enter__(self) -> Self:
+        broker = self._broker.__enter__()
+        self.host, self.port = broker.host, broker.port
+        self.user, self.password = broker.user, broker.password
+        self.address = broker.declare_queue("soak", type=self._queue)
+        # RabbitMQ keeps the names of its quorum queues in a table that it writes minutes later. Killed before that,
+        # it starts the queue as a new, empty one that never has a leader, and answers nobody.
+        broker.evaluate("[dets:sync(Table) || Table <- dets:all()]")
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._broker.__exit__(*error)
+
+    def restart(self, *, gently: bool) -> None:
+        """Stop it, as SIGTERM does when ``gently``, otherwise at once, and start it again."""
+        if gently:
+            self._broker.ctl("stop")  # what SIGTERM does to it, and it is waited for
+        self._broker.restart()
+
+
+class Artemis:
+    """An instance of Artemis."""
+
+    host = "127.0.0.1"
+    user = password = "admin"
+
+    def __init__(self, folder: str, port: int) -> None:
+        self._folder = Path(folder)
+        self.port = port
+        self.address = f"soak-{os.getpid()}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stop(signal.SIGKILL)
+
+    def restart(self, *, gently: bool) -> None:
+        """Stop it, as SIGTERM does when ``gently``, otherwise at once, and start it again."""
+        self._stop(signal.SIGTERM if gently else signal.SIGKILL)
+        self._start()
+
+    def _start(self) -> None:
+        (self._folder / "lock" / "cli.lock").unlink(missing_ok=True)
+        command = [str(self._folder / "bin" / "artemis"), "run"]
+        quiet = subprocess.DEVNULL
+        self._process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
+        end = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection((self.host, self.port), 1).close()
+            except OSError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
+
+    def _stop(self, how: signal.Signals) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, how)
+            self._process.wait(60)
+            self._process = None
+
+
 class Run:
     """One run, whatever the API."""
 
-    def __init__(self, messages: int, url: str, address: str) -> None:
+    def __init__(self, messages: int, url: list[str], address: str) -> None:
         self.messages = messages
         self.url = url
         self.address = address
@@ -158,15 +238,22 @@ def main() -> int:
     parser.add_argument("--messages", type=int, default=100_000)
     parser.add_argument("--restarts", type=int, default=20)
     parser.add_argument("--cuts", type=int, default=0)
+    parser.add_argument("--queue", choices=["classic", "quorum"], default="classic")
+    parser.add_argument("--signal", choices=["KILL", "TERM"], default="KILL")
+    parser.add_argument("--dead-url", action="store_true")
+    parser.add_argument("--artemis", metavar="FOLDER")
+    parser.add_argument("--port", type=int, default=5672)
     chosen = parser.parse_args()
-    with RabbitMQ() as broker:
-        address = broker.declare_queue("soak", type="classic")
+    with Artemis(chosen.artemis, chosen.port) if chosen.artemis else Rabbit(chosen.queue) as broker:
         port = broker.port
         proxy = None
         if chosen.cuts:
             proxy = CuttingProxy((broker.host, broker.port))
             port = proxy.port
-        run = Run(chosen.messages, f"amqp://{broker.user}:{broker.password}@{broker.host}:{port}", address)
+        urls = [f"amqp://{broker.user}:{broker.password}@{broker.host}:{port}"]
+        if chosen.dead_url:
+            urls.insert(0, f"amqp://{broker.user}:{broker.password}@{broker.host}:{free_port()}")
+        run = Run(chosen.messages, urls, broker.address)
 
         def disturb() -> None:
             times = chosen.cuts if proxy else chosen.restarts
@@ -179,7 +266,7 @@ def main() -> int:
                 if proxy:
                     proxy.cut()
                 else:
-                    broker.restart()
+                    broker.restart(gently=chosen.signal == "TERM")
 
         disturber = threading.Thread(target=disturb)
         disturber.start()

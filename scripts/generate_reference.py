@@ -26,7 +26,7 @@ from typing import Any, Final, cast
 
 import amqp10
 import amqp10.codec
-from amqp10.broker import Broker
+from amqp10.broker import Broker, Limits
 from amqp10.codec.composite import Composite
 from amqp10.component import enums
 from amqp10.component.amqp import AMQP
@@ -771,6 +771,9 @@ def broker_page() -> Iterator[str]:
             yield f"### {name}"
             yield f"```text\n{name}{signature(_function(member))}\n```"
             yield markdown(docstring(_function(member)))
+    yield "## Limits"
+    yield markdown(docstring(Limits))
+    yield f"```text\nLimits{signature(Limits.__init__)}\n```".replace(" -> None\n", "\n")
 
 
 # -- all pages -------------------------------------------------------------------------------------------------------

@@ -224,7 +224,7 @@ def test_commands_exist(block: Block) -> None:
         if not words:
             continue
         if words[:2] == ["pip", "install"]:
-            assert all(word.startswith(("-", ".")) for word in words[2:]), f"not published: {line}"
+            assert all(word.startswith(("-", ".", '".')) for word in words[2:]), f"not published: {line}"
         elif words[0] == "python3" and words[1] == "run.py":
             usage = subprocess.run(
                 [sys.executable, ROOT / "run.py"], capture_output=True, text=True, check=False, timeout=TIME_LIMIT

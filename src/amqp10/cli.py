@@ -118,6 +118,7 @@ def _server_tls(certificate: str, key: str | None) -> SSLContext:
 @click.option("--max-message-size", type=click.IntRange(0), help="Largest message in bytes; 0 for no limit.")
 @click.option("--max-bytes", type=click.IntRange(0), help="What all queues hold together, in bytes; 0 for no limit.")
 @click.option("--max-connections", type=click.IntRange(0), help="Most clients at once; 0 for no limit.")
+@click.option("--stream", "streams", multiple=True, metavar="NAME", help="A stream: messages stay when they are read.")
 @click.option(
     "--tls-certificate", type=click.Path(exists=True, dir_okay=False), help="Speak TLS: certificate chain, PEM."
 )
@@ -128,6 +129,7 @@ def broker(
     host: str,
     port: int,
     users: dict[str, str],
+    streams: tuple[str, ...],
     tls_certificate: str | None,
     tls_key: str | None,
     **limits: int | None,
@@ -146,7 +148,7 @@ def broker(
     signal.signal(signal.SIGINT, on_signal)
     given = {name: value for name, value in limits.items() if value is not None}
     tls = None if tls_certificate is None else _server_tls(tls_certificate, tls_key)
-    embedded = Broker(host, port, users=users, tls=tls, limits=Limits(**given))
+    embedded = Broker(host, port, users=users, tls=tls, streams=streams, limits=Limits(**given))
     try:
         embedded.start()
     except OSError as error:

@@ -17,7 +17,7 @@ import pytest
 from amqp10.broker import loop as loop_module
 from amqp10.broker.loop import READ_SIZE
 from amqp10.broker.queues import MOST_UNSENT
-from amqp10.codec import UInt
+from amqp10.codec import Described, Symbol, UInt
 from amqp10.engine import IncomingDelivery
 from amqp10.wire.frames import AMQP_HEADER, SASL_HEADER, encode_frame, encode_sasl_frame
 from amqp10.wire.messaging import ACCEPTED, RELEASED, Source, Target
@@ -62,7 +62,32 @@ def flow(**fields: Any) -> Flow:
     )
 
 
+def selecting(number: int) -> Attach:
+    text = f"n = {number}" + " OR n + 1 * 2 BETWEEN 1 AND (3 + 4)" * 100
+    wanted = {Symbol("s"): Described(Symbol("apache.org:selector-filter:string"), text)}
+    source = Source(address="q", filter=wanted)
+    return Attach(name=f"link {number}", handle=number, role=True, source=source, target=Target())
+
+
+def subscribing(number: int) -> Attach:
+    source = Source(address="/topics/t", durable=UInt(2), expiry_policy="never")
+    return Attach(name=f"sub {number}", handle=number, role=True, source=source, target=Target())
+
+
+def transfers(count: int) -> bytes:
+    """Messages on the first link, as many as there is credit for."""
+    frames = [
+        encode_frame(0, Transfer(handle=0, delivery_id=number, delivery_tag=b"%d" % number)) for number in range(count)
+    ]
+    payload = body("x")
+    return b"".join((len(frame) + len(payload)).to_bytes(4, "big") + frame[4:] + payload for frame in frames)
+
+
 ATTACKS: dict[str, bytes] = {
+    "selectors that are long": opening() + b"".join(encode_frame(0, selecting(n)) for n in range(300)),
+    "subscriptions without end": opening() + b"".join(encode_frame(0, subscribing(n)) for n in range(2000)),
+    "a dynamic node for each link": opening()
+    + b"".join(encode_frame(0, attach(n, role=True, address=None)) for n in range(2000)),
     "frames that say nothing": opening() + b"\x00\x00\x00\x08\x02\x00\x00\x00" * 30_000,
     "flow that wants an answer": opening() + encode_frame(0, flow(echo=True)) * 20_000,
     "dispositions for everything": opening(attach(0, role=True))
@@ -116,6 +141,25 @@ def test_a_queue_full_of_messages_for_a_greedy_client_holds_nobody_up() -> None:
         calls = [hub.calls() for _ in range(3)]
         assert max(calls) < 20_000
         assert 0 < len(queue) < 10_000
+        assert honest.exchange() <= 10
+
+
+def test_a_message_for_a_thousand_subscribers_holds_nobody_up() -> None:
+    with Hub() as hub:
+        honest, attacker = hub.client(), hub.connect()
+        fill(attacker, opening(attach(0, role=False, address="/topics/t")))
+        for number in range(1, 1000):
+            fill(attacker, encode_frame(0, subscribing(number)))
+            if number % 50 == 0:
+                hub.turn()
+        hub.turn(5)
+        assert len(hub.container.topics["t"].subscriptions) == 999
+        fill(attacker, transfers(900))
+        calls = []
+        for _ in range(30):
+            calls.append(hub.calls())
+        assert max(calls) < 60_000
+        assert hub.container.topics["t"].bytes > 0  # it is not through with them
         assert honest.exchange() <= 10
 
 
@@ -412,3 +456,39 @@ def test_a_loop_that_stops_closes_in_order() -> None:
     hub.loop.close()
     client.sock.close()
     silent.close()
+
+
+def test_a_stalled_loop_does_nothing_at_all_and_goes_on_where_it_was() -> None:
+    with Hub(open_timeout=10) as hub:
+        client = hub.client()
+        out = client.session.attach_sender("out", source=Source(), target=Target(address="q"))
+        client.until(lambda: out.credit > 0)
+        hub.loop.stall(True)
+        out.send(body("x"))
+        client.pump()
+        newcomer = hub.connect()
+        fill(newcomer, opening())
+        hub.now = 100
+        assert hub.calls(20) < 20 * 20
+        assert not hub.container.queues["q"].messages
+        assert len(hub.loop.clients) == 1
+        hub.loop.stall(False)
+        client.until(lambda: len(hub.container.queues["q"]) == 1)
+        hub.turn(3)
+        assert len(hub.loop.clients) == 2
+
+
+def test_a_stalled_loop_stops_in_order() -> None:
+    hub = Hub()
+    client = SocketClient(hub)
+    hub.loop.stall(True)
+    hub.turn(2)
+    going_on = hub.loop.stop(2.0)
+    hub.turn(2)
+    client.pump()
+    client.pump()
+    hub.turn(2)
+    assert client.engine.finished
+    assert not going_on()
+    hub.loop.close()
+    client.sock.close()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,6 +99,18 @@ def test_a_broker_that_lets_the_whole_network_in_says_so(
     assert ("lets everybody in" in caplog.text) is warned
 
 
+@pytest.mark.skipif(not socket.has_ipv6, reason="there is no IPv6 here")
+def test_a_broker_listens_on_ipv6() -> None:
+    try:
+        broker = Broker("::1").start()
+    except OSError:
+        pytest.skip("there is no IPv6 here")
+    with broker, amqp10.connect(broker.url, timeout=20) as connection:
+        assert broker.url.startswith("amqp://[::1]:")
+        connection.send("q", "x")
+    assert broker.queue_length("q") == 1
+
+
 def test_a_client_with_a_thread_of_its_own_answers_the_close_of_a_broker_that_stops() -> None:
     broker = Broker().start()
     with amqp10.connect(broker.url, reconnect=None, timeout=20) as connection:
@@ -121,6 +136,34 @@ def test_the_command_refuses_a_certificate_that_is_none(tmp_path: Path) -> None:
         result = CliRunner().invoke(commands, ["broker", "--port", "0", *arguments])
         assert result.exit_code != 0
         assert "certificate" in result.output
+
+
+def test_the_command_serves_tls_streams_and_limits(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    issued = AUTHORITY.issue_cert("localhost", "127.0.0.1")
+    issued.cert_chain_pems[0].write_to_path(certificate)
+    issued.private_key_pem.write_to_path(key)
+    arguments = ["--port", "0", "--stream", "log", "--max-message-size", "1000"]
+    arguments += ["--tls-certificate", str(certificate), "--tls-key", str(key)]
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "amqp10", "broker", *arguments], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[-1]
+        with amqp10.connect(url, tls=client_context(), timeout=20) as connection:
+            connection.send("log", "x")
+            for name in ("one", "two"):
+                receiver = connection.receiver("log", stream=amqp10.Stream("first"), name=name)
+                message = receiver.receive(timeout=20)
+                assert message is not None
+                assert message.body == "x"
+            assert connection.sender("log").max_message_size == 1000
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_the_class_amqp_logs_in_over_tls() -> None:

@@ -686,6 +686,43 @@ def test_failed_deliveries_are_counted_and_released_ones_are_not() -> None:
     assert counts == [0, 0, 1, 1, 1, 2]
 
 
+@pytest.mark.parametrize("address", ["q", "/topics/t"])
+@pytest.mark.parametrize("end", ["settle", "detach", "vanish"])
+@pytest.mark.parametrize(
+    ("default", "expected"),
+    [(None, "waits"), (ACCEPTED, "gone"), (RELEASED, "waits"), (Modified(delivery_failed=True), "waits counted")],
+)
+def test_what_is_settled_without_an_outcome_has_the_default_outcome(
+    default: Any, expected: str, end: str, address: str
+) -> None:
+    net = Net()
+    client = Client(net, container_id="me")
+    options = DURABLE if address != "q" else {}
+    link = client.receiver(address, "sub", 1, default_outcome=default, **options)
+    assert source_of(link).default_outcome == default
+    client.send(client.sender(address), "x")
+    (delivery,) = client.got(link)
+    if end == "settle":
+        client.session.queue_disposition(True, delivery.delivery_id, None, True)
+        net.step()
+        link.detach(closed=False)
+    elif end == "detach":
+        link.detach(closed=False)
+    else:
+        client.vanish()
+    net.step()
+    again = Client(net, container_id="me")
+    found = again.got(again.receiver(address, "sub", 5, **options))
+    assert len(found) == (expected != "gone")
+    if found:
+        header = Message.decode(found[0].payload).header
+        counted = bool(header and header.delivery_count)
+        # Without a wish of the client it counts as a failure that it went without a word.
+        assert counted is ("counted" in expected or (default is None and end != "settle"))
+    else:
+        assert net.container.store.bytes == 0
+
+
 # -- trouble on demand -----------------------------------------------------------------------------------------------
 
 

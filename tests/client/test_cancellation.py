@@ -12,8 +12,13 @@ from amqp10.client import operations as ops
 from amqp10.client.links import Stage
 from amqp10.client.message import Message
 from amqp10.client.options import receiver_spec, sender_spec
+from amqp10.client.receiving import ReceivedMessage
 from amqp10.client.recovery import ConnectionState
-from amqp10.errors import AMQPTimeoutError
+from amqp10.client.requests import Requests
+from amqp10.codec import Symbol
+from amqp10.errors import AMQPTimeoutError, MessageRejectedError, RemoteError
+from amqp10.wire.messaging import Rejected
+from amqp10.wire.performatives import Error
 from tests.client.fake import FakeTask, Rig
 
 
@@ -40,8 +45,20 @@ class Scene:
         }
         for name, receiver in (("receiver", self.receiver), ("manual", self.manual)):
             state[name] = (len(receiver.queue), receiver.unsettled, len(receiver.turns), receiver.turns.granted)
-            state[f"{name} credit"] = (receiver.link.credit, receiver.window.paused)
+            state[f"{name} credit"] = (receiver.link.credit, receiver.window.paused, receiver._asked)
+        state["peer's credit"] = [link.credit for link in self.rig.peer.links]
+        state["waits"] = waits(core)
         return state
+
+
+def waits(core: Any) -> int:
+    """How many wait for something, or look as if they did."""
+    found = len(core._over_waits)
+    for session in core.sessions:
+        for link in session.links:
+            found += len(link._ready) + len(link._gone)
+            found += len(link._draining) + len(link._settling) if link.is_receiver else len(link._idle)
+    return found
 
 
 OPERATIONS: dict[str, Callable[[Scene], Coroutine[Any, Any, Any]]] = {
@@ -52,6 +69,11 @@ OPERATIONS: dict[str, Callable[[Scene], Coroutine[Any, Any, Any]]] = {
     "flush": lambda s: s.sender.flush(None),
     "receive": lambda s: s.receiver.receive(None),
     "receive many": lambda s: s.receiver.receive_many(10, None),
+    "manual receive": lambda s: s.manual.receive(None),
+    "manual receive many": lambda s: s.manual.receive_many(10, None),
+    "wait for the link": lambda s: s.sender.wait_back(None),
+    "wait for the end": lambda s: s.rig.core.wait_over(),
+    "wait for the link's end": lambda s: s.sender.wait_gone(),
 }
 
 
@@ -73,10 +95,10 @@ def test_an_interrupted_operation_leaves_nothing_behind(name: str, error: BaseEx
         if task.steps < awaits:
             break
         task.step(error)
-        assert task.done
         scene.rig.peer.silent_links = untouched.rig.peer.silent_links = False
         scene.rig.driver.advance(120)
         untouched.rig.driver.advance(120)
+        assert task.done
         assert scene.left() == untouched.left(), (name, awaits)
     else:
         raise AssertionError("the operation has more awaits than were stepped through")
@@ -160,3 +182,92 @@ def test_a_shared_sender_whose_attach_is_interrupted_is_attached_by_the_next_who
     scene.rig.driver.settle()
     assert second.value() is not None
     assert peer.bodies == [2]
+
+
+def test_an_interrupted_request_leaves_nothing_behind_at_any_of_its_awaits() -> None:
+    for awaits in range(1, 20):
+        scene = Scene()
+        requests = Requests(scene.rig.core)
+        task = scene.rig.driver.start(requests.request("rpc", "x", False, None, ReceivedMessage))
+        while not task.done and task.steps < awaits and not waits_for_credit(scene):
+            scene.rig.transport.pump_out()
+            scene.rig.transport.pump_in()
+            if task.pause is not None and task.pause.wait.is_set:
+                task.step()
+        if task.steps < awaits:
+            break
+        task.step(KeyboardInterrupt())
+        assert isinstance(task.error, KeyboardInterrupt)
+        scene.rig.driver.settle()
+        assert requests._under_way == {}
+        assert requests._attaching is None
+        assert waits(scene.rig.core) == 0
+        assert not waits_for_credit(scene)
+        assert scene.rig.peer.bodies == []
+    else:
+        raise AssertionError("the operation has more awaits than were stepped through")
+    assert awaits > 3
+
+
+def waits_for_credit(scene: Scene) -> bool:
+    links: list[Any] = [link for session in scene.rig.core.sessions for link in session.links]
+    senders = [link for link in links if not link.is_receiver]
+    return any(len(sender.turns) for sender in senders)
+
+
+def test_a_message_that_was_on_its_way_when_its_receiver_was_cancelled_goes_to_the_next() -> None:
+    scene = Scene()
+    first = scene.rig.start(scene.manual.receive(None))
+    link = next(link for link in scene.rig.peer.links if link.name == scene.manual.name)
+    link.send(Message("late").encode())  # type: ignore[attr-defined]
+    first.step(KeyboardInterrupt())
+    scene.rig.driver.settle()
+    assert scene.rig.start(scene.manual.receive(None)).value().body == "late"
+
+
+def test_a_request_that_is_rejected_fails_and_the_connection_lives() -> None:
+    rig = Rig().connect()
+    requests = Requests(rig.core)
+    task = rig.start(requests.request("rpc", "x", False, None, ReceivedMessage))
+    rig.peer.received[0].settle(Rejected(error=Error(condition=Symbol("app:bad"))))
+    rig.driver.settle()
+    with pytest.raises(MessageRejectedError):
+        task.value()
+    assert rig.core.state is ConnectionState.OPEN
+    assert requests._under_way == {}
+
+
+def test_a_request_that_waits_for_its_outcome_can_time_out() -> None:
+    rig = Rig().connect()
+    requests = Requests(rig.core)
+    task = rig.start(requests.request("rpc", "x", False, rig.driver.now + 5, ReceivedMessage))
+    rig.driver.advance(6)
+    assert isinstance(task.error, AMQPTimeoutError)
+    rig.peer.accept()
+    rig.driver.settle()
+    assert rig.core.state is ConnectionState.OPEN
+
+
+def test_a_link_that_is_not_answered_after_a_reconnection_does_not_hold_up_the_others() -> None:
+    rig = Rig().connect()
+    refused, silent = rig.sender("refused"), rig.sender("silent")
+    error = RemoteError("later", condition="amqp:internal-error")
+
+    def prepare(peer: Any) -> None:
+        answer = peer._requested
+
+        def requested(event: Any) -> None:
+            if event.link.target.address == "silent":
+                return
+            peer.refuse = None if peer.links or rig.driver.now > 200 else error
+            answer(event)
+
+        peer._requested = requested
+
+    rig.prepare = prepare
+    rig.driver.advance(95)
+    rig.transport.cut()
+    rig.driver.settle()
+    assert (refused.stage, silent.stage) == (Stage.WAITING, Stage.ATTACHING)
+    rig.driver.advance(10)  # of the thirty that the silent one is given
+    assert (refused.stage, silent.stage) == (Stage.ATTACHED, Stage.ATTACHING)

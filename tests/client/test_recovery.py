@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amqp10.client import operations as ops
+from amqp10.client.links import Stage
 from amqp10.client.message import Message
 from amqp10.client.options import Reconnect, Stream, addresses, sender_spec
 from amqp10.client.recovery import Backoff, ConnectionState, Verdict, judge
@@ -518,3 +519,37 @@ def test_a_server_that_never_answers_does_not_use_up_the_time_of_the_others() ->
     rig.driver.advance(60)
     assert rig.core.state is OPEN
     assert rig.core.address.host == "good"
+
+
+def test_a_link_that_held_for_long_and_is_refused_now_is_not_attached_again_without_a_pause() -> None:
+    rig = Rig().connect()
+    rig.sender("orders")
+    rig.driver.advance(1000)
+    attempts: list[float] = []
+
+    def prepare(peer: Any) -> None:
+        answer = peer._requested
+        peer.refuse = RemoteError("later", condition="amqp:internal-error")
+
+        def requested(event: Any) -> None:
+            attempts.append(rig.driver.now)
+            answer(event)
+
+        peer._requested = requested
+
+    rig.prepare = prepare
+    rig.transport.cut()
+    rig.driver.advance(60)
+    assert 5 < len(attempts) < 20
+
+
+def test_a_session_that_held_for_long_comes_back_at_once_however_often_it_ended_before() -> None:
+    rig = Rig().connect()
+    sender = rig.sender("orders")
+    for _ in range(12):
+        rig.driver.advance(1000)
+        (session,) = rig.peer.engine.sessions.values()
+        session.end(RemoteError("later", condition="amqp:internal-error"))
+        rig.driver.settle()
+        rig.driver.advance(0.01)
+        assert sender.stage is Stage.ATTACHED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -106,7 +107,7 @@ def encodings(draw: st.DrawFn, value: Any) -> bytes:
 
 
 @st.composite
-def element_forms(draw: st.DrawFn, items: list[Any]) -> tuple[bytes, list[bytes]]:
+def element_forms(draw: st.DrawFn, items: Sequence[Any]) -> tuple[bytes, list[bytes]]:
     """A constructor that all these elements can have, and their octets behind it."""
     if isinstance(items[0], Described):
         constructor, bodies = draw(element_forms([item.value for item in items]))

@@ -57,6 +57,8 @@ _STAMPS: Final = {
     "proton": "proton-1",
     "rhea": "rhea-1",
     "jms": "jms-1",
+    "protonj2": "protonj2-1",
+    "go-amqp": "go-amqp-1",
     "proton-python": "proton-python-1",
 }
 
@@ -69,7 +71,10 @@ class PeerNotPreparedError(Exception):
     """This machine has no such peer yet. The message says which command prepares it."""
 
 
-def peer_folder(name: Literal["rabbitmq", "proton", "rhea", "jms", "proton-python"]) -> Path:
+PeerName = Literal["rabbitmq", "proton", "rhea", "jms", "protonj2", "go-amqp", "proton-python"]
+
+
+def peer_folder(name: PeerName) -> Path:
     """The folder of a prepared peer; `PeerNotPreparedError` when it is missing or was made by an older checkout."""
     root = os.environ.get("AMQP10_PEERS")
     folder = (Path(root) if root else Path.home() / ".cache" / "amqp10-peers") / name

@@ -144,11 +144,12 @@ def test_another_thread_is_told_that_the_connection_belongs_to_a_loop(broker: Br
 
 
 @pytest.mark.parametrize("kind", ["loop", "main thread"])
-def test_a_program_that_computes_for_ten_idle_time_outs_keeps_its_connection(kind: str) -> None:
-    limit = 0.3
+def test_a_program_that_computes_for_several_idle_time_outs_keeps_its_connection(kind: str) -> None:
+    # Long enough for a machine whose other processes take the processor away for a moment.
+    limit = 1.0
 
     def compute() -> int:
-        end = time.monotonic() + 10 * limit
+        end = time.monotonic() + 4 * limit
         count = 0
         while time.monotonic() < end:
             count += 1

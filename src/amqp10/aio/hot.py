@@ -13,7 +13,7 @@ from amqp10.client import operations
 from amqp10.client import receiving as _receiving
 from amqp10.client import sending as _sending
 from amqp10.client.options import DEFAULT, Default
-from amqp10.errors import AMQPTimeoutError, SendTimeoutError
+from amqp10.errors import AMQPTimeoutError, ClosedError, SendTimeoutError
 
 if TYPE_CHECKING:
     from amqp10.aio.driver import AioDriver
@@ -197,13 +197,10 @@ class ReceiverMethods:
         core = self._core
         if get_ident() != self._driver.thread:
             self._driver.check_thread()
-        if core.queue or not core.ended:
+        try:
             message = core.try_receive()
-            if message is not None:
-                return cast("ReceivedMessage", message)
-            try:
-                return cast("ReceivedMessage", await core.receive(None))
-            except BaseException:
-                if not core.ended:
-                    raise
-        raise StopAsyncIteration
+            if message is None:
+                message = await core.receive(None)
+        except ClosedError:
+            raise StopAsyncIteration from None
+        return cast("ReceivedMessage", message)

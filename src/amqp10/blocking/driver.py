@@ -6,6 +6,7 @@ waits. Callbacks of the program run on the thread of the connection, without the
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -19,7 +20,7 @@ from weakref import WeakSet
 from amqp10.blocking.transport import BlockingTransport
 from amqp10.client.options import Address, Default
 from amqp10.client.wait import Pause, run
-from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, InterruptedCallError
+from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, ConnectionLostError, InterruptedCallError
 from amqp10.net.options import TransportOptions
 from amqp10.net.proxy.url import proxy_of_url
 from amqp10.net.waiting import Deadline, Waiter
@@ -40,6 +41,9 @@ _FLUSH_DELAY: Final = 0.001
 """Seconds after which the connection's thread writes what callers have left."""
 _JOIN_TIME: Final = 2.0
 _LONGEST_WAIT: Final = 3600.0
+
+_new_gate: Final = threading.Lock
+"""What a caller waits at. Tests put in one that is interrupted."""
 
 _drivers: WeakSet[BlockingDriver] = WeakSet()
 
@@ -70,7 +74,11 @@ if hasattr(os, "register_at_fork"):
 
 
 class _Step:
-    """The lock, for a step that does not wait."""
+    """What belongs to a step under the lock: ``with driver.lock, driver.step``.
+
+    The lock is entered as such, because only then no exception of a signal handler comes between taking it and the
+    block that lets it go.
+    """
 
     __slots__ = ("_driver",)
 
@@ -78,15 +86,20 @@ class _Step:
         self._driver = driver
 
     def __enter__(self) -> None:
-        self._driver.lock.acquire()
+        return
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         driver = self._driver
-        if error is not None:
-            driver.failed(error)
-        driver.leave()
+        try:
+            if error is None:
+                driver.leave()
+            else:
+                driver.failed(error)
+        except BaseException as interruption:
+            driver.failed(interruption)
+            raise
 
 
 class BlockingWait:
@@ -119,7 +132,8 @@ class BlockingDriver:
         self._tcp = TransportOptions(use_ipv6=2, tcp_no_delay=True)
         if proxy is not None:
             self._tcp.proxy = proxy_of_url(proxy)
-        self.lock: threading.Lock | _ParentsLock = threading.Lock()
+        # A lock that knows who holds it: after an interruption there is no other way to tell.
+        self.lock: threading.RLock | _ParentsLock = threading.RLock()
         self.step = _Step(self)
         _drivers.add(self)
         self.tls = tls
@@ -137,6 +151,8 @@ class BlockingDriver:
         self.kicks = 0
         self.flush_at: float | None = None
         self._finished = False
+        self._thread_over = False
+        """Whether the connection's thread does nothing any more."""
         self._ending: list[BlockingTransport] = []
         self.expected: BaseException | None = None
         """What interrupted a wait: it was raised where that is allowed for."""
@@ -158,27 +174,38 @@ class BlockingDriver:
     async def open(self, where: Address, deadline: float | None) -> BlockingTransport:
         """Runs in the thread that asks, without the lock; nothing else can be done with the connection meanwhile."""
         waiter = Waiter()
+        # Before anybody can interrupt it: this forgets interruptions.
+        waiter.begin()
         self._dialling = waiter
-        self.lock.release()
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        limit = Deadline(left, absolute=True)
+        context = self.tls if where.secure else None
+        transport: BlockingTransport | None = None
         try:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            limit = Deadline(left, absolute=True)
-            context = self.tls if where.secure else None
-            return BlockingTransport.connect(self, where, self._tcp, context, limit, waiter)
-        except InterruptedCallError:
-            raise ConnectionDroppedError("the connection is not wanted any more") from None
+            self.lock.release()
+            transport = BlockingTransport.connect(self, where, self._tcp, context, limit, waiter)
+            self.lock.acquire()
+        except BaseException as error:
+            self._hold(error)
+            if transport is not None:
+                transport.abort()
+            if isinstance(error, InterruptedCallError):
+                raise ConnectionDroppedError("the connection is not wanted any more") from None
+            raise
         finally:
-            self._take_lock()
             self._dialling = None
             waiter.close()
+        return transport
 
     async def ask(self, token: Callable[[], str | Awaitable[str]]) -> str:
         """The program's function runs without the lock: it may wait for somebody else."""
-        self.lock.release()
         try:
+            self.lock.release()
             value = token()
-        finally:
-            self._take_lock()
+            self.lock.acquire()
+        except BaseException as error:
+            self._hold(error)
+            raise
         if not isinstance(value, str):
             raise TypeError("token() of the blocking API gives the token itself, not something to await")
         return value
@@ -201,33 +228,35 @@ class BlockingDriver:
 
     # -- callers ---------------------------------------------------------------------------------------------------
 
-    def _take_lock(self) -> None:
-        """Take the lock whatever interrupts that; the interruption comes behind it."""
-        interruption: BaseException | None = None
-        held = False
-        while not held:
+    def _hold(self, interruption: BaseException) -> None:
+        """Take the lock again after an interruption, which may have come on either side of letting it go or of taking
+        it back. A further interruption meanwhile adds nothing to the first, which is raised."""
+        while True:
             try:
-                held = self.lock.acquire()
-            except BaseException as error:  # noqa: BLE001 - raised below, with the lock
-                interruption = error
-        if interruption is not None:
-            raise interruption
+                with contextlib.suppress(RuntimeError):  # this thread does not have it
+                    self.lock.release()
+                self.lock.acquire()
+                self.expected = interruption
+            except BaseException:  # noqa: BLE001 - see above
+                continue
+            return
 
     def failed(self, error: BaseException) -> None:
-        """A step has raised: when it was interrupted in the middle, nobody knows how far it came, and the connection
-        needs a recovery."""
-        if not isinstance(error, Exception) and error is not self.expected:
+        """A step has raised. Called before the lock is let go, instead of :meth:`leave`. When the step was interrupted
+        in the middle, nobody knows how far it came, and the connection needs a recovery."""
+        expected, self.expected = self.expected, None
+        if not isinstance(error, Exception) and error is not expected:
             self.damaged()
+        self.leave()
 
     def leave(self) -> None:
-        """Let the lock go: what was sent is written now, or soon by the connection's thread."""
+        """Called before the lock is let go: what was sent is written now, or soon by the connection's thread."""
         if self.kicks:
             if self.kicks >= FLUSH_COUNT or self._thread is None:
                 self._flush()
             elif self.flush_at is None:
                 self.flush_at = time.monotonic() + _FLUSH_DELAY
                 self.wake()
-        self.lock.release()
 
     def damaged(self) -> None:
         """A step was interrupted in the middle: the state of the connection is not to be trusted."""
@@ -245,8 +274,11 @@ class BlockingDriver:
             operation.close()
             raise AMQPError(135, "a callback runs on the connection's own thread and must not wait for it")
         try:
-            with self.step:
-                return run(operation, self._block)
+            with self.lock, self.step:
+                try:
+                    return run(operation, self._block)
+                finally:
+                    operation.close()
         finally:
             operation.close()
             if self._finished or self._thread is None:
@@ -262,7 +294,7 @@ class BlockingDriver:
 
     def call_core(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call something of the core that does not wait."""
-        with self.step:
+        with self.lock, self.step:
             return function(*arguments)
 
     def deadline(self, timeout: float | Default | None) -> float | None:
@@ -276,21 +308,20 @@ class BlockingDriver:
         wait: Any = pause.wait
         if wait.is_set:
             return
-        gate = wait.gate = threading.Lock()
+        gate = wait.gate = _new_gate()
         gate.acquire()
         if self.kicks:
             self._flush()
         left = -1.0
         if pause.deadline is not None:
             left = min(max(0.0, pause.deadline - time.monotonic()), threading.TIMEOUT_MAX)
-        self.lock.release()
         try:
+            self.lock.release()
             gate.acquire(timeout=left)
+            self.lock.acquire()
         except BaseException as error:
-            self.expected = error
+            self._hold(error)
             raise
-        finally:
-            self._take_lock()
         if not wait.is_set:
             raise AMQPTimeoutError("the operation did not finish in time")
 
@@ -338,12 +369,30 @@ class BlockingDriver:
         try:
             while self._turn():
                 pass
+        except BaseException:
+            # A fault in here: whoever waits must not wait for ever.
+            with self.lock:
+                self._give_up()
+            raise
         finally:
             with self.lock:
+                self._thread_over = True
                 for transport in self._ending:
                     transport.dispose()
                 self._ending.clear()
+            self.run_left()
             self._waiter.close()
+
+    def _give_up(self) -> None:
+        core = self.core
+        if core is None:
+            return
+        error = ConnectionLostError("the thread of the connection was stopped by a fault")
+        try:
+            if core.incarnation is not None:
+                core.incarnation.lost(error)
+        finally:
+            core.fail(error)
 
     def _turn(self) -> bool:
         with self.lock:
@@ -356,6 +405,7 @@ class BlockingDriver:
             calls = bool(self._calls)
             carrier = self.transport
             if self._finished and carrier is None and self._work is None and not calls:
+                self._thread_over = True
                 return False
             fd, write, timeout = self._plan(carrier)
         if calls:
@@ -433,9 +483,17 @@ class BlockingDriver:
             self._pause = following
             self.awaited = following.wait
 
+    def run_left(self) -> None:
+        """Run callbacks that came when the connection's thread had ended: in the caller's. Without the lock."""
+        if self._thread_over:
+            self._run_calls()
+
     def _run_calls(self) -> None:
-        while self._calls:
-            callback, arguments = self._calls.popleft()
+        while True:
+            try:
+                callback, arguments = self._calls.popleft()
+            except IndexError:
+                return
             try:
                 callback(*arguments)
             except Exception:

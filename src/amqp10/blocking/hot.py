@@ -12,7 +12,7 @@ from amqp10.client import operations
 from amqp10.client import receiving as _receiving
 from amqp10.client import sending as _sending
 from amqp10.client.options import DEFAULT, Default
-from amqp10.errors import AMQPTimeoutError, SendTimeoutError
+from amqp10.errors import AMQPTimeoutError, ClosedError, SendTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,12 +53,14 @@ class Delivery(_sending.Delivery):
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
         """Call ``callback(delivery)`` when it is done, on the connection's thread. It must not wait."""
-        with self._driver.step:
+        driver = self._driver
+        with driver.lock, driver.step:
             super().add_done_callback(callback)
+        driver.run_left()
 
     def cancel(self) -> bool:
         """Take it back before it is written. Returns whether that was possible."""
-        with self._driver.step:
+        with self._driver.lock, self._driver.step:
             return self._withdraw()
 
 
@@ -74,18 +76,15 @@ class ReceivedMessage(_receiving.ReceivedMessage):
     def _settle(self, state: Any) -> bool:
         receiver = self._receiver
         driver: BlockingDriver = receiver.core.driver  # type: ignore[assignment]
-        lock = driver.lock
-        lock.acquire()
-        try:
-            return receiver.settle(self._delivery, state)
-        except BaseException as error:
-            driver.failed(error)
-            raise
-        finally:
-            if driver.flush_at is None or driver.kicks >= FLUSH_COUNT:
-                driver.leave()
-            else:
-                lock.release()
+        with driver.lock:
+            try:
+                done = receiver.settle(self._delivery, state)
+                if driver.flush_at is None or driver.kicks >= FLUSH_COUNT:
+                    driver.leave()
+            except BaseException as error:
+                driver.failed(error)
+                raise
+        return done
 
     def settled(self, *, timeout: float | Default | None = DEFAULT) -> None:
         """Until the sender has settled too; for receivers with ``confirm="second"``."""
@@ -140,19 +139,16 @@ class SenderMethods:
     def try_submit(self, message: Message | Any, *, settled: bool = False) -> Delivery | None:
         """Send a message if that is possible at once; None when it would have to wait. Errors as for :meth:`submit`."""
         driver = self._driver
-        lock = driver.lock
-        # What "with driver.step" does, in fewer calls.
-        lock.acquire()
-        try:
-            return self._core.try_submit(message, settled)  # type: ignore[return-value]
-        except BaseException as error:
-            driver.failed(error)
-            raise
-        finally:
-            if driver.flush_at is None or driver.kicks >= FLUSH_COUNT:
-                driver.leave()
-            else:
-                lock.release()
+        # What "with driver.lock, driver.step" does, in fewer calls.
+        with driver.lock:
+            try:
+                delivery = self._core.try_submit(message, settled)
+                if driver.flush_at is None or driver.kicks >= FLUSH_COUNT:
+                    driver.leave()
+            except BaseException as error:
+                driver.failed(error)
+                raise
+        return delivery  # type: ignore[return-value]
 
     def send_many(
         self, messages: Iterable[Message | Any], *, timeout: float | Default | None = DEFAULT
@@ -174,7 +170,7 @@ class SenderMethods:
             iterator = iter(messages)
             while lot := list(islice(iterator, _LOT)):
                 while lot:
-                    with driver.step:
+                    with driver.lock, driver.step:
                         sent = core.submit_some(lot)
                     if not sent:
                         sent = [driver.run(core.submit(lot[0], False, deadline))]
@@ -189,7 +185,7 @@ class SenderMethods:
                 else:
                     outcomes.append(driver.run(delivery._wait_outcome(deadline)))
         except BaseException as error:
-            with driver.step:
+            with driver.lock, driver.step:
                 for delivery in waiting:
                     if not delivery.done:
                         core.abandon(delivery)
@@ -214,7 +210,7 @@ class ReceiverMethods:
             LinkError, ConnectionLostError: it is over, and nothing is left of what had arrived.
         """
         driver = self._driver
-        with driver.step:
+        with driver.lock, driver.step:
             message = self._core.try_receive()
         if message is None:
             message = driver.run(self._core.receive(driver.deadline(timeout)))
@@ -228,7 +224,7 @@ class ReceiverMethods:
 
     def accept_all(self, messages: Iterable[ReceivedMessage]) -> int:
         """Accept many messages at once. Returns how many were still this program's."""
-        with self._driver.step:
+        with self._driver.lock, self._driver.step:
             return self._core.accept_all(messages)
 
     def __iter__(self) -> Self:
@@ -236,24 +232,18 @@ class ReceiverMethods:
 
     def __next__(self) -> ReceivedMessage:
         core, driver = self._core, self._driver
-        if core.queue or not core.ended:
-            lock = driver.lock
-            lock.acquire()
-            try:
-                message = core.try_receive()
-            except BaseException as error:
-                driver.failed(error)
-                raise
-            finally:
-                if driver.flush_at is None or driver.kicks >= FLUSH_COUNT:
-                    driver.leave()
-                else:
-                    lock.release()
-            if message is not None:
-                return message  # type: ignore[return-value]
-            try:
-                return cast("ReceivedMessage", driver.run(core.receive(None)))
-            except BaseException:
-                if not core.ended:
+        try:
+            with driver.lock:
+                try:
+                    message = core.try_receive()
+                    if driver.flush_at is None or driver.kicks >= FLUSH_COUNT:
+                        driver.leave()
+                except BaseException as error:
+                    driver.failed(error)
                     raise
-        raise StopIteration
+            if message is None:
+                message = driver.run(core.receive(None))
+        except ClosedError:
+            # Not asked before: another thread may close it at any time.
+            raise StopIteration from None
+        return cast("ReceivedMessage", message)

@@ -53,13 +53,13 @@ class BlockingTransport:
         deadline: Deadline,
         waiter: Waiter,
     ) -> BlockingTransport:
-        """Connect, and shake hands where there is TLS. Waits; without the lock."""
+        """Connect, and shake hands where there is TLS. Waits, inside what the waiter has begun; without the
+        lock."""
         session = None
         if context is not None:
             from amqp10.net.tls.stdlib import StdlibSession  # brings OpenSSL, which plain connections do not need
 
             session = StdlibSession(context, where.host)
-        waiter.begin()
         network = BlockingNetwork(waiter)
         dialled = run(dial(where.host, where.port, options, network, deadline, session=session))
         return cls(driver, dialled.stream.transport, session, dialled.early)

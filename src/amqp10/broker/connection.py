@@ -11,6 +11,7 @@ from amqp10.broker.queues import Consumer, Peer, QueueFullError
 from amqp10.broker.streams import Stream
 from amqp10.broker.termini import (
     SHARED_SUBSCRIPTIONS,
+    default_outcome,
     lifetime_policy,
     means_topic,
     queue_source,
@@ -128,23 +129,24 @@ class BrokerConnection(Peer):
         external: Callable[[str], str | None] | None = None,
     ) -> None:
         super().__init__(number)
-        self.directory = directory
-        self.login_refused = False
+        self.directory: Directory = directory
+        self.login_refused: bool = False
         """Whether the client gave a wrong password: the answer to it should keep it waiting."""
         self._everybody = not users and external is None
-        self.sasl = _Sasl(users=users, anonymous=self._everybody, anybody=self._everybody, external=external)
-        self.sasl.faults = directory.faults
-        self.engine = _Engine(
+        sasl = _Sasl(users=users, anonymous=self._everybody, anybody=self._everybody, external=external)
+        sasl.faults = directory.faults
+        engine = _Engine(
             EndpointRole.SERVER,
             container_id="amqp10-broker",
             max_frame_size=max_frame_size,
             channel_max=directory.limits.max_sessions - 1,
             idle_timeout=idle_timeout,
-            sasl=self.sasl,
+            sasl=sasl,
             properties={"product": "amqp10", "version": VERSION},
             offered_capabilities=("ANONYMOUS-RELAY", SHARED_SUBSCRIPTIONS),
         )
-        self.engine.owner = self
+        engine.owner = self
+        self.engine: Connection = engine
         self._consumers: dict[SenderLink, Consumer] = {}
         self._producers: dict[ReceiverLink, Queue | Topic | None] = {}
         self._subscriptions: dict[LinkEndpoint, Subscription] = {}
@@ -218,7 +220,8 @@ class BrokerConnection(Peer):
                     break  # what came behind is not looked at any more
         if self.stalled:
             self.resume()
-        directory.work()
+        if not directory.takes_turns:
+            directory.work()
         for link in low:
             if link.attached and link.credit <= _LOW_CREDIT:
                 link.flow(_PRODUCER_CREDIT)
@@ -366,7 +369,14 @@ class BrokerConnection(Peer):
         stream = node if isinstance(node, Stream) else None
         filters = Filters(source.filter, wall=self.directory.wall_clock(), stream=stream is not None)
         copies = stream is not None or source.distribution_mode == "copy"
-        consumer = Consumer(link, self, node, browsing=copies, matches=self._match(filters) if filters else None)
+        consumer = Consumer(
+            link,
+            self,
+            node,
+            browsing=copies,
+            default=default_outcome(source),
+            matches=self._match(filters) if filters else None,
+        )
         if stream is not None:
             stream.start(consumer, filters.offset)
         self._consumers[link] = consumer
@@ -386,7 +396,8 @@ class BrokerConnection(Peer):
         subscription = self.directory.subscribe(topic, Filters(source.filter), key, shared=shared)
         subscription.peer = self.number
         self._subscriptions[link] = subscription
-        consumer = self._consumers[link] = Consumer(link, self, subscription.queue)
+        default = default_outcome(source)
+        consumer = self._consumers[link] = Consumer(link, self, subscription.queue, default=default)
         subscription.queue.join(consumer)
         link.accept(
             source=subscription_source(source, address, subscription, policy),
@@ -511,6 +522,8 @@ class BrokerConnection(Peer):
         message = consumer.unsettled.pop(delivery, None)
         if not settled:
             delivery.settle(state)
+        elif state is None:
+            state = consumer.default
         if message is None:
             return
         queue = consumer.queue

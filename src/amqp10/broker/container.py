@@ -49,7 +49,7 @@ class BrokerContainer(Directory):
             clock=clock,
             wall_clock=wall_clock,
         )
-        self.users = dict(users or {})
+        self.users: dict[str, str] = dict(users or {})
         self._connections = 0
 
     def accept(

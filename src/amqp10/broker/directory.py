@@ -63,13 +63,17 @@ class Directory:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self.limits = limits if limits is not None else Limits()
-        self.auto_create = auto_create
-        self.refuse = frozenset(parse_address(address, topic=topic) for address in refuse for topic in (False, True))
-        self.clock = clock
-        self.wall_clock = wall_clock
-        self.store = Store(self.limits.max_bytes)
-        self.faults = Faults()
+        self.limits: Limits = limits if limits is not None else Limits()
+        self.auto_create: bool = auto_create
+        self.refuse: frozenset[Address] = frozenset(
+            parse_address(address, topic=topic) for address in refuse for topic in (False, True)
+        )
+        self.clock: Callable[[], float] = clock
+        self.wall_clock: Callable[[], float] = wall_clock
+        self.store: Store = Store(self.limits.max_bytes)
+        self.takes_turns: bool = False
+        """Whether somebody calls :meth:`work` in turns, so that it is not done whenever a client says something."""
+        self.faults: Faults = Faults()
         self.queues: dict[str, Queue] = {}
         self.topics: dict[str, Topic] = {}
         self.subscriptions: dict[SubscriptionKey, Subscription] = {}

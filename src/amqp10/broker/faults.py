@@ -23,7 +23,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._waiting: list[tuple[str, str | None, ProtocolError]] = []
-        self.messages = False
+        self.messages: bool = False
 
     def add(self, what: Refusable, count: int, condition: str, description: str, address: str | None) -> None:
         """Have the next of a kind refused.

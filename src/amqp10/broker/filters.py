@@ -125,9 +125,9 @@ class OffsetSpec:
     __slots__ = ("offset", "since", "where")
 
     def __init__(self, value: Any, wall: float) -> None:
-        self.where = ""
-        self.offset = 0
-        self.since = 0.0
+        self.where: str = ""
+        self.offset: int = 0
+        self.since: float = 0.0
         if isinstance(value, Timestamp):
             self.where, self.since = "time", int(value) / 1000
         elif isinstance(value, int) and not isinstance(value, bool) and value >= 0:
@@ -161,7 +161,7 @@ class Filters:
 
     def __init__(self, wanted: Mapping[Any, Any] | None, *, wall: float = 0.0, stream: bool = False) -> None:
         self.answer: dict[Symbol, Any] = {}
-        self.no_local = False
+        self.no_local: bool = False
         self.offset: OffsetSpec | None = None
         self._selector: Selector | None = None
         self._values: frozenset[str] | None = None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Loop"]
 
-logger = logging.getLogger("amqp10.broker")
+logger: Final = logging.getLogger("amqp10.broker")
 
 READ_SIZE: Final = 65536
 """How much is read from a client in a turn, in bytes: small frames cost work each. More than two clients
@@ -61,12 +61,12 @@ class Client:
     )
 
     def __init__(self, sock: socket.socket, connection: BrokerConnection, tls: ServerTls | None) -> None:
-        self.sock = sock
-        self.connection = connection
-        self.tls = tls
+        self.sock: socket.socket = sock
+        self.connection: BrokerConnection = connection
+        self.tls: ServerTls | None = tls
         self.unsent: list[bytes | memoryview] = []
-        self.unsent_size = 0
-        self.mask = 0
+        self.unsent_size: int = 0
+        self.mask: int = 0
         """What its socket is watched for."""
         self.open_by: float | None = None
         """When it has to have opened its connection; None once it has."""
@@ -99,7 +99,8 @@ class Loop:
         tls: ssl.SSLContext | None = None,
         idle_timeout: float = 0,
     ) -> None:
-        self.container = container
+        self.container: BrokerContainer = container
+        container.takes_turns = True
         self.clients: dict[Peer, Client] = {}
         self._stalled = False
         self._listener = listener
@@ -147,7 +148,8 @@ class Loop:
         self._share = READ_SIZE if len(ready) <= 2 else max(_PAGE, READ_SIZE // len(ready))
         for what, mask in ready:
             if what is self._listener:
-                self._accept()
+                if self._listening:
+                    self._accept()
             elif what is self._wake_in:
                 with contextlib.suppress(OSError):
                     self._wake_in.recv(4096)
@@ -408,6 +410,7 @@ class Loop:
             return
         self._stalled = stalled
         self._listen(not stalled)
+        self._listen_again = None
         for client in self.clients.values():
             if stalled:
                 self._watch(client, 0)
@@ -426,10 +429,10 @@ class Loop:
 
     def stop(self, timeout: float) -> Callable[[], bool]:
         """Close the listening socket and every connection. Returns what tells whether to go on with turns."""
+        self.stall(False)
         self._listen(False)
         self._listen_again = None
         self._listener.close()
-        self.stall(False)
         self.disconnect("amqp:connection:forced", "the broker is stopping")
         deadline = self.container.clock() + timeout
         for client in self.clients.values():

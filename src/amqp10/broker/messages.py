@@ -35,13 +35,13 @@ class StoredMessage:
     __slots__ = ("barred", "cost", "expires", "failures", "origin", "payload", "sequence")
 
     def __init__(self, payload: bytes, expires: float | None = None, origin: int = 0) -> None:
-        self.payload = payload
-        self.expires = expires
+        self.payload: bytes = payload
+        self.expires: float | None = expires
         self.barred: WeakSet[Any] | None = None
-        self.failures = 0
-        self.origin = origin
-        self.sequence = 0
-        self.cost = 0
+        self.failures: int = 0
+        self.origin: int = origin
+        self.sequence: int = 0
+        self.cost: int = 0
 
     def encoded(self) -> bytes:
         """The message as it is delivered: with its failed deliveries counted in the header (messaging, "header")."""

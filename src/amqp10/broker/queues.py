@@ -13,10 +13,12 @@ from amqp10.broker.limits import MESSAGE_COST
 from amqp10.broker.messages import StoredMessage, place_of
 from amqp10.engine import LinkState
 from amqp10.errors import AMQPError, ProtocolError
+from amqp10.wire.messaging import Accepted, Released
 from amqp10.wire.performatives import SenderSettleMode
 
 if TYPE_CHECKING:
     from amqp10.engine import LinkEndpoint, OutgoingDelivery, ReceiverLink, SenderLink
+    from amqp10.wire.messaging import Outcome
 
 __all__ = ["MOST_UNSENT", "Consumer", "Lifetime", "Node", "Peer", "Queue", "QueueFullError", "Store"]
 
@@ -51,8 +53,8 @@ class Store:
     __slots__ = ("active", "busy", "bytes", "max_bytes")
 
     def __init__(self, max_bytes: int = 0) -> None:
-        self.max_bytes = max_bytes
-        self.bytes = 0
+        self.max_bytes: int = max_bytes
+        self.bytes: int = 0
         self.active: dict[Node, None] = {}
         self.busy: dict[Peer, None] = {}
 
@@ -78,12 +80,12 @@ class Peer:
     """
 
     def __init__(self, number: int) -> None:
-        self.number = number
-        self.container_id = ""
-        self.unsent = 0
+        self.number: int = number
+        self.container_id: str = ""
+        self.unsent: int = 0
         self.stalled: dict[Consumer, None] = {}
-        self.partial = 0
-        self.sole = False
+        self.partial: int = 0
+        self.sole: bool = False
 
     def resume(self) -> None:
         """It has read or settled: its consumers that had to wait are looked at again."""
@@ -102,6 +104,8 @@ class Consumer:
         peer: the client at its other end.
         queue: where its messages come from.
         browsing: whether messages stay in the queue (distribution mode *copy*).
+        default: the outcome of messages that are settled without one, or not at all, as the client wants it; None if it
+            does not care (messaging, "source", default-outcome).
         matches: which messages it takes; None for all.
         ready: whether it is among those that the queue serves: it has credit, as far as is known.
         selective: whether it passes messages over, so that ``position`` has to be minded.
@@ -112,6 +116,7 @@ class Consumer:
     __slots__ = (
         "__weakref__",
         "browsing",
+        "default",
         "link",
         "matches",
         "peer",
@@ -129,17 +134,19 @@ class Consumer:
         queue: Queue,
         *,
         browsing: bool = False,
+        default: Outcome | None = None,
         matches: Callable[[StoredMessage], bool] | None = None,
     ) -> None:
-        self.link = link
-        self.peer = peer
-        self.queue = queue
-        self.browsing = browsing
-        self.matches = matches
-        self.ready = False
-        self.selective = browsing or matches is not None
+        self.link: SenderLink = link
+        self.peer: Peer = peer
+        self.queue: Queue = queue
+        self.browsing: bool = browsing
+        self.default: Outcome | None = default
+        self.matches: Callable[[StoredMessage], bool] | None = matches
+        self.ready: bool = False
+        self.selective: bool = browsing or matches is not None
         self.unsettled: dict[OutgoingDelivery, StoredMessage] = {}
-        self.position = 0
+        self.position: int = 0
 
     def takes(self, message: StoredMessage) -> bool:
         """Whether the message is one for this consumer."""
@@ -159,7 +166,7 @@ class Lifetime:
     __slots__ = ("creator", "policy")
 
     def __init__(self, policy: int, creator: LinkEndpoint) -> None:
-        self.policy = policy
+        self.policy: int = policy
         self.creator: LinkEndpoint | None = creator
 
 
@@ -213,22 +220,22 @@ class Queue:
         max_unsettled: int = 0,
         dead_letters: str | None = None,
     ) -> None:
-        self.name = name
-        self.store = store if store is not None else Store()
-        self.max_length = max_length
-        self.max_bytes = max_bytes
-        self.max_unsettled = max_unsettled or 1 << 62
-        self.dead_letters = dead_letters
+        self.name: str = name
+        self.store: Store = store if store is not None else Store()
+        self.max_length: int = max_length
+        self.max_bytes: int = max_bytes
+        self.max_unsettled: int = max_unsettled or 1 << 62
+        self.dead_letters: str | None = dead_letters
         self.messages: deque[StoredMessage] = deque()
-        self.bytes = 0
+        self.bytes: int = 0
         self.consumers: dict[Consumer, None] = {}
         self.producers: dict[ReceiverLink, Peer] = {}
         self._ready: deque[Consumer] = deque()
         """Consumers with credit; the next one to be served comes first."""
         self._draining: dict[Consumer, None] = {}
         self._selective: dict[Consumer, None] = {}
-        self.next_sequence = 0
-        self.keeps = False
+        self.next_sequence: int = 0
+        self.keeps: bool = False
         self.lifetime: Lifetime | None = None
 
     def __len__(self) -> int:
@@ -337,7 +344,10 @@ class Queue:
         self._selective[consumer] = None
 
     def leave(self, consumer: Consumer) -> None:
-        """A consumer is gone: what it had not settled comes back to its places, as deliveries that failed."""
+        """A consumer is gone: what it had not settled comes back to its places, as deliveries that failed.
+
+        Its default outcome may be another one.
+        """
         if consumer not in self.consumers:
             return
         del self.consumers[consumer]
@@ -347,11 +357,19 @@ class Queue:
         if consumer.ready:
             consumer.ready = False
             self._ready.remove(consumer)
-        if consumer.unsettled:
-            for message in consumer.unsettled.values():
+        if not consumer.unsettled:
+            return
+        messages = list(consumer.unsettled.values())
+        consumer.unsettled.clear()
+        default = consumer.default
+        if isinstance(default, Accepted):
+            for message in messages:
+                self.forget(message)
+            return
+        if not isinstance(default, Released):
+            for message in messages:
                 message.failures += 1
-            self.put_back(consumer.unsettled.values())
-            consumer.unsettled.clear()
+        self.put_back(messages)
 
     # -- who gets what ---------------------------------------------------------------------------------------------
 

@@ -67,7 +67,7 @@ class Selector:
     __slots__ = ("_evaluate", "text")
 
     def __init__(self, text: str) -> None:
-        self.text = text
+        self.text: str = text
         self._evaluate = _Parser(text).parse()
 
     def matches(self, message: Properties) -> bool:

@@ -37,8 +37,8 @@ class Stream(Queue):
 
     def __init__(self, name: str, wall_clock: Callable[[], float], *options: Any, **more: Any) -> None:
         super().__init__(name, *options, **more)
-        self.wall_clock = wall_clock
-        self.keeps = True
+        self.wall_clock: Callable[[], float] = wall_clock
+        self.keeps: bool = True
         self._stored: dict[int, float] = {}
         """When each message came, by its offset."""
 

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 from amqp10.codec import Described, Symbol
 from amqp10.errors import ProtocolError
 from amqp10.wire.messaging import (
+    Accepted,
     DeleteOnClose,
     DeleteOnNoLinks,
     DeleteOnNoLinksOrMessages,
     DeleteOnNoMessages,
     ExpiryPolicy,
+    Modified,
+    Rejected,
+    Released,
     Source,
     Target,
     TerminusDurability,
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SHARED_SUBSCRIPTIONS",
+    "default_outcome",
     "lifetime_policy",
     "means_topic",
     "queue_source",
@@ -58,6 +63,12 @@ def means_topic(terminus: Source | Target) -> bool:
     if topic and not _QUEUE.isdisjoint(terminus.capabilities):
         raise ProtocolError("a node is a topic or a queue, not both", condition="amqp:invalid-field")
     return topic
+
+
+def default_outcome(source: Source) -> Accepted | Rejected | Released | Modified | None:
+    """What becomes of messages that are settled without an outcome; None if the client does not care."""
+    default = source.default_outcome
+    return default if isinstance(default, (Accepted, Rejected, Released, Modified)) else None
 
 
 def _granted(terminus: Source | Target, can: Collection[str]) -> tuple[Symbol, ...]:
@@ -100,6 +111,7 @@ def queue_source(source: Source, address: Any, filters: Filters, *, copies: bool
         dynamic_node_properties=_node_properties(policy),
         distribution_mode=Symbol("copy") if copies else None,
         filter=filters.answer or None,
+        default_outcome=default_outcome(source),
         outcomes=source.outcomes,
         capabilities=_granted(source, _QUEUE),
     )
@@ -116,6 +128,7 @@ def subscription_source(source: Source, address: Any, subscription: Subscription
         expiry_policy=ExpiryPolicy.NEVER if durable else ExpiryPolicy.LINK_DETACH,
         distribution_mode=Symbol("copy"),
         filter=subscription.filters.answer or None,
+        default_outcome=default_outcome(source),
         outcomes=source.outcomes,
         capabilities=_granted(source, (*_TOPIC, _SHARED, _GLOBAL)),
     )

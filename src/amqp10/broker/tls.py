@@ -24,8 +24,8 @@ class ServerTls:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self.established = False
-        self.ended = False
+        self.established: bool = False
+        self.ended: bool = False
         """Whether the client has said that nothing more comes."""
 
     def feed(self, data: bytes) -> bytes:

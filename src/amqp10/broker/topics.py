@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Subscription", "SubscriptionKey", "Topic"]
 
-logger = logging.getLogger("amqp10.broker")
+logger: Final = logging.getLogger("amqp10.broker")
 
 _LOOK: Final = 8
 """How many units of work it takes to look at a message with a selector; a copy is one unit."""
@@ -43,12 +43,12 @@ class Subscription:
     def __init__(
         self, topic: Topic, queue: Queue, filters: Filters, key: SubscriptionKey | None, *, shared: bool
     ) -> None:
-        self.topic = topic
-        self.queue = queue
-        self.filters = filters
-        self.key = key
-        self.shared = shared
-        self.peer = 0
+        self.topic: Topic = topic
+        self.queue: Queue = queue
+        self.filters: Filters = filters
+        self.key: SubscriptionKey | None = key
+        self.shared: bool = shared
+        self.peer: int = 0
         """The number of the connection that had it last; its own messages may be unwanted."""
 
     @property
@@ -74,12 +74,12 @@ class Topic:
     __slots__ = ("_left", "_waiting", "bytes", "lifetime", "name", "producers", "store", "subscriptions")
 
     def __init__(self, name: str, store: Store) -> None:
-        self.name = name
-        self.store = store
+        self.name: str = name
+        self.store: Store = store
         self.subscriptions: dict[Subscription, None] = {}
         self.producers: dict[ReceiverLink, Peer] = {}
         self.lifetime: Lifetime | None = None
-        self.bytes = 0
+        self.bytes: int = 0
         self._waiting: deque[StoredMessage] = deque()
         self._left: list[Subscription] = []
         """Who has not got the first of those that wait yet."""

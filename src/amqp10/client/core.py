@@ -21,7 +21,7 @@ from amqp10.client.receiving import ReceiverCore
 from amqp10.client.recovery import TRANSITIONS, Backoff, ConnectionState, Move, StateChange, may_pass
 from amqp10.client.sending import SenderCore
 from amqp10.client.sessions import SessionCore
-from amqp10.client.wait import Driver, Transport, Wait
+from amqp10.client.wait import Driver, Transport, Wait, Waits
 from amqp10.engine import (
     Connection,
     ConnectionClosed,
@@ -101,7 +101,7 @@ class ClientCore:
         self._recovering = False
         self._attention: Wait | None = None
         self._close_by: float | None = None
-        self._over_waits: list[Wait] = []
+        self._over_waits = Waits(driver)
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -447,9 +447,7 @@ class ClientCore:
         for session in list(self.sessions):
             session.fail(closed, (), Ending.CLOSED if move is Move.CLOSE else Ending.GAVE_UP)
         self.move(move, error)
-        waits, self._over_waits = self._over_waits, []
-        for wait in waits:
-            wait.set()
+        self._over_waits.set()
         if self._attention is not None:
             self._attention.set()
         self.driver.finish()
@@ -551,10 +549,14 @@ class ClientCore:
         until = None if timeout is None else self.driver.clock() + timeout
         while self.incarnation is incarnation and any(link.stage is Stage.ATTACHING for link in self._links()):
             attention = self._attention = self.driver.new_wait()
+            # One link that is not answered must not hold up what is due for the others.
+            due = self.next_due()
             try:
-                await attention.wait(until)
+                await attention.wait(until if due is None or (until is not None and until < due) else due)
             except AMQPTimeoutError:
-                break
+                if until is not None and self.driver.clock() >= until:
+                    break
+                self._do_due()
         if self.incarnation is incarnation and incarnation is not None:
             self.restored()
         elif not self.over:
@@ -619,6 +621,4 @@ class ClientCore:
     async def wait_over(self) -> None:
         """Until it is over."""
         while not self.over:
-            wait = self.driver.new_wait()
-            self._over_waits.append(wait)
-            await wait.wait(None)
+            await self._over_waits.wait(None)

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from amqp10.client.closing import Ending
 from amqp10.client.recovery import Backoff, may_pass
+from amqp10.client.wait import Waits
 from amqp10.errors import (
     AMQPError,
     AMQPTimeoutError,
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from amqp10.client.core import ClientCore
     from amqp10.client.options import ReceiverSpec, SenderSpec
     from amqp10.client.sessions import SessionCore
-    from amqp10.client.wait import Wait
     from amqp10.engine import LinkAttached, LinkDetached, OutgoingDelivery
 
 __all__ = ["LinkCore", "Stage"]
@@ -73,11 +73,12 @@ class LinkCore:
         self._attachments = 0
         self.due: float | None = None
         self._close_by: float | None = None
-        self._attached_at = 0.0
+        self._attached_at: float | None = None
+        """When its last attachment began; None when an attempt to attach has failed since."""
         self.was_attached = False
         self._last_refusal: AMQPError | None = None
-        self._ready: list[Wait] = []
-        self._gone: list[Wait] = []
+        self._ready = Waits(core.driver)
+        self._gone = Waits(core.driver)
         self.backoff = Backoff(core.options.policy, 1, core.options.random)
         session.links[self] = None
 
@@ -140,7 +141,7 @@ class LinkCore:
         self.due = None
         self.was_attached = True
         self._started()
-        _set_all(self._ready)
+        self._ready.set()
         self.core.progress()
 
     @property
@@ -165,16 +166,12 @@ class LinkCore:
         while not self.was_attached:
             if self.error is not None:
                 raise self.error
-            wait = self.core.driver.new_wait()
-            self._ready.append(wait)
-            await wait.wait(deadline)
+            await self._ready.wait(deadline)
 
     async def wait_back(self, deadline: float | None) -> None:
         """Until a link that was lost is attached again, or over."""
         while self.stage is not _ATTACHED and self.error is None:
-            wait = self.core.driver.new_wait()
-            self._ready.append(wait)
-            await wait.wait(deadline)
+            await self._ready.wait(deadline)
 
     async def wait_attached(self, deadline: float | None) -> None:
         """Until the link is attached for the first time.
@@ -226,8 +223,9 @@ class LinkCore:
     def _ended_with(self, error: AMQPError, undelivered: Sequence[OutgoingDelivery], *, broke: bool) -> None:
         self._last_refusal = error
         now = self.core.driver.clock()
-        if self.was_attached and now - self._attached_at >= self.core.options.policy.max_delay:
+        if self._attached_at is not None and now - self._attached_at >= self.core.options.policy.max_delay:
             self.backoff.reset()  # it has held for long enough to say that it works
+        self._attached_at = None
         self.backoff.begin(now)
         policy = self.core.options.policy
         first = not self.was_attached and not self.core.in_grace(now)
@@ -298,8 +296,8 @@ class LinkCore:
             self.core.driver.kick()
         self.session.links.pop(self, None)
         self._stopped(ending, undelivered, error)
-        _set_all(self._ready)
-        _set_all(self._gone)
+        self._ready.set()
+        self._gone.set()
         self.core.progress()
 
     # -- closing ---------------------------------------------------------------------------------------------------
@@ -350,10 +348,8 @@ class LinkCore:
     async def wait_gone(self) -> None:
         """Until the link is over."""
         while self.stage is not Stage.OVER:
-            wait = self.core.driver.new_wait()
-            self._gone.append(wait)
             # The time is kept by the core, so that an interrupted close goes on.
-            await wait.wait(None)
+            await self._gone.wait(None)
 
     # -- time ------------------------------------------------------------------------------------------------------
 
@@ -384,9 +380,3 @@ class LinkCore:
                 self.attach()
             elif self.session.engine is None and self.session.due is None:
                 self.session.begin()
-
-
-def _set_all(waits: list[Wait]) -> None:
-    for wait in waits:
-        wait.set()
-    waits.clear()

@@ -12,7 +12,7 @@ from amqp10.client.credit import CreditWindow
 from amqp10.client.links import LinkCore, Stage
 from amqp10.client.message import Message
 from amqp10.client.options import ReceiverSpec, receiver_fields
-from amqp10.client.wait import Turns, Wait
+from amqp10.client.wait import Turns, Waits
 from amqp10.codec import Symbol
 from amqp10.errors import AMQPError, AMQPTimeoutError, ClosedError
 from amqp10.wire.message import Message as WireMessage
@@ -159,8 +159,8 @@ class ReceiverCore(LinkCore):
         self._received = 0
         """How many messages the program has received, ever."""
         self._stream = spec.stream is not None
-        self._draining: list[Wait] = []
-        self._settling: dict[IncomingDelivery, list[Wait]] = {}
+        self._draining = Waits(core.driver)
+        self._settling: dict[IncomingDelivery, Waits] = {}
         self._warned = False
         self._offset: int | None = None
         self._unsubscribe = False
@@ -232,7 +232,8 @@ class ReceiverCore(LinkCore):
         Returns:
             How much credit was given back.
         """
-        self.pause()
+        if self.spec.prefetch:
+            self.pause()
         link = self.link
         if link is None or self.stage is not Stage.ATTACHED or link.credit == 0:
             self._asked = 0
@@ -243,9 +244,7 @@ class ReceiverCore(LinkCore):
             link.flow(credit, drain=True)
             self.core.driver.kick()
         while self.link is link and link.credit > 0:
-            wait = self.core.driver.new_wait()
-            self._draining.append(wait)
-            await wait.wait(deadline)
+            await self._draining.wait(deadline)
         self._asked = 0
         return max(0, credit - (self._received + len(self.queue) - before))
 
@@ -255,14 +254,9 @@ class ReceiverCore(LinkCore):
         if link is None:
             return
         if self._draining and link.credit == 0:
-            self._drained()
+            self._draining.set()
         if self.stage is Stage.CLOSING:
             self.advance_closing()
-
-    def _drained(self) -> None:
-        waits, self._draining = self._draining, []
-        for wait in waits:
-            wait.set()
 
     # -- handing out -----------------------------------------------------------------------------------------------
 
@@ -271,11 +265,6 @@ class ReceiverCore(LinkCore):
             raise self.error if not isinstance(self.error, ClosedError) else ClosedError("the receiver is closed")
         if self.stage in (Stage.CLOSING, Stage.DETACHING):
             raise ClosedError("the receiver is being closed")
-
-    @property
-    def ended(self) -> bool:
-        """Whether the program closed it: iteration ends without an error."""
-        return isinstance(self.error, ClosedError) or self.stage in (Stage.CLOSING, Stage.DETACHING)
 
     def try_receive(self) -> ReceivedMessage | None:
         """The next message if one is here and nobody came first.
@@ -342,13 +331,20 @@ class ReceiverCore(LinkCore):
 
     async def _next(self, deadline: float | None) -> ReceivedMessage:
         while True:
-            if self.spec.prefetch == 0 and self._asked <= len(self.turns.waiting):
+            asked = self.spec.prefetch == 0 and self._asked <= len(self.turns.waiting)
+            if asked:
                 self._asked += 1
                 self._give_asked()
             try:
                 await self.turns.wait(deadline)
             except AMQPTimeoutError:
                 raise AMQPTimeoutError("no message came in time") from None
+            except BaseException:
+                if asked and self._asked:
+                    # Nobody wants the message. One that is on its way all the same is for the next who asks.
+                    self._asked -= 1
+                    self._give_asked()
+                raise
             if self.queue:
                 return self._take()
             self._refuse()
@@ -418,17 +414,21 @@ class ReceiverCore(LinkCore):
 
     def peer_settled(self, delivery: IncomingDelivery) -> None:
         """The sender has settled a delivery of this link."""
-        for wait in self._settling.pop(delivery, ()):
-            wait.set()
+        waits = self._settling.pop(delivery, None)
+        if waits is not None:
+            waits.set()
 
     async def wait_settled(self, delivery: IncomingDelivery, deadline: float | None) -> None:
         """Until the sender has settled a delivery (settle mode second)."""
         while not delivery.settled:
             if delivery.link is not self.link:
                 raise ClosedError("the link that the message came on is gone")
-            wait = self.core.driver.new_wait()
-            self._settling.setdefault(delivery, []).append(wait)
-            await wait.wait(deadline)
+            waits = self._settling.setdefault(delivery, Waits(self.core.driver))
+            try:
+                await waits.wait(deadline)
+            finally:
+                if not waits:
+                    self._settling.pop(delivery, None)
 
     # -- the link comes and goes -----------------------------------------------------------------------------------
 
@@ -467,11 +467,10 @@ class ReceiverCore(LinkCore):
             self.queue.clear()
             self.queue.extend(kept)
         self.turns.revoke()
-        self._drained()
+        self._draining.set()
         settling, self._settling = self._settling, {}
         for waits in settling.values():
-            for wait in waits:
-                wait.set()
+            waits.set()
         if ending is Ending.LOST:
             self.turns.grant(len(self.queue))
         else:

@@ -10,6 +10,7 @@ from amqp10.client.message import Message
 from amqp10.client.options import ReceiverSpec
 from amqp10.client.outcomes import Modified, Released
 from amqp10.client.sending import Delivery, Late
+from amqp10.client.wait import Waits
 from amqp10.errors import AMQPError, AMQPTimeoutError, DeliveryError, DeliveryUnknownError, RequestLostError
 from amqp10.wire.messaging import ACCEPTED
 
@@ -80,7 +81,7 @@ class Requests:
         self._replies: ReceiverCore | None = None
         self._senders: dict[str, SenderCore] = {}
         self._under_way: dict[Any, _Request] = {}
-        self._attaching: list[Wait] | None = None
+        self._attaching: Waits | None = None
 
     async def request(
         self, address: str, body: Any, idempotent: bool, deadline: float | None, message_type: type[M]
@@ -112,6 +113,8 @@ class Requests:
                 self._core, self._senders, address, deadline, resend=False, delivery_type=_RequestDelivery
             )
             delivery = await sender.submit(request, False, deadline)
+            assert isinstance(delivery, _RequestDelivery)
+            delivery.request = request
             if request.error is None and request.reply is None:
                 await request.wait.wait(deadline)
         except AMQPTimeoutError:
@@ -136,20 +139,17 @@ class Requests:
             ):
                 return replies
             if self._attaching is not None:
-                wait = self._core.driver.new_wait()
-                self._attaching.append(wait)
-                await wait.wait(deadline)
+                await self._attaching.wait(deadline)
                 continue
-            self._attaching = []
+            attaching = self._attaching = Waits(self._core.driver)
             try:
                 if replies is None or replies.error is not None:
                     await self._attach(deadline)
                 else:
                     await replies.wait_back(deadline)
             finally:
-                waits, self._attaching = self._attaching, None
-                for wait in waits:
-                    wait.set()
+                self._attaching = None
+                attaching.set()
 
     async def _attach(self, deadline: float | None) -> None:
         session = self._core.default_session()

@@ -14,7 +14,7 @@ from amqp10.client.links import LinkCore, Stage
 from amqp10.client.message import Message
 from amqp10.client.options import SenderSpec, sender_fields
 from amqp10.client.outcomes import Outcome, outcome_of
-from amqp10.client.wait import Turns, Wait
+from amqp10.client.wait import Turns, Wait, Waits
 from amqp10.errors import AMQPError, ClosedError, ConnectionLostError, DeliveryError
 from amqp10.wire.messaging import ACCEPTED
 
@@ -171,7 +171,7 @@ class SenderCore(LinkCore):
         """How many deliveries of the program are not done, wherever they are."""
         self.cautious = False
         """Whether the link broke on a message, and which one is being found out: one at a time."""
-        self._idle: list[Wait] = []
+        self._idle = Waits(core.driver)
 
     # -- may another one go out? -----------------------------------------------------------------------------------
 
@@ -367,18 +367,14 @@ class SenderCore(LinkCore):
             self._now_idle()
 
     def _now_idle(self) -> None:
-        waits, self._idle = self._idle, []
-        for wait in waits:
-            wait.set()
+        self._idle.set()
         if self.stage is Stage.CLOSING:
             self.advance_closing()
 
     async def flush(self, deadline: float | None) -> None:
         """Until every delivery of this sender is done."""
         while self.open:
-            wait = self.core.driver.new_wait()
-            self._idle.append(wait)
-            await wait.wait(deadline)
+            await self._idle.wait(deadline)
 
     # -- outcomes --------------------------------------------------------------------------------------------------
 

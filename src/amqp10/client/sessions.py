@@ -37,6 +37,7 @@ class SessionCore:
         self.due: float | None = None
         self.private = False
         """Whether it was made for one link, and goes with it."""
+        self._begun_at = 0.0
         self.backoff = Backoff(core.options.policy, 1, core.options.random)
 
     @property
@@ -58,6 +59,7 @@ class SessionCore:
             self.fail(error)
             return
         self.engine.context = self
+        self._begun_at = self.core.driver.clock()
         for link in list(self.links):
             link.attach()
         self.core.driver.kick()
@@ -81,6 +83,8 @@ class SessionCore:
             refused.refused_with_session(error)
             retryable = True
         else:
+            if now - self._begun_at >= self.core.options.policy.max_delay:
+                self.backoff.reset()
             self.backoff.begin(now)
             retryable = cause is None or may_pass(error, self.core.options.policy.retry)
         if not self.core.options.recovers or not retryable:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from amqp10.client.incarnation import Incarnation
     from amqp10.client.options import Address
 
-__all__ = ["Driver", "Pause", "Transport", "Turns", "Wait", "run", "sleep"]
+__all__ = ["Driver", "Pause", "Transport", "Turns", "Wait", "Waits", "run", "sleep"]
 
 T = TypeVar("T")
 
@@ -146,6 +146,34 @@ async def sleep(driver: Driver, until: float) -> None:
         await driver.new_wait().wait(until)
     except AMQPTimeoutError:
         return
+
+
+class Waits:
+    """Those who wait for the same thing. Who gives up leaves nothing behind."""
+
+    __slots__ = ("_driver", "_waits")
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._waits: dict[Wait, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._waits)
+
+    async def wait(self, deadline: float | None) -> None:
+        """Wait until :meth:`set` is called. Whether it has happened is for the caller to look at, before and after."""
+        wait = self._driver.new_wait()
+        self._waits[wait] = None
+        try:
+            await wait.wait(deadline)
+        finally:
+            self._waits.pop(wait, None)
+
+    def set(self) -> None:
+        """Wake all."""
+        waits, self._waits = self._waits, {}
+        for wait in waits:
+            wait.set()
 
 
 class _Turn:

@@ -192,7 +192,13 @@ def _octets(buf: bytes, pos: int, size: int) -> bytes:
 
 
 def _truncated(pos: int, size: int, have: int) -> DecodeError:
-    return DecodeError(f"{size} octets are announced at offset {pos}, where only {max(0, have - pos)} are left")
+    left = max(0, have - pos)
+    verb = "is" if left == 1 else "are"
+    return DecodeError(f"the value at offset {pos} needs {_bytes(size)}, but only {_bytes(left)} {verb} left")
+
+
+def _bytes(count: int) -> str:
+    return "1 byte" if count == 1 else f"{count} bytes"
 
 
 def _vbin8(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
@@ -248,7 +254,7 @@ def _head8(buf: bytes, pos: int, what: str) -> tuple[int, int, int]:
     count = buf[pos + 1]
     end = pos + 1 + size
     if size < 1 or end > len(buf):
-        raise _truncated(pos, max(1, size), len(buf))
+        raise _bad_size(what, pos, pos + 1, size, 1, len(buf))
     return pos + 2, count, end
 
 
@@ -256,8 +262,16 @@ def _head32(buf: bytes, pos: int, what: str) -> tuple[int, int, int]:
     size, count = _TWO_U32(buf, pos)
     end = pos + 4 + size
     if size < 4 or end > len(buf):
-        raise _truncated(pos, max(4, size), len(buf))
+        raise _bad_size(what, pos, pos + 4, size, 4, len(buf))
     return pos + 8, count, end
+
+
+def _bad_size(what: str, at: int, start: int, size: int, least: int, have: int) -> DecodeError:
+    if size < least:
+        return DecodeError(
+            f"the {what} at offset {at - 1} has the size {size}, but its count alone takes {_bytes(least)}"
+        )
+    return _truncated(start, size, have)
 
 
 def decode_elements(buf: bytes, pos: int, count: int, end: int, depth: int) -> list[Any]:
@@ -346,6 +360,8 @@ def decode_map(buf: bytes, start: int, count: int, end: int, depth: int) -> dict
     As long as the keys are short strings or symbols, and no two of them are equal, the map is built as it is read; the
     rest goes through the list of its elements. Nothing is read twice: with values that nest, that would add up.
     """
+    if count & 1:
+        raise DecodeError(f"a map has an odd number of elements, at offset {start}")
     result: dict[Any, Any] = {}
     table = TABLE
     pos = start
@@ -381,8 +397,6 @@ def decode_map(buf: bytes, start: int, count: int, end: int, depth: int) -> dict
 
 def _build_map(items: list[Any], pos: int) -> dict[Any, Any] | Map:
     """A dict where it can hold the map without loss, otherwise a Map."""
-    if len(items) & 1:
-        raise DecodeError(f"a map has an odd number of elements, at offset {pos}")
     keys = items[::2]
     try:
         result = {} if _are_predictable(keys) else dict(zip(keys, items[1::2], strict=True))

@@ -104,7 +104,7 @@ def check(value: Any) -> None:
 
 def too_long(most: int) -> AMQPError:
     """The error for a text that is longer than ``most`` characters."""
-    return AMQPError(604, f"the value's JSON text is longer than the {most} characters that MaxJSONSize allows")
+    return AMQPError(604, f"the value makes more than the {most} characters of composite JSON that MaxJSONSize allows")
 
 
 class _Writer:

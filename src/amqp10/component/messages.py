@@ -241,6 +241,7 @@ class MessageView:
         "broken",
         "delivery",
         "link_name",
+        "problem",
         "settings",
         "settled",
         "text",
@@ -261,6 +262,8 @@ class MessageView:
         self.settings: Settings = settings
         self.broken: bool = False
         """Whether a section turned out to be malformed."""
+        self.problem: str = ""
+        """What is wrong with it then."""
         self._message: Message | None = None
         self._body: tuple[ValueType, str, bool] | None = None
         self.text: str | None = None
@@ -269,6 +272,10 @@ class MessageView:
         # these are all that is ever looked at. 0 where the general way has to be taken.
         self._id_at = 0
         self._body_at = 0
+
+    def _broke(self, error: AMQPError) -> None:
+        self.broken = True
+        self.problem = self.problem or error.message
 
     @property
     def message(self) -> Message:
@@ -285,16 +292,16 @@ class MessageView:
     def _properties(self) -> Properties | None:
         try:
             return self.message.properties
-        except DecodeError:
-            self.broken = True
+        except DecodeError as error:
+            self._broke(error)
             raise
 
     @property
     def _header(self) -> Header | None:
         try:
             return self.message.header
-        except DecodeError:
-            self.broken = True
+        except DecodeError as error:
+            self._broke(error)
             raise
 
     def _text(self, name: str) -> str:
@@ -408,12 +415,12 @@ class MessageView:
                     *values.body_text(self.message, simplified, self.settings.max_json_size),
                     simplified,
                 )
-            except DecodeError:
-                self.broken = True
+            except DecodeError as error:
+                self._broke(error)
                 raise
             except AMQPError as error:
                 # It is a value, but one that cannot be shown: no more use to the program than a malformed one.
-                self.broken = True
+                self._broke(error)
                 raise DecodeError(error.message) from error
         return body
 
@@ -441,8 +448,8 @@ class MessageView:
             try:
                 message = self.message
                 _ = message.data_sections, message.sequence, message.value
-            except DecodeError:
-                self.broken = True
+            except DecodeError as error:
+                self._broke(error)
         return not self.broken
 
     def validate(self) -> None:
@@ -455,11 +462,11 @@ class MessageView:
             self.message.validate()
             if self.text is None:
                 values.check_body(self.message)
-        except DecodeError:
-            self.broken = True
+        except DecodeError as error:
+            self._broke(error)
             raise
         except AMQPError as error:
-            self.broken = True
+            self._broke(error)
             raise DecodeError(error.message) from error
 
     def check(self) -> None:
@@ -510,6 +517,6 @@ class MessageView:
         self._id_at = 0
         try:
             self.message.scan()
-        except DecodeError:
-            self.broken = True
+        except DecodeError as error:
+            self._broke(error)
             raise

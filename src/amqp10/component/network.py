@@ -21,6 +21,7 @@ from amqp10.wire.performatives import PORT, SECURE_PORT
 if TYPE_CHECKING:
     from amqp10.net.blocking import BlockingNetwork
     from amqp10.net.certstores.base import CertificateEntry
+    from amqp10.net.certstores.stores import CertificateStore
     from amqp10.net.options import TransportOptions
     from amqp10.net.proxy.options import ProxyOptions
     from amqp10.net.tls.options import PeerCertificate, TlsInfo, TlsOptions
@@ -333,15 +334,24 @@ class Network(Receiving):
     def _client_certificate(self) -> CertificateEntry | None:
         if not self._ssl_cert_subject and not self._ssl_cert_encoded:
             return None
-        from amqp10.net.certstores.stores import load_client_certificate
+        from amqp10.net.tls.load import load_stores
 
-        return load_client_certificate(
+        entry: CertificateEntry = load_stores().load_client_certificate(
             self._ssl_cert_store,
             int(self._ssl_cert_store_type),
             self._ssl_cert_store_password,
             self._ssl_cert_subject if not self._ssl_cert_encoded else "",
             self._ssl_cert_encoded,
         )
+        return entry
+
+    def _open_store(self) -> CertificateStore:
+        from amqp10.net.tls.load import load_stores
+
+        store: CertificateStore = load_stores().open_store(
+            self._ssl_cert_store, int(self._ssl_cert_store_type), self._ssl_cert_store_password
+        )
+        return store
 
     def _select_subject(self, subject: str) -> None:
         """Search the store for a subject; what is selected afterwards is the full subject, or nothing."""
@@ -349,10 +359,7 @@ class Network(Receiving):
         self._ssl_cert_subject = ""
         if not subject:
             return
-        from amqp10.net.certstores.stores import open_store
-
-        store = open_store(self._ssl_cert_store, int(self._ssl_cert_store_type), self._ssl_cert_store_password)
-        entry = store.search(subject)
+        entry = self._open_store().search(subject)
         if entry is not None:
             # An entry that is a bare key has no subject of its own; what selected it goes on doing so.
             self._ssl_cert_subject = entry.subject or subject
@@ -363,10 +370,7 @@ class Network(Receiving):
         self._ssl_cert_subject = ""
         if not encoded:
             return
-        from amqp10.net.certstores.stores import open_store
-
-        store = open_store(self._ssl_cert_store, int(self._ssl_cert_store_type), self._ssl_cert_store_password)
-        entry = store.find_encoded(encoded)
+        entry = self._open_store().find_encoded(encoded)
         self._ssl_cert_encoded = encoded
         if entry is not None:
             self._ssl_cert_subject = entry.subject

@@ -151,7 +151,9 @@ class Receiving(Sending):
         """Report the outcome of a message. Returns what is wrong with one that cannot be decoded."""
         if state == 0 and (view.broken or view.text is None) and not view.is_sound():
             # The handler has seen the error and decided nothing, or it has not looked.
-            undecodable = DecodeError(f"a message on link {delivery.link.context.name!r} cannot be decoded")
+            undecodable = DecodeError(
+                f"a message on link {delivery.link.context.name!r} cannot be decoded: {view.problem}"
+            )
             delivery.settle(_undecodable(undecodable))
             self._post_error(undecodable)
             return undecodable

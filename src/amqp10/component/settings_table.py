@@ -483,9 +483,9 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         int,
         16_777_216,
         "max_json_size",
-        "The longest JSON text of a received value, in characters. A value with a longer one cannot be read, and its"
-        " message is rejected.",
-        minimum=1024,
+        "How many characters of composite JSON a received value may make; 0 for no limit. A few bytes can stand for"
+        " gigabytes of text. A message whose value makes more is rejected when it is looked at.",
+        minimum=0,
         maximum=_INT,
     ),
     SettingSpec(

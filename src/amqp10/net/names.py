@@ -79,10 +79,18 @@ def to_ascii(host: str) -> str:
 
     Raises:
         UnicodeError: no host name looks like this.
+        AMQPError: 11001; the package idna is missing.
     """
     if host.isascii():
         return host.encode("idna").decode("ascii")  # changes nothing; finds labels that are empty or too long
-    import idna
+    try:
+        import idna
+    except ModuleNotFoundError:
+        raise AMQPError(
+            11001,
+            f"{host!r} has other letters than ASCII, which needs the package idna. To install it:"
+            ' pip install "amqp10[tls]"; or give the name in its xn-- form',
+        ) from None
 
     return idna.encode(host, uts46=True).decode("ascii")
 
