@@ -88,6 +88,8 @@ class ClientCore:
         self.listeners: list[Callable[[StateChange], None]] = []
         self.backoff = Backoff(options.policy, len(options.addresses), options.random)
         self.touched: set[ReceiverCore] = set()
+        self.unwritten: set[SenderCore] = set()
+        """Senders with settled messages that wait for the session window."""
         self._default: SessionCore | None = None
         self._container_id = options.container_id or f"amqp10-{uuid4().hex}"
         self._next = 0
@@ -292,6 +294,9 @@ class ClientCore:
                 self._handle_rare(incarnation, event)
         if touched:
             self.before_flush()
+        if self.unwritten:
+            for sender in list(self.unwritten):
+                sender.note_written()
         if incarnation.engine.pending:
             self.driver.kick()
 
@@ -467,11 +472,6 @@ class ClientCore:
         if not self._recovering:
             self._recovering = True
             self.driver.spawn(self.recover())
-
-    @staticmethod
-    def take_undelivered(link: Any) -> Sequence[OutgoingDelivery]:
-        """What is on a link that is given up here, without an outcome."""
-        return tuple(link.session.undelivered(link))
 
     def _links(self) -> list[LinkCore]:
         return [link for session in self.sessions for link in session.links]
