@@ -102,6 +102,7 @@ if TYPE_CHECKING:
         ULong,
         UShort,
     )
+    from amqp10.net.tls.options import TlsOptions
     from amqp10.wire.messaging import Header, Properties
 
 __version__ = VERSION
@@ -139,6 +140,7 @@ _LAZY: Final[dict[str, str]] = {
         "amqp10.codec.types",
     ),
     **dict.fromkeys(("Header", "Properties"), "amqp10.wire.messaging"),
+    "TlsOptions": "amqp10.net.tls.options",
 }
 
 
@@ -237,6 +239,7 @@ __all__ = [
     "Stream",
     "Symbol",
     "Timestamp",
+    "TlsOptions",
     "UByte",
     "UInt",
     "ULong",

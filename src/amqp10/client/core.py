@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from amqp10.client.client_options import ClientOptions
+from amqp10.client.client_options import EXPOSED, ClientOptions
 from amqp10.client.closing import Ending
 from amqp10.client.incarnation import Incarnation
 from amqp10.client.links import LinkCore, Stage
@@ -101,6 +101,7 @@ class ClientCore:
         self._redirect: Address | None = None
         self._followed = False
         self._recovering = False
+        self._warned = False
         self._attention: Wait | None = None
         self._close_by: float | None = None
         self._over_waits = Waits(driver)
@@ -207,6 +208,9 @@ class ClientCore:
         """
         self.address = address
         self.backoff.attempts += 1
+        if self.options.exposes_password(address) and not self._warned:
+            self._warned = True
+            logger.warning("%s: %s; use amqps://, or forbid it with plain_without_tls=False", address.url, EXPOSED)
         token = None if self.options.token is None else await self.driver.ask(self.options.token)
         transport = await self.driver.open(address, deadline)
         incarnation: Incarnation | None = None
