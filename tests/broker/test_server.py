@@ -99,6 +99,18 @@ def test_a_broker_that_lets_the_whole_network_in_says_so(
     assert ("lets everybody in" in caplog.text) is warned
 
 
+@pytest.mark.skipif(not socket.has_ipv6, reason="there is no IPv6 here")
+def test_a_broker_listens_on_ipv6() -> None:
+    try:
+        broker = Broker("::1").start()
+    except OSError:
+        pytest.skip("there is no IPv6 here")
+    with broker, amqp10.connect(broker.url, timeout=20) as connection:
+        assert broker.url.startswith("amqp://[::1]:")
+        connection.send("q", "x")
+    assert broker.queue_length("q") == 1
+
+
 def test_a_client_with_a_thread_of_its_own_answers_the_close_of_a_broker_that_stops() -> None:
     broker = Broker().start()
     with amqp10.connect(broker.url, reconnect=None, timeout=20) as connection:

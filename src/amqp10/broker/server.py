@@ -38,7 +38,7 @@ class Broker:
             amqp.connect_to(broker.host, broker.port)
 
     Args:
-        host: the address to listen on.
+        host: the address to listen on, of IPv4 or IPv6; everybody in the network can reach ``0.0.0.0`` and ``::``.
         port: the port; 0 for a free one.
         users: user name -> password; without users everybody gets in.
         tls: what TLS is spoken with, loaded with the server's certificate and key; None for plain TCP. If it asks for
@@ -110,13 +110,16 @@ class Broker:
         """
         if self._thread is not None:
             return self
-        listener = socket.create_server(self._wanted, backlog=_BACKLOG)
+        family = socket.AF_INET6 if ":" in self._wanted[0] else socket.AF_INET
+        listener = socket.create_server(self._wanted, family=family, backlog=_BACKLOG)
         listener.setblocking(False)
         self._bound = listener.getsockname()
         self._wanted = (self._wanted[0], int(self._bound[1]))
         if not self._container.users and not self._tls_asks_for_certificates and not _is_local(self.host):
             logger.warning(
-                "the broker on %s:%d lets everybody in who can reach this machine: give it users", self.host, self.port
+                "the broker on %s port %d lets everybody in who can reach this machine: give it users",
+                self.host,
+                self.port,
             )
         self._stop_within = None
         self._loop = Loop(self._container, listener, tls=self._tls, idle_timeout=self._idle_timeout)
