@@ -104,6 +104,7 @@ class Peer:
         self.refuse: AMQPError | None = None
         self.accepting = False
         self.silent_links = False
+        self.answers_drains = True
         self.change_source: Callable[[Any], Any] = lambda source: source
         self.detached: list[LinkDetached] = []
         self.closed = False
@@ -120,7 +121,7 @@ class Peer:
                     event.settle(ACCEPTED)
             elif isinstance(event, LinkFlow):
                 link = event.link
-                if isinstance(link, SenderLink) and link.drain:
+                if isinstance(link, SenderLink) and link.drain and self.answers_drains:
                     link.drained()
             elif isinstance(event, LinkDetached):
                 self.detached.append(event)

@@ -11,7 +11,7 @@ from amqp10.aio.hot import Delivery, ReceivedMessage, ReceiverMethods, SenderMet
 from amqp10.aio.opening import Opening
 from amqp10.client import operations
 from amqp10.client.changes import Changes
-from amqp10.client.configure import client_options, tls_context
+from amqp10.client.configure import client_options, wants_tls
 from amqp10.client.core import ClientCore
 from amqp10.client.options import (
     DEFAULT,
@@ -25,8 +25,11 @@ from amqp10.client.options import (
 from amqp10.client.recovery import ConnectionState, StateChange
 from amqp10.client.remote import RemoteInfo
 from amqp10.client.requests import Requests
+from amqp10.net.tls.choice import session_maker
+from amqp10.net.tls.options import TlsOptions
 
 if TYPE_CHECKING:
+    import os
     import ssl
 
     from amqp10.client.message import Message
@@ -46,7 +49,8 @@ def connect(
     password: str | None = None,
     sasl: Sequence[ClientMechanism] | None = None,
     token: Callable[[], str | Awaitable[str]] | None = None,
-    tls: ssl.SSLContext | None = None,
+    tls: ssl.SSLContext | TlsOptions | str | os.PathLike[str] | None = None,
+    plain_without_tls: bool = True,
     proxy: str | None = None,
     hostname: str | None = None,
     container_id: str | None = None,
@@ -66,7 +70,11 @@ def connect(
         sasl: mechanisms to offer instead, the most preferred first.
         token: gives a token to log in with, each time a connection is made: with OAUTHBEARER, XOAUTH2, or as the
             password of PLAIN, whichever the server offers. It may wait; in asyncio it may be a coroutine function.
-        tls: what is asked of the server; by default ``ssl.create_default_context()``, which verifies it.
+        tls: what is asked of the server; by default ``ssl.create_default_context()``, which verifies it. A path is
+            that of the CA certificates to trust instead of the system's. With the client certificate of ``TlsOptions``
+            EXTERNAL is offered; beside an ``ssl.SSLContext`` that has one name it in ``sasl``.
+        plain_without_tls: False forbids to log in with a password or token without TLS where others may read it,
+            that is to another machine; by default there is a warning in the log.
         proxy: the proxy to go through: ``http://[user:password@]host[:port]``, ``socks5://`` and their like. The
             environment is not looked at.
         hostname: the name stated to the server, when it is not the one of the URL.
@@ -80,7 +88,7 @@ def connect(
         on_state: called with each StateChange.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of its range, or there are no CA certificates at the path in ``tls``.
         AuthenticationError: the server did not let the user in.
         AMQPError: no server could be connected to in time; the error is that of the last attempt.
     """
@@ -99,8 +107,12 @@ def connect(
         timeout=timeout,
         reconnect=reconnect,
         on_state=on_state,
+        external=isinstance(tls, TlsOptions) and tls.client_certificate is not None,
+        proxied=proxy is not None,
+        plain_without_tls=plain_without_tls,
     )
-    return Opening(Connection._open(AioDriver(tls_context(options, tls), proxy), options))
+    sessions = session_maker(tls) if wants_tls(options, tls is not None) else None
+    return Opening(Connection._open(AioDriver(sessions, proxy), options))
 
 
 class Connection:

@@ -25,11 +25,10 @@ from amqp10.net.waiting import Deadline
 from amqp10.wire.frames import EMPTY_FRAME
 
 if TYPE_CHECKING:
-    import ssl
-
     from amqp10.client.core import ClientCore
     from amqp10.client.incarnation import Incarnation
     from amqp10.net.network import SecureSession
+    from amqp10.net.tls.choice import SessionMaker
 
 __all__ = ["AioDriver"]
 
@@ -88,13 +87,13 @@ class _Deadline:
 class AioDriver:
     """What the core needs of the world, on an event loop. Used from tasks of that loop only."""
 
-    def __init__(self, tls: ssl.SSLContext | None, proxy: str | None = None) -> None:
+    def __init__(self, sessions: SessionMaker | None, proxy: str | None = None) -> None:
         self.tcp = TransportOptions(use_ipv6=2, tcp_no_delay=True)
         if proxy is not None:
             self.tcp.proxy = proxy_of_url(proxy)
         self.loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
-        self.tls = tls
+        self.sessions = sessions
         self.core: ClientCore | None = None
         self.transport: AioTransport | None = None
         self._deadlines: list[_Deadline] = []
@@ -262,10 +261,8 @@ class AioTransport(asyncio.Protocol):
     async def connect(self, where: Address, deadline: Deadline) -> None:
         driver = self.driver
         session = None
-        if where.secure and driver.tls is not None:
-            from amqp10.net.tls.stdlib import StdlibSession  # brings OpenSSL, which plain connections do not need
-
-            session = StdlibSession(driver.tls, where.host)
+        if where.secure and driver.sessions is not None:
+            session = driver.sessions(where.host)
         dialled = await dial(where.host, where.port, driver.tcp, AioNetwork(), deadline, session=session)
         self._tls = session
         self._plain = dialled.early

@@ -26,9 +26,8 @@ from amqp10.net.proxy.url import proxy_of_url
 from amqp10.net.waiting import Deadline, Waiter
 
 if TYPE_CHECKING:
-    import ssl
-
     from amqp10.client.core import ClientCore
+    from amqp10.net.tls.choice import SessionMaker
 
 __all__ = ["BlockingDriver"]
 
@@ -128,7 +127,7 @@ class BlockingWait:
 class BlockingDriver:
     """What the core needs of the world, for callers that block, in any thread."""
 
-    def __init__(self, tls: ssl.SSLContext | None, proxy: str | None = None) -> None:
+    def __init__(self, sessions: SessionMaker | None, proxy: str | None = None) -> None:
         self._tcp = TransportOptions(use_ipv6=2, tcp_no_delay=True)
         if proxy is not None:
             self._tcp.proxy = proxy_of_url(proxy)
@@ -136,7 +135,7 @@ class BlockingDriver:
         self.lock: threading.RLock | _ParentsLock = threading.RLock()
         self.step = _Step(self)
         _drivers.add(self)
-        self.tls = tls
+        self.sessions = sessions
         self.core: ClientCore | None = None
         self.transport: BlockingTransport | None = None
         self.awaited: Any = None
@@ -179,11 +178,11 @@ class BlockingDriver:
         self._dialling = waiter
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         limit = Deadline(left, absolute=True)
-        context = self.tls if where.secure else None
+        sessions = self.sessions if where.secure else None
         transport: BlockingTransport | None = None
         try:
             self.lock.release()
-            transport = BlockingTransport.connect(self, where, self._tcp, context, limit, waiter)
+            transport = BlockingTransport.connect(self, where, self._tcp, sessions, limit, waiter)
             self.lock.acquire()
         except BaseException as error:
             self._hold(error)

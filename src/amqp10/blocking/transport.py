@@ -11,14 +11,13 @@ from amqp10.net.dial import dial
 from amqp10.net.network import run
 
 if TYPE_CHECKING:
-    import ssl
-
     from amqp10.blocking.driver import BlockingDriver
     from amqp10.client.incarnation import Incarnation
     from amqp10.client.options import Address
     from amqp10.net.network import SecureSession
     from amqp10.net.options import TransportOptions
     from amqp10.net.tcp import TcpTransport
+    from amqp10.net.tls.choice import SessionMaker
     from amqp10.net.waiting import Deadline, Waiter
 
 __all__ = ["BlockingTransport"]
@@ -49,17 +48,13 @@ class BlockingTransport:
         driver: BlockingDriver,
         where: Address,
         options: TransportOptions,
-        context: ssl.SSLContext | None,
+        sessions: SessionMaker | None,
         deadline: Deadline,
         waiter: Waiter,
     ) -> BlockingTransport:
         """Connect, and shake hands where there is TLS. Waits, inside what the waiter has begun; without the
         lock."""
-        session = None
-        if context is not None:
-            from amqp10.net.tls.stdlib import StdlibSession  # brings OpenSSL, which plain connections do not need
-
-            session = StdlibSession(context, where.host)
+        session = sessions(where.host) if sessions is not None else None
         network = BlockingNetwork(waiter)
         dialled = run(dial(where.host, where.port, options, network, deadline, session=session))
         return cls(driver, dialled.stream.transport, session, dialled.early)

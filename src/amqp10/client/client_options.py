@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from random import random as system_random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.client.options import Address, Reconnect
 from amqp10.client.tokens import token_mechanisms
 from amqp10.engine import AnonymousMechanism, ClientMechanism, ExternalMechanism, PlainMechanism
+from amqp10.errors import AuthenticationError
 
 if TYPE_CHECKING:
     from amqp10.client.recovery import StateChange
 
-__all__ = ["ClientOptions"]
+__all__ = ["EXPOSED", "ClientOptions", "is_local"]
+
+EXPOSED: Final = "logging in without TLS sends the password so that everybody on the way can read it"
+_READABLE: Final = frozenset(("PLAIN", "OAUTHBEARER", "XOAUTH2"))
+
+
+def is_local(host: str) -> bool:
+    """Whether a host of a URL is this machine, as far as its name tells."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +66,10 @@ class ClientOptions:
     on_state: Callable[[StateChange], object] | None = None
     external: bool = False
     """Whether a client certificate is presented, so that EXTERNAL makes sense."""
+    proxied: bool = False
+    """Whether a proxy stands between, so that no server is local."""
+    plain_without_tls: bool = True
+    """Whether a password may be sent where others can read it."""
     random: Callable[[], float] = system_random
 
     def mechanisms(self, address: Address, token: str | None) -> list[ClientMechanism]:
@@ -64,6 +84,23 @@ class ClientOptions:
             return [PlainMechanism(user, password or "")]
         offered: list[ClientMechanism] = [ExternalMechanism()] if self.external else []
         return [*offered, AnonymousMechanism()]
+
+    def exposes_password(self, address: Address) -> bool:
+        """Whether the login sends a password or token so that everybody on the way can read it.
+
+        Raises:
+            AuthenticationError: 602; it would, and the program has forbidden that.
+        """
+        if address.secure or (not self.proxied and is_local(address.host)):
+            return False
+        if self.sasl is not None:
+            if not any(mechanism.name in _READABLE for mechanism in self.sasl):
+                return False
+        elif self.token is None and self.user is None and address.user is None:
+            return False
+        if not self.plain_without_tls:
+            raise AuthenticationError(f"{EXPOSED}, and plain_without_tls is False: use amqps://")
+        return True
 
     def host_of(self, address: Address) -> str:
         """The name for open and SASL. A path stands for a virtual host of RabbitMQ."""

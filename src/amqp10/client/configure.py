@@ -9,12 +9,10 @@ from amqp10.client.client_options import ClientOptions
 from amqp10.client.options import Reconnect, addresses
 
 if TYPE_CHECKING:
-    import ssl
-
     from amqp10.client.recovery import StateChange
     from amqp10.engine import ClientMechanism
 
-__all__ = ["client_options", "tls_context"]
+__all__ = ["client_options", "wants_tls"]
 
 
 def client_options(
@@ -33,7 +31,9 @@ def client_options(
     timeout: float | None,
     reconnect: Reconnect | None,
     on_state: Callable[[StateChange], object] | None,
-    external: bool = False,
+    external: bool,
+    proxied: bool,
+    plain_without_tls: bool,
 ) -> ClientOptions:
     """Check and keep what ``connect()`` was given.
 
@@ -61,21 +61,23 @@ def client_options(
         recovers=reconnect is not None,
         on_state=on_state,
         external=external,
+        proxied=proxied,
+        plain_without_tls=plain_without_tls,
     )
 
 
-def tls_context(options: ClientOptions, tls: ssl.SSLContext | None) -> ssl.SSLContext | None:
-    """The context for ``amqps``: the program's, or one that verifies the server; None when no URL needs one.
+def wants_tls(options: ClientOptions, given: bool) -> bool:
+    """Whether a URL needs TLS.
+
+    Args:
+        options: the checked arguments.
+        given: whether the program said how.
 
     Raises:
-        ValueError: a context was given and no URL uses it.
+        ValueError: it did, and no URL uses it.
     """
     if any(address.secure for address in options.addresses):
-        if tls is None:
-            import ssl  # plain connections do not need OpenSSL
-
-            tls = ssl.create_default_context()
-        return tls
-    if tls is not None:
+        return True
+    if given:
         raise ValueError("tls is for amqps:// URLs, and there is none")
-    return None
+    return False

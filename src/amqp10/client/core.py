@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from amqp10.client.client_options import ClientOptions
+from amqp10.client.client_options import EXPOSED, ClientOptions
 from amqp10.client.closing import Ending
 from amqp10.client.incarnation import Incarnation
 from amqp10.client.links import LinkCore, Stage
@@ -88,6 +88,8 @@ class ClientCore:
         self.listeners: list[Callable[[StateChange], None]] = []
         self.backoff = Backoff(options.policy, len(options.addresses), options.random)
         self.touched: set[ReceiverCore] = set()
+        self.unwritten: set[SenderCore] = set()
+        """Senders with settled messages that wait for the session window."""
         self._default: SessionCore | None = None
         self._container_id = options.container_id or f"amqp10-{uuid4().hex}"
         self._next = 0
@@ -99,6 +101,7 @@ class ClientCore:
         self._redirect: Address | None = None
         self._followed = False
         self._recovering = False
+        self._warned = False
         self._attention: Wait | None = None
         self._close_by: float | None = None
         self._over_waits = Waits(driver)
@@ -205,6 +208,9 @@ class ClientCore:
         """
         self.address = address
         self.backoff.attempts += 1
+        if self.options.exposes_password(address) and not self._warned:
+            self._warned = True
+            logger.warning("%s: %s; use amqps://, or forbid it with plain_without_tls=False", address.url, EXPOSED)
         token = None if self.options.token is None else await self.driver.ask(self.options.token)
         transport = await self.driver.open(address, deadline)
         incarnation: Incarnation | None = None
@@ -288,6 +294,9 @@ class ClientCore:
                 self._handle_rare(incarnation, event)
         if touched:
             self.before_flush()
+        if self.unwritten:
+            for sender in list(self.unwritten):
+                sender.note_written()
         if incarnation.engine.pending:
             self.driver.kick()
 
@@ -463,11 +472,6 @@ class ClientCore:
         if not self._recovering:
             self._recovering = True
             self.driver.spawn(self.recover())
-
-    @staticmethod
-    def take_undelivered(link: Any) -> Sequence[OutgoingDelivery]:
-        """What is on a link that is given up here, without an outcome."""
-        return tuple(link.session.undelivered(link))
 
     def _links(self) -> list[LinkCore]:
         return [link for session in self.sessions for link in session.links]

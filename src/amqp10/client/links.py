@@ -98,6 +98,10 @@ class LinkCore:
         """The link carries no messages any more."""
         raise NotImplementedError
 
+    def _left_on(self, link: Any) -> Sequence[OutgoingDelivery]:
+        """What is on a link that ends from this side, without an outcome."""
+        return ()
+
     def _at_rest(self) -> bool:
         """Whether a link that is being closed can be detached now."""
         raise NotImplementedError
@@ -288,6 +292,8 @@ class LinkCore:
         detach: bool = False,
     ) -> None:
         link, self.link = self.link, None
+        if link is not None and not undelivered:
+            undelivered = self._left_on(link)
         self.stage = Stage.OVER
         self.error = error
         self.due = None
@@ -360,9 +366,7 @@ class LinkCore:
         if self.stage is Stage.CLOSING and (self._close_by is None or now < self._close_by):
             self._detach()
         elif self.stage in (Stage.CLOSING, Stage.DETACHING):
-            link = self.link
-            undelivered = () if link is None else self.core.take_undelivered(link)
-            self._end(Ending.CLOSED, undelivered, ClosedError("the link is closed"), detach=True)
+            self._end(Ending.CLOSED, (), ClosedError("the link is closed"), detach=True)
         elif self.stage is Stage.ATTACHING:
             if self.was_attached:
                 link, self.link = self.link, None

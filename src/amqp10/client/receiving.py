@@ -32,6 +32,7 @@ _STREAM_OFFSET: Final = "x-stream-offset"
 _DRAIN_TIME: Final = 5.0
 """Seconds that a sender has to answer when the only message that was asked for did not come."""
 _CLOSE_PATIENCE: Final = 1.0
+_DETACHING: Final = Stage.DETACHING
 _STALL_TIME: Final = 20.0
 """Seconds after which a program that waits for messages, and settles none of those that it has, is told so."""
 _FAILED: Final = Modified(delivery_failed=True)
@@ -108,7 +109,8 @@ class ReceivedMessage(Message):
     @property
     def stale(self) -> bool:
         """Whether the link that it came on is gone: it cannot be settled any more."""
-        return self._delivery.link is not self._receiver.link
+        receiver = self._receiver
+        return self._delivery.link is not receiver.link or receiver.stage is _DETACHING
 
     @property
     def delivery_count(self) -> int:
@@ -160,6 +162,8 @@ class ReceiverCore(LinkCore):
         """How many messages the program has received, ever."""
         self._stream = spec.stream is not None
         self._draining = Waits(core.driver)
+        self._drain_sent = False
+        """Whether the sender has been asked to drain and has not answered."""
         self._settling: dict[IncomingDelivery, Waits] = {}
         self._warned = False
         self._offset: int | None = None
@@ -173,8 +177,12 @@ class ReceiverCore(LinkCore):
 
     def batch_done(self) -> None:
         """All that arrived at once has been taken in, or settled."""
-        if self.spec.prefetch == 0 and self.link is not None:
-            self._asked = self.link.credit
+        link = self.link
+        if link is not None:
+            if self._drain_sent and link.credit == 0:
+                self._answered()  # a sender that has used its credit need not say that it has none
+            if self.spec.prefetch == 0:
+                self._asked = link.credit
         if self.turns.waiting:
             self.turns.grant(len(self.queue))
         self.renew()
@@ -236,16 +244,14 @@ class ReceiverCore(LinkCore):
             self.pause()
         link = self.link
         if link is None or self.stage is not Stage.ATTACHED or link.credit == 0:
-            self._asked = 0
+            self._ask_again()
             return 0
         credit: int = link.credit
         before = self._received + len(self.queue)
-        if not link.drain:
-            link.flow(credit, drain=True)
-            self.core.driver.kick()
-        while self.link is link and link.credit > 0:
+        if not self._drain_sent:
+            self._send_drain()
+        while self.link is link and self._drain_sent:
             await self._draining.wait(deadline)
-        self._asked = 0
         return max(0, credit - (self._received + len(self.queue) - before))
 
     def flowed(self) -> None:
@@ -253,10 +259,32 @@ class ReceiverCore(LinkCore):
         link = self.link
         if link is None:
             return
-        if self._draining and link.credit == 0:
-            self._draining.set()
+        # An answer need not advance the delivery count, as it should.
+        if self._drain_sent and (link.returned or not link.drain):
+            self._answered()
         if self.stage is Stage.CLOSING:
             self.advance_closing()
+
+    def _send_drain(self) -> None:
+        self._drain_sent = True
+        self.link.flow(self.link.credit, drain=True)
+        self.core.driver.kick()
+
+    def _answered(self) -> None:
+        """The sender has no credit any more."""
+        self._drain_sent = False
+        self.link.forget_credit()
+        if self.stage is Stage.ATTACHED:
+            self._ask_again()
+        self._draining.set()
+
+    def _ask_again(self) -> None:
+        """With prefetch=0, all credit is gone: ask anew for those who still wait."""
+        if self.spec.prefetch == 0:
+            coming = len(self.queue) + (self.link is not None and self.link.partial is not None)
+            self._asked = max(0, len(self.turns.waiting) - coming)
+            if self._asked:
+                self._give_asked()
 
     # -- handing out -----------------------------------------------------------------------------------------------
 
@@ -382,7 +410,7 @@ class ReceiverCore(LinkCore):
 
     def settle(self, delivery: IncomingDelivery, state: Any) -> bool:
         """Settle a message with an outcome. Returns whether it was still this program's."""
-        if delivery.link is not self.link:
+        if delivery.link is not self.link or (self.stage is _DETACHING and not delivery.settled):
             return delivery.settled and delivery.state is None
         if delivery.settled:
             # Sent settled: there is nothing to say, but it is in order to say it, once.
@@ -457,6 +485,7 @@ class ReceiverCore(LinkCore):
     def _stopped(self, ending: Ending, undelivered: Sequence[OutgoingDelivery], error: AMQPError | None) -> None:
         self.unsettled = 0
         self._last = None
+        self._drain_sent = False
         if self.on_lost is not None:
             self.on_lost()
         if ending is Ending.CLOSED:
@@ -485,9 +514,8 @@ class ReceiverCore(LinkCore):
     def _wind_down(self) -> None:
         link = self.link
         self.window.paused = True
-        if link.credit and not link.drain:
-            link.flow(link.credit, drain=True)
-            self.core.driver.kick()
+        if link.credit and not self._drain_sent:
+            self._send_drain()
         self.turns.release_all()
 
     def _at_rest(self) -> bool:

@@ -172,6 +172,8 @@ class SenderCore(LinkCore):
         self.cautious = False
         """Whether the link broke on a message, and which one is being found out: one at a time."""
         self._idle = Waits(core.driver)
+        self._unwritten: deque[Delivery] = deque()
+        """Settled messages that the session window holds back: they are done when they are written."""
 
     # -- may another one go out? -----------------------------------------------------------------------------------
 
@@ -265,7 +267,7 @@ class SenderCore(LinkCore):
             raise ValueError("the sender was made with settle='unsettled'")
         delivery = self.delivery_type(self, self.message_of(body), settled)
         self._transmit(delivery)
-        if settled:
+        if settled and delivery._carrier is None:
             delivery._finish(ACCEPTED, None)
         else:
             self.open += 1
@@ -314,7 +316,24 @@ class SenderCore(LinkCore):
             delivery._carrier = carrier
             self.unsettled += 1
             self.unsettled_bytes += len(payload)
+        elif not carrier.complete:
+            delivery._carrier = carrier
+            self._unwritten.append(delivery)
+            self.core.unwritten.add(self)
         self.core.driver.kick()
+
+    def note_written(self) -> None:
+        """The session window may have let settled messages out."""
+        unwritten = self._unwritten
+        while unwritten:
+            delivery = unwritten[0]
+            if not delivery.done:
+                carrier = delivery._carrier
+                if carrier is None or not carrier.complete:
+                    return
+                self._finish(delivery, ACCEPTED, None)
+            unwritten.popleft()
+        self.core.unwritten.discard(self)
 
     async def submit(self, message: Any, settled: bool, deadline: float | None) -> Delivery:
         """Send as soon as there is credit and it is this message's turn. Errors as for :meth:`try_submit`."""
@@ -337,7 +356,8 @@ class SenderCore(LinkCore):
             self.again.remove(delivery)
         elif carrier is not None and carrier.delivery_id < 0:
             carrier.abort()
-            self._off_the_link(carrier)
+            if not delivery._settled:
+                self._off_the_link(carrier)
         else:
             return False
         self._finish(delivery, None, ClosedError("the delivery was withdrawn", sent=False))
@@ -438,20 +458,27 @@ class SenderCore(LinkCore):
                 self._transmit(delivery)
             except AMQPError as error:
                 # The peer takes smaller messages now than before.
-                self._fail_one(delivery, error)
+                self._finish(delivery, None, error)
                 continue
+            if delivery._settled and delivery._carrier is None:
+                self._finish(delivery, ACCEPTED, None)
             link = self.link
         if not again:
             self.cautious = False
 
-    def _fail_one(self, delivery: Delivery, error: AMQPError) -> None:
-        if delivery._settled:
-            logger.warning("a settled message could not be sent again: %s", error)
-        else:
-            self._finish(delivery, None, error)
+    def _left_on(self, link: Any) -> Sequence[OutgoingDelivery]:
+        # The engine goes through all deliveries of the session: not for a link that has none.
+        if not self.unsettled and not self._unwritten:
+            return ()
+        return tuple(link.session.undelivered(link))
 
     def _stopped(self, ending: Ending, undelivered: Sequence[OutgoingDelivery], error: AMQPError | None) -> None:
         alone = self.unsettled == 1
+        self.note_written()
+        # A settled message of which a part is out is in none of the engine's lists. Nobody got it.
+        partly = [d._carrier for d in self._unwritten if not d.done and d._carrier and d._carrier.delivery_id >= 0]
+        self._unwritten.clear()
+        self.core.unwritten.discard(self)
         self.unsettled = 0
         self.unsettled_bytes = 0
         self.turns.revoke()
@@ -459,16 +486,14 @@ class SenderCore(LinkCore):
         policy_fails = (
             ending is Ending.LOST and self.core.down_error is not None and self.core.options.policy.while_down == "fail"
         )
-        for carrier in undelivered:
+        for carrier in (*partly, *undelivered):
             delivery: Delivery = carrier.context
             written = carrier.delivery_id >= 0
             if not written:
                 delivery.attempts -= 1
-            stage = DeliveryStage.QUEUED
-            if written:
-                stage = DeliveryStage.SETTLED if delivery._settled else DeliveryStage.WRITTEN
-            if delivery._gone or (delivery.done and not (delivery._settled and not written)):
+            if delivery._gone or delivery.done:
                 continue
+            stage = DeliveryStage.WRITTEN if written and not delivery._settled else DeliveryStage.QUEUED
             delivery._carrier = None
             self._apply(delivery, Ending.GAVE_UP if policy_fails else ending, stage, error, alone, kept)
         if ending is Ending.LOST and not policy_fails:
@@ -506,7 +531,7 @@ class SenderCore(LinkCore):
                     return
         if fate in (Fate.WAITS, Fate.RESENT):
             kept.append(delivery)
-        elif fate is not Fate.DONE and not delivery._settled:
+        elif fate is not Fate.DONE:
             self._finish(delivery, None, failure(ending, fate, error or self.core.down_error))
 
     def count_resent(self) -> int:
