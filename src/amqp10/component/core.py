@@ -515,7 +515,7 @@ class Core:
             return  # refused, or given up: the call that waited for it says what happened
         if record.closed:
             if isinstance(record, SenderRecord):
-                self._end(closed_here(f"link {record.name!r}"), event, [*event.undelivered, *record.unsent])
+                self._end(closed_here(f"link {record.name!r}"), event, event.undelivered)
             return
         if self._links.get(record.name) is not record:
             return
@@ -530,7 +530,7 @@ class Core:
         if record is None:
             return
         if record.closed:
-            self._end(closed_here(f"session {record.name!r}"), event, [*event.undelivered, *record.unsent])
+            self._end(closed_here(f"session {record.name!r}"), event, event.undelivered)
             return
         if self._sessions.get(record.name) is not record:
             return

@@ -466,7 +466,6 @@ class Lifecycle(Network):
         for link in list(record.links.values()):
             self._drop_queued(link.name)
         engine = record.engine
-        record.unsent = [delivery for delivery in engine.undelivered() if delivery.delivery_id < 0]
         record.closed = True
         self._forget_session(record, None)
         for endpoint in list(engine.links.values()):
@@ -478,7 +477,7 @@ class Lifecycle(Network):
             )
         except BaseException:
             # Nothing more will be known of them, whatever the peer says later.
-            self._end(closed_here(f"session {name!r}"), None, [*engine.undelivered(), *record.unsent])
+            self._end(closed_here(f"session {name!r}"), None, engine.undelivered())
             raise
         self._log(1, "Session", f"session {name!r} has ended")
         self._dispatch()
@@ -584,8 +583,6 @@ class Lifecycle(Network):
         self._settle_handled(lambda link: link is record)
         self._drop_queued(name)
         engine = record.engine
-        if isinstance(record, SenderRecord):
-            record.unsent = [delivery for delivery in record.engine.pending if delivery.delivery_id < 0]
         record.closed = True
         self._forget_link(record, None)
         engine.detach()
@@ -598,8 +595,7 @@ class Lifecycle(Network):
         except BaseException:
             if isinstance(record, SenderRecord):
                 # Nothing more will be known of them, whatever the peer says later.
-                deliveries = [*engine.session.undelivered(engine), *record.unsent]
-                self._end(closed_here(f"link {name!r}"), None, deliveries)
+                self._end(closed_here(f"link {name!r}"), None, engine.session.undelivered(engine))
             raise
         self._log(1, "Session", f"link {name!r} is closed")
         self._dispatch()

@@ -13,7 +13,7 @@ from amqp10.component.ordered import Ordered
 from amqp10.errors import AMQPError
 
 if TYPE_CHECKING:
-    from amqp10.engine import IncomingDelivery, OutgoingDelivery, ReceiverLink, SenderLink, Session
+    from amqp10.engine import IncomingDelivery, ReceiverLink, SenderLink, Session
 
 __all__ = ["LinkRecord", "ReceiverRecord", "Registry", "SenderRecord", "SessionRecord"]
 
@@ -24,7 +24,7 @@ _REMEMBERED = 1000
 class SessionRecord:
     """A session under the name that the program gave it. Its attributes are what ``session_*`` shows."""
 
-    __slots__ = ("attaching", "closed", "engine", "link_limit", "links", "name", "unsent")
+    __slots__ = ("attaching", "closed", "engine", "link_limit", "links", "name")
 
     def __init__(self, name: str, engine: Session, link_limit: int) -> None:
         self.name: str = name
@@ -35,8 +35,6 @@ class SessionRecord:
         """Whether the program has closed it."""
         self.attaching: int = 0
         """How many calls wait for a link of it to be attached: an end of the session is reported by them."""
-        self.unsent: list[OutgoingDelivery] = []
-        """What still waited to be sent when the program closed it."""
 
     @property
     def incoming_window(self) -> int:
@@ -89,7 +87,7 @@ class LinkRecord:
 class SenderRecord(LinkRecord):
     """A sender link."""
 
-    __slots__ = ("announced", "unsent")
+    __slots__ = ("announced",)
 
     role = LinkRole.lrSender
     engine: SenderLink  # pyright: ignore[reportIncompatibleVariableOverride] - assigned once, in __init__
@@ -98,8 +96,6 @@ class SenderRecord(LinkRecord):
         super().__init__(name, session, engine)
         self.announced: bool = False
         """Whether the program has been told that there is credit, since there was none."""
-        self.unsent: list[OutgoingDelivery] = []
-        """What still waited to be sent when the program closed it."""
 
     @property
     def ready_to_send(self) -> bool:

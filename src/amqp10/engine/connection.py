@@ -45,10 +45,13 @@ _MASK = 0xFFFFFFFF
 _HEADER = Struct(">IBBH").unpack_from
 _TRANSFER: Final = b"\x00\x53\x14"
 _DISPOSITION: Final = b"\x00\x53\x15"
+_CLOSE_SIZE: Final = 65536
+"""The largest frame that is read for the close in it after this side has given the connection up."""
 _TRANSFER_START: Final = 25
 """So many bytes of a transfer frame are enough to tell its link: the headers, and the handle in its largest form."""
 # Looking up a member of an enumeration costs five times as much as looking up a name: these are looked at per frame.
 _FRAMES: Final = Stage.FRAMES
+_DISCARDED: Final = Stage.DISCARDED
 _OVER: Final = Stage.OVER
 _MAPPED: Final = SessionState.MAPPED
 
@@ -228,7 +231,10 @@ class Connection(ConnectionOpening):
                 self._need = 8
                 return end if self._stage is _OVER else pos
             if self._stage is not _FRAMES:
-                pos = self._consume_opening(data, pos, events)
+                if self._stage is _DISCARDED:
+                    pos = self._discard(data, pos, events)
+                else:
+                    pos = self._consume_opening(data, pos, events)
                 if self._need > 8:
                     return pos
                 continue
@@ -271,23 +277,50 @@ class Connection(ConnectionOpening):
                 fault.link.session.fail_link(fault, events)
             except SessionFault as fault:
                 self._fail_session(fault, events)
-            except (IndexError, struct_error) as error:
-                raise ConnectionFault(
-                    MalformedFrameError(
-                        "the peer sent a frame whose performative is cut short", condition="amqp:decode-error"
-                    )
-                ) from error
+            except ConnectionFault as fault:
+                events.extend(self._fail(fault.error, in_step=True))
+            except (IndexError, struct_error):
+                cut = "the peer sent a frame whose performative is cut short"
+                events.extend(self._fail(MalformedFrameError(cut, condition="amqp:decode-error"), in_step=True))
             except DecodeError as error:
-                raise ConnectionFault(
-                    MalformedFrameError(
-                        f"the peer sent a malformed frame: {error.message}", condition="amqp:decode-error"
-                    )
-                ) from error
+                malformed = MalformedFrameError(
+                    f"the peer sent a malformed frame: {error.message}", condition="amqp:decode-error"
+                )
+                events.extend(self._fail(malformed, in_step=True))
             except AMQPError as error:
                 # A state that does not allow what came, a limit that it breaks, a body that reaches behind its frame.
                 if isinstance(error, LimitError):
                     error.condition = "amqp:resource-limit-exceeded"
-                raise ConnectionFault(error) from error
+                events.extend(self._fail(error, in_step=True))
+
+    def _discard(self, data: bytes, pos: int, events: Events) -> int:
+        """Pass over a frame at ``pos``, unless it is the peer's close: that ends the connection (transport, "connection
+        states", DISCARDING). Returns the position after it, or sets ``_need``."""
+        self._need = 8
+        size, doff, kind, _ = _HEADER(data, pos)
+        if not 8 <= doff * 4 <= size <= _CLOSE_SIZE or kind != 0:
+            self._finish()
+            events.extend(self._withheld())
+            return len(data)
+        if len(data) - pos < size:
+            self._need = size
+            return pos
+        try:
+            performative = decode_frame_body(data, pos + doff * 4, pos + size)[0] if size > doff * 4 else None
+        except (DecodeError, MalformedFrameError):
+            performative = None
+        if self.trace is not None:
+            self.trace(False, 0, performative, 0)
+        if isinstance(performative, Close):
+            error = remote_error(performative.error, "the peer closed the connection")
+            failure = self._failure
+            if failure is not None and error is not None:
+                self._failure = None
+                events.append(ConnectionClosed(error, by_peer=True, undelivered=failure.undelivered))
+            self._finish()
+            events.extend(self._withheld())
+            return len(data)
+        return pos + size
 
     def _dispatch(self, channel: int, data: bytes, body: int, stop: int, events: Events) -> None:
         performative, payload = decode_frame_body(data, body, stop)
@@ -406,6 +439,9 @@ class Connection(ConnectionOpening):
         """The byte stream from the peer has ended."""
         if self.state is ConnectionState.END:
             return []
+        if self._stage is _DISCARDED:
+            self._finish()
+            return self._withheld()
         orderly = self.state in (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
         self.state = ConnectionState.END
         undelivered = self._undelivered()

@@ -43,12 +43,17 @@ class Stage(Enum):
     SASL_FRAMES = auto()
     HEADER = auto()
     FRAMES = auto()
+    DISCARDED = auto()
+    """Frames of which only a close is looked at: this side has given the connection up."""
     OVER = auto()
 
 
 # Looking up a member of an enumeration costs five times as much as looking up a name: these are looked at per frame.
 _FRAMES: Final = Stage.FRAMES
+_DISCARDED: Final = Stage.DISCARDED
 _OVER: Final = Stage.OVER
+_REASON_TIME: Final = 1.0
+"""For how many seconds a server that answers open with something else is given the time to say why."""
 _END: Final = ConnectionState.END
 _SENDING: Final = (
     ConnectionState.OPENED,
@@ -117,6 +122,12 @@ class ConnectionBase:
         self._need = 8
         self._last_received = 0.0
         self._last_sent = 0.0
+        self._left: tuple[OutgoingDelivery, ...] = ()
+        """What had no outcome when this side closed the connection."""
+        self._discard_until: float | None = None
+        """While frames are discarded: when the peer's close is no longer waited for; None for no limit."""
+        self._failure: ConnectionFailed | None = None
+        """What is reported when the peer does not say why it sent what cannot be an open."""
 
     # -- life cycle ------------------------------------------------------------------------------------------------
 
@@ -183,9 +194,12 @@ class ConnectionBase:
         self._flush()
         self.send(0, Close(error=wire_error(error)))
         self._advance(Trigger.S_CLOSE if error is None else Trigger.S_CLOSE_ERROR)
+        self._left = self._undelivered()
         self._drop_sessions(error)
 
     def _undelivered(self) -> tuple[OutgoingDelivery, ...]:
+        if self._left:
+            return self._left
         sessions = {**dict.fromkeys(self.sessions.values()), **dict.fromkeys(self._incoming.values())}
         return tuple(delivery for session in sessions for delivery in session.undelivered())
 
@@ -198,23 +212,46 @@ class ConnectionBase:
         self._dirty.clear()
         self._owed.clear()
 
-    def _fail(self, error: AMQPError) -> list[Event]:
-        """Give the connection up: tell the peer why where the protocol has come far enough for that."""
-        self._chunks.clear()
-        if self.state is ConnectionState.END:
+    def _fail(self, error: AMQPError, *, in_step: bool = False) -> list[Event]:
+        """Give the connection up: tell the peer why where the protocol has come far enough for that.
+
+        Args:
+            error: what went wrong.
+            in_step: whether it is known where the peer's next frame starts. Its close is waited for then (transport,
+                "connection states", DISCARDING); otherwise nothing more can be understood.
+        """
+        if self.state is _END:
             return []
-        undelivered = self._undelivered()
-        if self._stage is _FRAMES:
-            already = self.state in (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
+        failed = ConnectionFailed(error, self._undelivered())
+        said = self.state in (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
+        talking = self._stage is _FRAMES
+        if talking:
             self.close(error)
-            if already:
-                self._stage = _OVER
-                self.state = ConnectionState.END
-        else:
-            self.state = ConnectionState.END
-        # Nothing that the peer says after this can be trusted to be in step.
+        if said or not talking or not in_step:
+            self._finish()
+            return [failed]
+        self._stage = _DISCARDED
+        now = self._last_received
+        if self.idle_timeout > 0:
+            self._discard_until = now + self.idle_timeout
+        if self.role is EndpointRole.CLIENT and self.remote_open is None:
+            # A server that refuses the connection may put nonsense into its open, and the reason into the close
+            # that follows. The reason is worth more than the nonsense.
+            self._failure = failed
+            self._discard_until = now + _REASON_TIME
+            return []
+        return [failed]
+
+    def _finish(self) -> None:
+        """Nothing more is read, and what is queued is the last that is written."""
+        self._chunks.clear()
         self._stage = _OVER
-        return [ConnectionFailed(error, undelivered)]
+        self.state = _END
+
+    def _withheld(self) -> list[Event]:
+        """The failure that has not been reported yet, if there is one."""
+        failure, self._failure = self._failure, None
+        return [failure] if failure is not None else []
 
     # -- sending ---------------------------------------------------------------------------------------------------
 
@@ -301,8 +338,8 @@ class ConnectionBase:
 
     def next_deadline(self) -> float | None:
         """When :meth:`tick` has to be called next, on the clock of ``now``; None when time does not matter."""
-        if self.state is _END or self._stage is not _FRAMES:
-            return None
+        if self._stage is not _FRAMES:
+            return self._discard_until if self._stage is _DISCARDED else None
         due = self._last_received + self.idle_timeout if self.idle_timeout > 0 else None
         if self.remote_idle_timeout > 0 and self.can_send:
             heartbeat = self._last_sent + self.remote_idle_timeout / 2
@@ -312,11 +349,15 @@ class ConnectionBase:
 
     def tick(self, now: float) -> list[Event]:
         """Do what is due: send a heartbeat, give up a silent peer (transport, "idle time-out of a connection")."""
-        if self.state is _END or self._stage is not _FRAMES:
+        if self._stage is not _FRAMES:
+            if self._stage is _DISCARDED and self._discard_until is not None and now >= self._discard_until:
+                self._finish()
+                return self._withheld()
             return []
         if self.idle_timeout > 0 and now - self._last_received >= self.idle_timeout:
             error = AMQPTimeoutError(f"nothing arrived from the peer for {self.idle_timeout:g} seconds (idle time-out)")
             error.condition = "amqp:resource-limit-exceeded"
-            return self._fail(error)
+            self._last_received = now  # its answer has as much time once more
+            return self._fail(error, in_step=True) or self._withheld()
         self.send_heartbeat(now)
         return []

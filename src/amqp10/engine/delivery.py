@@ -103,7 +103,7 @@ class OutgoingDelivery:
         self.settled = True
         session = self.link.session
         session.outgoing_unsettled.pop(self.delivery_id, None)
-        if not self.remote_settled:
+        if not self.remote_settled and not self.link.closing:
             session.queue_disposition(False, self.delivery_id, state or self.remote_state, True)
 
     def abort(self) -> None:
@@ -218,8 +218,9 @@ class IncomingDelivery:
         """
         if self.settled:
             return
-        session = self.link.session
-        if not self.remote_settled:
+        link = self.link
+        session = link.session
+        if not self.remote_settled and not link.closing:
             session.queue_disposition(True, self.delivery_id, state, True)
         self.settled = True
         self.state = state
@@ -227,7 +228,7 @@ class IncomingDelivery:
 
     def update(self, state: DeliveryState) -> None:
         """Report a state without settling (receiver settle mode *second*, or a non-terminal state)."""
-        if self.settled or self.remote_settled:
+        if self.settled or self.remote_settled or self.link.closing:
             return
         self.state = state
         self.link.session.queue_disposition(True, self.delivery_id, state, False)

@@ -337,6 +337,8 @@ def _update_received(
         delivery = unsettled.get(i)
         if delivery is None:
             continue
+        if delivery.link.errant:
+            raise session.errant_link(delivery.link, "a disposition")
         if state is not None:
             delivery.remote_state = state
         if settled:

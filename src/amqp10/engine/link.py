@@ -53,6 +53,7 @@ class LinkEndpoint:
         "credit",
         "delivery_count",
         "drain",
+        "errant",
         "error",
         "handle",
         "local_request",
@@ -107,6 +108,8 @@ class LinkEndpoint:
         self.context: Any = None
         self.refusing = False
         """Whether the peer attached without its terminus: a detach with the reason is to follow."""
+        self.errant = False
+        """Whether the peer broke a rule on it: it has been detached with an error, and may only be detached now."""
         self.closing = False
         """Whether either side ends the link for good: nothing more can be said about its deliveries then."""
 
@@ -261,7 +264,7 @@ class LinkEndpoint:
         self._advance(Trigger.S_DETACH)
         self.credit = 0
         self.closing = self.closing or closed or error is not None
-        self._stop()
+        self.stop()
         if self.detached:
             self.session.release_link(self)
 
@@ -291,7 +294,7 @@ class LinkEndpoint:
             self, error, by_peer=not ours, closed=bool(detach.closed), refused=refused, undelivered=undelivered
         )
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         """Called when no more may be sent on the link."""
 
     def on_flow(self, flow: Flow) -> None:
@@ -299,7 +302,14 @@ class LinkEndpoint:
         raise NotImplementedError
 
     def send_flow(self, *, echo: bool = False) -> None:
-        """Tell the peer this link's flow state, and the session's with it."""
+        """Tell the peer this link's flow state, and the session's with it.
+
+        Raises:
+            ProtocolError: the link is not attached on this side, so that its handle stands for nothing, or for another
+                link.
+        """
+        if self.state is not _ATTACHED and self.state is not LinkState.ATTACH_SENT:
+            raise ProtocolError(f"link {self.name!r} is not attached", condition="amqp:illegal-state")
         self.session.send_flow(self, echo=echo)
 
     def answer_flow(self) -> None:

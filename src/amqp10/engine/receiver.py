@@ -5,11 +5,12 @@ The messages themselves are taken from their frames in ``incoming.py``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.engine.faults import LinkFault
 from amqp10.engine.link import LinkEndpoint
 from amqp10.engine.shapes import NO_SHAPE
+from amqp10.engine.states import LinkState
 from amqp10.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ __all__ = ["ReceiverLink"]
 
 _MASK = 0xFFFFFFFF
 _SIGN = 0x80000000
+# Looking up a member of an enumeration costs five times as much as looking up a name.
+_ATTACHED: Final = LinkState.ATTACHED
 
 
 class ReceiverLink(LinkEndpoint):
@@ -51,7 +54,12 @@ class ReceiverLink(LinkEndpoint):
             credit: how many more deliveries the sender may start, from 0 to 2**32 - 1.
             drain: ask the sender to send what it has and give the rest back.
             echo: ask for the sender's state in return.
+
+        Raises:
+            ProtocolError: the link is not attached, or the credit is out of range. Nothing changes then.
         """
+        if self.state is not _ATTACHED and self.state is not LinkState.ATTACH_SENT:
+            raise ProtocolError(f"link {self.name!r} is not attached", condition="amqp:illegal-state")
         if not 0 <= credit <= _MASK:
             raise ProtocolError(f"link credit must be between 0 and {_MASK}, not {credit}")
         # Messages sent before the sender learns of a reduced credit are still legal.
@@ -116,6 +124,10 @@ class ReceiverLink(LinkEndpoint):
             "amqp:link:message-size-exceeded",
             f"a message on link {self.name!r} is larger than the {self.max_message_size} octets accepted",
         )
+
+    def stop(self) -> None:
+        """See :class:`~amqp10.engine.link.LinkEndpoint`."""
+        self.end_partial()
 
     def end_partial(self) -> None:
         """No more is to come of the delivery that was arriving, if there was one."""

@@ -39,7 +39,17 @@ def serial_difference(a: int, b: int) -> int:
 class SenderLink(LinkEndpoint):
     """The sending end of a link."""
 
-    __slots__ = ("_drain_pending", "_head", "_head_size", "_pack", "_pack_settled", "_settled_head", "held", "pending")
+    __slots__ = (
+        "_drain_pending",
+        "_head",
+        "_head_size",
+        "_pack",
+        "_pack_settled",
+        "_settled_head",
+        "_stopped",
+        "held",
+        "pending",
+    )
 
     is_receiver = False
 
@@ -50,6 +60,7 @@ class SenderLink(LinkEndpoint):
         self.held = 0
         """How many of them, from the end, lost their credit again: the receiver reduced it while they waited."""
         self._drain_pending = False
+        self._stopped: tuple[OutgoingDelivery, ...] = ()
         self._make_template()
 
     def _make_template(self) -> None:
@@ -214,10 +225,18 @@ class SenderLink(LinkEndpoint):
         """Whether the next delivery that waits has no credit any more."""
         return self.held > 0 and self.held >= len(self.pending) and self.pending[0].delivery_id < 0
 
-    def _stop(self) -> None:
+    @property
+    def unsent(self) -> tuple[OutgoingDelivery, ...]:
+        """The deliveries that did not go out, or not wholly, and that are not among the unsettled ones: they wait for
+        the session window, or did so when the link ended."""
+        waiting = [d for d in self.pending if d.delivery_id < 0 or (d.settled and not d.aborted)]
+        return (*self._stopped, *waiting)
+
+    def stop(self) -> None:
         # What still waits for the session window stays unsent: on a handle that is gone it would be a fault.
         if self in self.session.backlog:
             self.session.backlog.remove(self)
+        self._stopped = self.unsent
         self.pending.clear()
         self.held = 0
         self._drain_pending = False

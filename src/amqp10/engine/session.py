@@ -82,6 +82,7 @@ class Session:
         "_disposition",
         "_free_handles",
         "_next_handle",
+        "_unsent",
         "_visits",
         "_visits_from",
         "backlog",
@@ -152,6 +153,8 @@ class Session:
         self._visits = 0
         self._visits_from = initial_outgoing_id
         self._free_handles: list[int] = []
+        self._unsent: tuple[OutgoingDelivery, ...] = ()
+        """What its links had not sent when it ended."""
         self._disposition: tuple[bool, int, int, DeliveryState | None, bool] | None = None
 
     # -- life cycle ------------------------------------------------------------------------------------------------
@@ -262,8 +265,9 @@ class Session:
 
     def _forget_links(self) -> None:
         for link in self.links.values():
-            if isinstance(link, ReceiverLink):
-                link.end_partial()
+            link.stop()
+            if isinstance(link, SenderLink):
+                self._unsent += link.unsent
             link.state = LinkState.DETACHED
             link.credit = 0
             if link.error is None:
@@ -277,14 +281,8 @@ class Session:
         that wait for the window."""
         written = [delivery for delivery in self.outgoing_unsettled.values() if only is None or delivery.link is only]
         links = self.links.values() if only is None else (only,)
-        waiting = [
-            delivery
-            for link in links
-            if isinstance(link, SenderLink)
-            for delivery in link.pending
-            if delivery.delivery_id < 0
-        ]
-        return (*written, *waiting)
+        waiting = [delivery for link in links if isinstance(link, SenderLink) for delivery in link.unsent]
+        return (*written, *self._unsent, *waiting)
 
     # -- links -----------------------------------------------------------------------------------------------------
 
@@ -402,7 +400,6 @@ class Session:
         """The link is closed: its deliveries are not to be settled any more (transport, "disposition")."""
         unsettled: dict[int, Any] = self.incoming_unsettled if link.is_receiver else self.outgoing_unsettled
         for delivery in [delivery for delivery in unsettled.values() if delivery.link is link]:
-            delivery.remote_settled = True
             del unsettled[delivery.delivery_id]
 
     def on_attach(self, attach: Attach, events: Events) -> None:
@@ -429,6 +426,8 @@ class Session:
                 self._check_resumption(link, attach)
                 events.append(LinkAttached(link))
             return
+        if link is not None and link.errant:
+            raise self.errant_link(link, "an attach")
         if link is not None:
             raise SessionFault(
                 self, "amqp:not-allowed", f"the peer attached link {attach.name!r} a second time on the same session"
@@ -482,7 +481,17 @@ class Session:
                 "amqp:session:unattached-handle",
                 f"the peer sent a {what} for handle {handle}, which no link has",
             )
+        if link.errant and what != "detach":
+            raise self.errant_link(link, f"a {what}")
         return link
+
+    def errant_link(self, link: LinkEndpoint, what: str) -> SessionFault:
+        """The fault of a peer that goes on after it broke a rule on a link (transport, "link errors")."""
+        return SessionFault(
+            self,
+            "amqp:session:errant-link",
+            f"the peer sent {what} for link {link.name!r}, which has been detached with an error",
+        )
 
     def on_detach(self, detach: Detach, events: Events) -> None:
         """Take a detach."""
@@ -496,6 +505,7 @@ class Session:
         """End a link on which the peer broke a rule (transport, "link errors")."""
         link = fault.link
         link.error = fault.error
+        link.errant = True
         if isinstance(link, ReceiverLink):
             link.end_partial()
         undelivered = self.undelivered(link)
