@@ -41,16 +41,21 @@ def transfer(number: int, **fields: Any) -> bytes:
 # -- connections -------------------------------------------------------------------------------------------------------
 
 
+def over(peer: Scripted) -> bool:
+    """Whether nothing more is to be exchanged."""
+    return peer.engine.finished
+
+
 @pytest.mark.parametrize("step", [0, 1])
 def test_peers_answering_close_ends_a_connection_that_was_given_up(step: int) -> None:
     peer = Scripted()
     peer.session()
     assert [type(event) for event in peer.feed(UNKNOWN)] == [ConnectionFailed]
-    assert not peer.engine.finished
+    assert not over(peer)
     data = encode_frame(0, Begin(next_outgoing_id=0, incoming_window=1, outgoing_window=1)) + UNKNOWN + CLOSE
     for piece in [data[i : i + 1] for i in range(len(data))] if step else [data]:
         assert peer.feed(piece) == [], "the end was reported with the fault"
-    assert peer.engine.finished
+    assert over(peer)
     assert peer.engine.receive_eof(peer.now) == []
 
 
@@ -58,14 +63,14 @@ def test_close_in_the_same_bytes_as_the_fault_is_found() -> None:
     peer = Scripted()
     peer.session()
     assert [type(event) for event in peer.feed(UNKNOWN + transfer(0) + CLOSE)] == [ConnectionFailed]
-    assert peer.engine.finished
+    assert over(peer)
     assert [frame.NAME for frame in peer.sent()] == ["close"]
 
 
 def test_nothing_is_waited_for_when_the_stream_is_out_of_step() -> None:
     peer = Scripted()
     assert [type(event) for event in peer.feed(NO_FRAME)] == [ConnectionFailed]
-    assert peer.engine.finished
+    assert over(peer)
     assert [frame.NAME for frame in peer.sent()] == ["close"]
     late = Scripted()
     late.feed(UNKNOWN)
@@ -78,17 +83,17 @@ def test_silent_peer_has_the_idle_time_once_more_to_answer_the_close() -> None:
         peer = Scripted(idle_timeout=10)
         peer.now += 10
         assert [type(event) for event in peer.engine.tick(peer.now)] == [ConnectionFailed]
-        assert not peer.engine.finished
+        assert not over(peer)
         assert peer.engine.next_deadline() == peer.now + 10
         peer.now += 9
         assert peer.engine.tick(peer.now) == []
         if answers:
             assert peer.feed(CLOSE) == []
         else:
-            assert not peer.engine.finished
+            assert not over(peer)
             peer.now += 1
             assert peer.engine.tick(peer.now) == []
-        assert peer.engine.finished
+        assert over(peer)
         assert peer.engine.next_deadline() is None
 
 
@@ -110,7 +115,7 @@ BAD_OPENS = {
 @pytest.mark.parametrize("opened", BAD_OPENS.values(), ids=BAD_OPENS.keys())
 def test_reason_in_the_close_counts_more_than_what_is_wrong_with_the_open(opened: bytes, step: int) -> None:
     engine = opening()
-    reason = Close(error=Error(condition="amqp:not-found", description="no such virtual host"))  # type: ignore[arg-type]
+    reason = Close(error=Error(condition="amqp:not-found", description="no such virtual host"))
     data = AMQP_HEADER + opened + encode_frame(0, reason)
     events = []
     for piece in [data[i : i + 1] for i in range(len(data))] if step else [data]:
@@ -227,7 +232,7 @@ def test_link_that_this_side_detached_with_an_error_may_still_see_what_was_on_it
 
 
 def blocked(peer: Scripted, *, frames: int = 1) -> tuple[SenderLink, list[OutgoingDelivery]]:
-    """A link with four messages: sent, sent in part, sent settled in part or not at all, and waiting."""
+    """A link with four messages, of which the session window let out so many frames."""
     session = peer.session()
     link = peer.sender(session)
     session.remote_incoming_window = frames

@@ -475,8 +475,6 @@ class SenderCore(LinkCore):
     def _stopped(self, ending: Ending, undelivered: Sequence[OutgoingDelivery], error: AMQPError | None) -> None:
         alone = self.unsettled == 1
         self.note_written()
-        # A settled message of which a part is out is in none of the engine's lists. Nobody got it.
-        partly = [d._carrier for d in self._unwritten if not d.done and d._carrier and d._carrier.delivery_id >= 0]
         self._unwritten.clear()
         self.core.unwritten.discard(self)
         self.unsettled = 0
@@ -486,7 +484,7 @@ class SenderCore(LinkCore):
         policy_fails = (
             ending is Ending.LOST and self.core.down_error is not None and self.core.options.policy.while_down == "fail"
         )
-        for carrier in (*partly, *undelivered):
+        for carrier in undelivered:
             delivery: Delivery = carrier.context
             written = carrier.delivery_id >= 0
             if not written:

@@ -297,7 +297,8 @@ class Connection(ConnectionOpening):
         """Pass over a frame at ``pos``, unless it is the peer's close: that ends the connection (transport, "connection
         states", DISCARDING). Returns the position after it, or sets ``_need``."""
         self._need = 8
-        size, doff, kind, _ = _HEADER(data, pos)
+        header: tuple[int, int, int, int] = _HEADER(data, pos)
+        size, doff, kind, _ = header
         if not 8 <= doff * 4 <= size <= _CLOSE_SIZE or kind != 0:
             self._finish()
             events.extend(self._withheld())
