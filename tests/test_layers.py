@@ -40,9 +40,6 @@ HEAVY = ("OpenSSL", "asyncio", "click", "cryptography", "rich", "service_identit
 
 # Modules that import each other, if only for annotations, and why they may. Everything else is free of circles.
 CIRCLES: dict[str, set[str]] = {
-    "a value knows how it is encoded": {"codec.encode", "codec.types"},
-    "a declaration is compiled when it is first used": {"codec.compile", "codec.composite"},
-    "text of values holds text of composite values": {"component.composite_json", "component.values"},
     "connections, sessions and links hold each other": {
         "engine.connection",
         "engine.connection_base",

@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from amqp10.client.outcomes import Accepted, Modified, Outcome, Released
     from amqp10.client.recovery import ConnectionState, StateChange
     from amqp10.client.remote import RemoteInfo
+    from amqp10.codec.maps import Map
     from amqp10.codec.types import (
         Array,
         Byte,
@@ -93,7 +94,6 @@ if TYPE_CHECKING:
         Described,
         Float,
         Int,
-        Map,
         Short,
         Symbol,
         Timestamp,
@@ -128,7 +128,6 @@ _LAZY: Final[dict[str, str]] = {
             "Described",
             "Float",
             "Int",
-            "Map",
             "Short",
             "Symbol",
             "Timestamp",
@@ -139,6 +138,7 @@ _LAZY: Final[dict[str, str]] = {
         ),
         "amqp10.codec.types",
     ),
+    "Map": "amqp10.codec.maps",
     **dict.fromkeys(("Header", "Properties"), "amqp10.wire.messaging"),
     "TlsOptions": "amqp10.net.tls.options",
 }

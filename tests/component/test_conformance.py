@@ -37,7 +37,7 @@ DEVIATIONS: dict[tuple[str, str], Any] = {
     ("extra setting", "DefaultTargetCapabilities"): "",
     # Frames in hexadecimal on demand: the documented levels show them decoded.
     ("extra setting", "LogFrameBytes"): "False",
-    # A few bytes on the wire can stand for gigabytes of JSON.
+    # A text that is thousands of times as long as the message is no use to anybody.
     ("extra setting", "MaxJSONSize"): "16777216",
     # The documented way to ask for another host name in the AMQP open does not exist.
     ("extra setting", "VirtualHost"): "",

@@ -225,6 +225,20 @@ def test_max_message_size_is_stated_and_binds_both_directions_of_new_links() -> 
         server.wait_for(lambda: len(server.messages) == 2)
 
 
+@observes("MaxJSONSize")
+def test_max_json_size_bounds_the_text_of_received_values() -> None:
+    with connected("MaxJSONSize=2000") as (server, amqp):
+        amqp.create_receiver_link("s", "in", "in")
+        server.put("in", Message(value=["x" * 1000]).encode())
+        pump(amqp, lambda: amqp.received_message_value_type == ValueType.mvtJson)
+        assert len(amqp.received_message_value) > 1000
+        amqp.config("MaxJSONSize=1024")
+        server.put("in", Message(value=["x" * 1024]).encode())
+        pump(amqp, lambda: len(server.outcomes) == 2)
+        with pytest.raises(AMQPError, match="more than the 1024 characters"):
+            _ = amqp.received_message_value
+
+
 @observes("DefaultSenderSettleMode", "SenderSettleMode")
 @pytest.mark.parametrize("mode", [0, 1, 2])
 def test_new_links_of_both_kinds_ask_for_the_settle_mode_and_say_what_was_agreed(mode: int) -> None:

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from amqp10 import AMQPError
-from amqp10.component import composite_json, values
+from amqp10.component import json_text, values
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import Accepted, Rejected
 from tests.component.server import Server, client
@@ -22,7 +22,7 @@ def long_descriptor(count: int) -> bytes:
 
 
 def zero_width(count: int) -> bytes:
-    body = b"\xe0" + b"\x02\xff\x43" * count
+    body = b"\xe0" + b"\x02\x01\x43" * count
     return b"\x00\x53\x77\xf0" + struct.pack(">II", 4 + len(body), count) + body
 
 
@@ -60,7 +60,7 @@ def test_a_value_that_nobody_looks_at_makes_no_text(listens: bool, monkeypatch: 
     def never(*args: object) -> str:
         raise AssertionError("somebody has asked for the text")
 
-    monkeypatch.setattr(composite_json, "dumps", never)
+    monkeypatch.setattr(json_text, "dumps", never)
     with Server() as server, client(server, "in<") as amqp:
         if listens:
             amqp.on_message_in = lambda event: None

@@ -6,9 +6,10 @@
 
 from amqp10.codec.decode import decode
 from amqp10.codec.encode import encode
+from amqp10.codec.maps import Map
 from amqp10.codec.types import (
     MAX_DEPTH,
-    MAX_DESCRIPTIONS,
+    MAX_PREDICTABLE_KEYS,
     MAX_UNBACKED,
     MAX_ZERO_WIDTH,
     Array,
@@ -20,7 +21,6 @@ from amqp10.codec.types import (
     Described,
     Float,
     Int,
-    Map,
     Short,
     Symbol,
     Timestamp,
@@ -33,7 +33,7 @@ from amqp10.errors import DecodeError, EncodeError
 
 __all__ = [
     "MAX_DEPTH",
-    "MAX_DESCRIPTIONS",
+    "MAX_PREDICTABLE_KEYS",
     "MAX_UNBACKED",
     "MAX_ZERO_WIDTH",
     "Array",

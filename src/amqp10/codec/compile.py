@@ -1,7 +1,7 @@
 """From the declaration of a composite to the functions that encode and decode it (types, "composite types").
 
 The functions are generated as source and compiled when the class is first used, so that nothing is interpreted per
-value. ``composite.py`` has the declarations.
+value. ``fields.py`` has what a declaration is made of.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Callable
 from struct import error as struct_error
 from typing import Any, Final
 
-from amqp10.codec.composite import PROVIDERS, RESTRICTED, Composite, FieldSpec, InvalidFieldError, resolve
 from amqp10.codec.decode import TABLE, decode_elements, decode_symbol
 from amqp10.codec.encode import (
     OCTETS,
@@ -26,10 +25,15 @@ from amqp10.codec.encode import (
     encode_ushort,
     encode_value,
 )
-from amqp10.codec.types import Array, Described, Map, Symbol
+from amqp10.codec.fields import RESTRICTED, Declared, FieldSpec, InvalidFieldError, wrong_type
+from amqp10.codec.maps import Map
+from amqp10.codec.types import Array, Described, Symbol
 from amqp10.errors import EncodeError
 
 __all__ = ["compile_composite"]
+
+Resolver = Callable[[type[Any], FieldSpec, Any], Any]
+"""(class, field, value) -> the value, or the composite that it is."""
 
 _DESCRIBED_ONLY: Final = frozenset({"source", "target", "delivery-state", "outcome"})
 """Archetypes that only described values provide."""
@@ -59,8 +63,16 @@ _RANGES: Final[dict[str, tuple[int, int]]] = {
 }
 
 
-def compile_composite(cls: type[Composite]) -> None:
-    """Generate ``__init__``, ``encode``, ``from_list`` and ``from_buffer`` as one piece of source, and attach them."""
+def compile_composite(cls: type[Declared], resolve_field: Resolver) -> dict[str, Callable[..., Any]]:
+    """Generate ``__init__``, ``encode``, ``from_list`` and ``from_buffer`` as one piece of source.
+
+    Args:
+        cls: the class with the declaration.
+        resolve_field: makes of a described list the composite that it describes, if the field takes that.
+
+    Returns:
+        The functions by their names; the last two take the class.
+    """
     specs, code = cls.FIELDS, cls.DESCRIPTOR_CODE
     context: dict[str, Any] = {
         "cls": cls,
@@ -74,9 +86,9 @@ def compile_composite(cls: type[Composite]) -> None:
         "bad_value": _bad_value,
         "missing": _missing,
         "too_many": _too_many,
-        "wrong": _wrong,
+        "wrong": wrong_type,
         "multiple": _multiple,
-        "resolve_field": _resolve_field,
+        "resolve_field": resolve_field,
         "struct_error": struct_error,
         "Mapping": (dict, Map),
         "Described": Described,
@@ -139,10 +151,7 @@ def compile_composite(cls: type[Composite]) -> None:
         lines += ["    " + line for line in _read_lines(i, spec, _rest_lines(specs, i, general, at_end), general)]
     lines += ["    " + line for line in at_end]
     exec("\n".join(lines), context)
-    cls.__init__ = context["__init__"]  # type: ignore[method-assign]
-    cls.encode = context["encode"]  # type: ignore[method-assign]
-    cls.from_list = classmethod(context["from_list"])  # type: ignore[assignment]
-    cls.from_buffer = classmethod(context["from_buffer"])  # type: ignore[assignment]
+    return {name: context[name] for name in ("__init__", "encode", "from_list", "from_buffer")}
 
 
 def _parameter(spec: FieldSpec) -> str:
@@ -324,48 +333,27 @@ def _encode_multiple(values: Any, primitive: str) -> bytes:
     return encode_value(Array(values), 1)
 
 
-def _missing_to_send(cls: type[Composite], name: str) -> EncodeError:
+def _missing_to_send(cls: type[Declared], name: str) -> EncodeError:
     return EncodeError(f"{cls.NAME} cannot be sent without its mandatory field {name}")
 
 
-def _bad_value(obj: Composite, error: Exception) -> EncodeError:
+def _bad_value(obj: Declared, error: Exception) -> EncodeError:
     return EncodeError(f"{obj.NAME} has a field whose value does not fit: {type(error).__name__}: {error}")
 
 
-def _missing(cls: type[Composite], name: str) -> InvalidFieldError:
+def _missing(cls: type[Declared], name: str) -> InvalidFieldError:
     return InvalidFieldError(f"{cls.NAME} lacks its mandatory field {name}")
 
 
-def _too_many(cls: type[Composite], count: int) -> InvalidFieldError:
+def _too_many(cls: type[Declared], count: int) -> InvalidFieldError:
     return InvalidFieldError(f"{cls.NAME} has {len(cls.FIELDS)} fields, not {count}")
 
 
-def _wrong(cls: type[Composite], spec: FieldSpec, value: Any) -> InvalidFieldError:
-    wanted = f"requires {spec.requires}" if spec.type == "*" else f"is {spec.type}"
-    return InvalidFieldError(f"{cls.NAME} has a {type(value).__name__} in its field {spec.name}, which {wanted}")
-
-
-def _multiple(cls: type[Composite], spec: FieldSpec, value: Any) -> tuple[Any, ...]:
+def _multiple(cls: type[Declared], spec: FieldSpec, value: Any) -> tuple[Any, ...]:
     """A field with multiple values: an array, or a single value for one."""
     values = tuple(value) if isinstance(value, Array) else (value,)
     if _primitive(spec.type) == "symbol":
         for item in values:
             if not isinstance(item, str):
-                raise _wrong(cls, spec, item)
+                raise wrong_type(cls, spec, item)
     return values
-
-
-def _resolve_field(cls: type[Composite], spec: FieldSpec, value: Any) -> Any:
-    """A field of type ``*`` or of a composite type: described lists become the composite they describe."""
-    resolved = resolve(value)
-    if spec.type != "*":
-        if not isinstance(resolved, Composite) or spec.type != resolved.NAME:
-            raise _wrong(cls, spec, value)
-        return resolved
-    if isinstance(resolved, Composite) and spec.requires is not None:
-        allowed = PROVIDERS.get(spec.requires)
-        if allowed is not None and type(resolved) not in allowed:
-            raise InvalidFieldError(
-                f"{cls.NAME} has {resolved.NAME} in its field {spec.name}, which requires {spec.requires}"
-            )
-    return resolved

@@ -15,10 +15,12 @@ generates when one of them is first called.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar, dataclass_transform
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Final, Self, TypeVar, dataclass_transform
 
 from amqp10.codec.decode import DECODE_FAULTS, decode_value, translate
+from amqp10.codec.fields import RESTRICTED, FieldSpec, InvalidFieldError, wrong_type
+from amqp10.codec.shown import shown
 from amqp10.codec.types import Described
 from amqp10.errors import DecodeError
 
@@ -36,60 +38,6 @@ __all__ = [
 ]
 
 C = TypeVar("C", bound="Composite")
-
-RESTRICTED: Final[Mapping[str, str]] = {
-    "address-string": "string",
-    "annotations": "map",
-    "delivery-number": "uint",
-    "delivery-tag": "binary",
-    "fields": "map",
-    "filter-set": "map",
-    "handle": "uint",
-    "ietf-language-tag": "symbol",
-    "message-format": "uint",
-    "milliseconds": "uint",
-    "node-properties": "map",
-    "receiver-settle-mode": "ubyte",
-    "role": "boolean",
-    "sasl-code": "ubyte",
-    "seconds": "uint",
-    "sender-settle-mode": "ubyte",
-    "sequence-no": "uint",
-    "terminus-durability": "uint",
-    "terminus-expiry-policy": "symbol",
-    "transaction-id": "binary",
-    "transfer-number": "uint",
-}
-"""The restricted types that fields have, and the primitive type each is one of. A test compares them with the
-specification."""
-
-
-class InvalidFieldError(DecodeError):
-    """A composite value whose fields do not fit its declaration: too many, of a wrong type, or a mandatory one
-    missing."""
-
-    __slots__ = ()
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.condition: str | None = "amqp:invalid-field"
-
-
-class FieldSpec(NamedTuple):
-    """One declared field, in the specification's terms."""
-
-    name: str
-    type: str
-    mandatory: bool
-    default: Any
-    multiple: bool
-    requires: str | None
-    secret: bool
-
-    @property
-    def attribute(self) -> str:
-        """The Python name of the field."""
-        return self.name.replace("-", "_")
 
 
 def field(
@@ -196,9 +144,10 @@ def _show(value: Any) -> str:
         return value.hex() if len(value) <= 32 else f"<{len(value)} octets>"
     if isinstance(value, tuple):
         return f"[{', '.join(_show(item) for item in value)}]"
-    return repr(value)
+    return shown(value, _LONGEST_SHOWN)
 
 
+_LONGEST_SHOWN: Final = 2000
 _BY_CODE: Final[dict[int, type[Composite]]] = {}
 _BY_NAME: Final[dict[str, type[Composite]]] = {}
 PROVIDERS: Final[dict[str, set[type[Composite]]]] = {}
@@ -238,7 +187,11 @@ def _compile_when_used(cls: type[Composite]) -> None:
     def compile_it() -> None:
         from amqp10.codec.compile import compile_composite
 
-        compile_composite(cls)
+        made = compile_composite(cls, _resolve_field)
+        cls.__init__ = made["__init__"]  # type: ignore[method-assign]
+        cls.encode = made["encode"]  # type: ignore[method-assign]
+        cls.from_list = classmethod(made["from_list"])  # type: ignore[assignment]
+        cls.from_buffer = classmethod(made["from_buffer"])  # type: ignore[assignment]
 
     def init(self: Composite, **fields: Any) -> None:
         compile_it()
@@ -283,6 +236,22 @@ def resolve(value: Any) -> Any:
     return value
 
 
+def _resolve_field(cls: type[Composite], spec: FieldSpec, value: Any) -> Any:
+    """A field of type ``*`` or of a composite type: described lists become the composite they describe."""
+    resolved = resolve(value)
+    if spec.type != "*":
+        if not isinstance(resolved, Composite) or spec.type != resolved.NAME:
+            raise wrong_type(cls, spec, value)
+        return resolved
+    if isinstance(resolved, Composite) and spec.requires is not None:
+        allowed = PROVIDERS.get(spec.requires)
+        if allowed is not None and type(resolved) not in allowed:
+            raise InvalidFieldError(
+                f"{cls.NAME} has {resolved.NAME} in its field {spec.name}, which requires {spec.requires}"
+            )
+    return resolved
+
+
 def decode_composite(buf: bytes, pos: int) -> tuple[Composite, int]:
     """Decode the composite at ``pos``.
 
@@ -302,8 +271,8 @@ def decode_composite(buf: bytes, pos: int) -> tuple[Composite, int]:
             descriptor, p = decode_value(buf, pos + 1)
         cls = lookup(descriptor)
         if cls is None:
-            shown = f"0x{descriptor:X}" if isinstance(descriptor, int) else repr(descriptor)[:60]
-            raise DecodeError(f"no composite has the descriptor {shown}, at offset {pos}")
+            what = f"0x{descriptor:X}" if isinstance(descriptor, int) else shown(descriptor, 60)
+            raise DecodeError(f"no composite has the descriptor {what}, at offset {pos}")
         code = buf[p]
         if code == 0xC0:
             end = p + 2 + buf[p + 1]

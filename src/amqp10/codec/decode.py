@@ -11,14 +11,14 @@ own end, because slices do not. Only the public entry points turn these into :cl
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from struct import Struct
 from struct import error as struct_error
 from typing import Any, Final
 
+from amqp10.codec.maps import Map
 from amqp10.codec.types import (
     MAX_DEPTH,
-    MAX_DESCRIPTIONS,
+    MAX_PREDICTABLE_KEYS,
     MAX_UNBACKED,
     MAX_ZERO_WIDTH,
     NAME_KEPT,
@@ -32,7 +32,6 @@ from amqp10.codec.types import (
     Described,
     Float,
     Int,
-    Map,
     Short,
     Symbol,
     Timestamp,
@@ -399,33 +398,34 @@ def decode_map(buf: bytes, start: int, count: int, end: int, depth: int) -> dict
 def _build_map(items: list[Any], pos: int) -> dict[Any, Any] | Map:
     """A dict where it can hold the map without loss, otherwise a Map."""
     keys = items[::2]
-    if len(keys) > _MOST_PREDICTABLE and any(type(key) not in _UNPREDICTABLE for key in keys):
-        return _as_map(keys, items, pos)
     try:
-        result = dict(zip(keys, items[1::2], strict=True))
+        result = {} if _are_predictable(keys) else dict(zip(keys, items[1::2], strict=True))
     except TypeError:
         pass  # a key that cannot be hashed
     else:
         if len(result) == len(keys):
             return result
-    return _as_map(keys, items, pos)
-
-
-_MOST_PREDICTABLE: Final = 256
-"""Up to so many keys of any kind a map is a dict."""
-_NUMBERS: Final = (int, float, UByte, UShort, UInt, ULong, Byte, Short, Int, Float, Timestamp)
-_TEXTS: Final = (str, bytes, Symbol, Char, Decimal32, Decimal64, Decimal128)
-_UNPREDICTABLE: Final = frozenset((type(None), bool, *_NUMBERS, *_TEXTS))
-"""Keys of which nobody can make many with equal hashes: those of texts and bytes differ in each process, and numbers
-have too few bits for it. Of others, UUIDs and described values, anybody can make thousands, and a dict of them takes
-time in proportion to the square of their number. A Map goes by the encodings of its keys."""
-
-
-def _as_map(keys: list[Any], items: list[Any], pos: int) -> Map:
     try:
         return Map(zip(keys, items[1::2], strict=True))
     except EncodeError as error:
         raise DecodeError(f"{error.message}, at offset {pos}") from None
+
+
+_OBJECT: Final = MAX_ZERO_WIDTH // MAX_UNBACKED
+"""What an object counts, in elements without bytes."""
+_SALTED: Final = frozenset((str, Symbol, Char, bytes, Decimal32, Decimal64, Decimal128))
+"""The types whose hashes differ from one process to the next."""
+
+
+def _are_predictable(keys: list[Any]) -> bool:
+    """Whether so many keys have hashes known to the sender that a ``dict`` of them could take quadratic time."""
+    if len(keys) * _OBJECT <= MAX_PREDICTABLE_KEYS:
+        return False
+    left = MAX_PREDICTABLE_KEYS
+    for key in keys:
+        if type(key) not in _SALTED:
+            left -= 1 if isinstance(key, (int, float)) else _OBJECT
+    return left < 0
 
 
 def _described(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
@@ -468,18 +468,19 @@ def _array_elements(buf: bytes, pos: int, count: int, end: int, depth: int) -> A
             _unknown(buf, pos, depth)
         if pos != end:
             raise DecodeError(f"an array at offset {start} does not end where its size says")
-        return _array(_NOTHING, _CONSTRUCTORS.get(code) or buf[start:pos] if pos == start + 1 else buf[start:pos])
+        return Array((), buf[start:pos])
     if code & 0xF0 == 0x40:
-        if count > (MAX_UNBACKED if descriptors or code == 0x45 else MAX_ZERO_WIDTH):
-            raise DecodeError(f"an array of {count} elements without octets, at offset {start}")
         if pos != end:
             raise DecodeError(f"an array at offset {start} does not end where its size says")
-        if not descriptors and code != 0x45:
-            return _array(_zero_width(code, count), b"\x40")
+        objects = len(descriptors) + (code == 0x45)
+        if count > end - start or count * objects > end - start:
+            _charge(buf, start, count * (objects * _OBJECT or 1))
+        if not objects:
+            return Array(decoder(buf, pos, depth)[:1] * count)
     elif count > end - pos:
         raise DecodeError(f"{count} elements cannot stand in {end - pos} octets, at offset {pos}")
-    if len(descriptors) > 1 and count * len(descriptors) > MAX_DESCRIPTIONS * (end - start):
-        raise DecodeError(f"an array of {count} elements with {len(descriptors)} descriptors each, at offset {start}")
+    elif descriptors and count * len(descriptors) > end - start:
+        _charge(buf, start, count * len(descriptors) * _OBJECT)
     items = []
     for _ in range(count):
         value, pos = decoder(buf, pos, depth)
@@ -490,26 +491,35 @@ def _array_elements(buf: bytes, pos: int, count: int, end: int, depth: int) -> A
         items.append(value)
     if pos != end:
         raise DecodeError(f"an array at offset {start} does not end where its size says")
-    return _array(tuple(items), b"\x40")
+    return Array(items)
 
 
-_NOTHING: Final = ()
-_CONSTRUCTORS: Final = {code: bytes((code,)) for code in range(0x40, 256)}
-"""The constructors of empty arrays, shared: there may be hundreds of thousands in one message."""
+class _Account:
+    """The elements of arrays in a buffer that no bytes stand for, so far, by the position of the array."""
+
+    __slots__ = ("arrays", "buf", "left")
+
+    def __init__(self, buf: bytes) -> None:
+        self.buf = buf
+        self.arrays: set[int] = set()
+        self.left = MAX_ZERO_WIDTH
 
 
-@cache
-def _zero_width(code: int, count: int) -> tuple[Any, ...]:
-    """The elements of arrays whose elements take no octets. They are shared: see ``MAX_ZERO_WIDTH``."""
-    return (TABLE[code](b"", 0, 0)[0],) * count
+_latest: Final = [_Account(b"")]
+"""That of the message that had such an array last. A message may be read section by section and more than once, so it
+cannot belong to one call; threads that take turns at most begin anew."""
 
 
-def _array(items: tuple[Any, ...], constructor: bytes) -> Array:
-    """An array of elements that nobody else changes."""
-    array = Array.__new__(Array)
-    array.items = items
-    array.constructor = constructor
-    return array
+def _charge(buf: bytes, pos: int, elements: int) -> None:
+    """Take note of elements that no bytes stand for. A message may have few of them, as they cost nothing to send."""
+    (account,) = _latest
+    if account.buf is not buf:
+        account = _latest[0] = _Account(buf)
+    if pos not in account.arrays:
+        if elements > account.left:
+            raise DecodeError(f"more than {MAX_ZERO_WIDTH} elements of arrays that take no bytes, at offset {pos}")
+        account.left -= elements
+        account.arrays.add(pos)
 
 
 def _unknown(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
@@ -572,9 +582,10 @@ def decode_value(buf: bytes, pos: int, depth: int = 0) -> tuple[Any, int]:
 
 
 def skip_value(buf: bytes, pos: int, depth: int = 0) -> int:
-    """The position after the value at ``pos``, found from its format code and size alone; nothing is built.
+    """The position behind the value at ``pos``, found from its format code and size alone; nothing is built.
 
-    Raises DecodeError where the value reaches behind the buffer; IndexError or struct.error as :func:`decode_value`.
+    Descriptors nest no deeper than :func:`decode_value` takes them. Raises DecodeError where the value reaches behind
+    the buffer; IndexError or struct.error as :func:`decode_value`.
     """
     while buf[pos] == 0x00:
         depth += 1

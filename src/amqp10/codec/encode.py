@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.codec.types import (
     MAX_DEPTH,
-    MAX_DESCRIPTIONS,
     MAX_UNBACKED,
     MAX_ZERO_WIDTH,
     NAME_KEPT,
@@ -27,7 +26,6 @@ from amqp10.codec.types import (
     Described,
     Float,
     Int,
-    Map,
     Short,
     Symbol,
     Timestamp,
@@ -42,6 +40,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 __all__ = [
+    "COMPOUNDS",
     "KEYS",
     "OCTETS",
     "STRING8",
@@ -50,6 +49,7 @@ __all__ = [
     "encode_boolean",
     "encode_dict",
     "encode_list",
+    "encode_pairs",
     "encode_string",
     "encode_symbol",
     "encode_timestamp",
@@ -236,7 +236,7 @@ def encode_value(value: Any, depth: int = 0) -> bytes:
     scalar = SCALARS.get(kind)
     if scalar is not None:
         return scalar(value)
-    compound = _COMPOUNDS.get(kind)
+    compound = COMPOUNDS.get(kind)
     if compound is None:
         return _encode_other(value, depth)
     if depth >= MAX_DEPTH:
@@ -254,11 +254,13 @@ def _encode_other(value: Any, depth: int) -> bytes:
         if base in SCALARS:
             SCALARS[type(value)] = SCALARS[base]
             return SCALARS[base](value)
-        if base in _COMPOUNDS:
-            _COMPOUNDS[type(value)] = _COMPOUNDS[base]
+        if base in COMPOUNDS:
+            COMPOUNDS[type(value)] = COMPOUNDS[base]
             return encode_value(value, depth)
     if isinstance(value, Mapping):
-        return _encode_pairs(list(value.items()), depth + 1)
+        if depth >= MAX_DEPTH:
+            raise EncodeError(f"values nest more than {MAX_DEPTH} levels deep")
+        return encode_pairs(list(value.items()), depth + 1)
     raise EncodeError(f"a value of type {type(value).__name__} has no AMQP type")
 
 
@@ -280,7 +282,7 @@ def _wrap(small: list[bytes], large: bytes, count: int, body: bytes) -> bytes:
     return large + _TWO_U32(size + 3, count) + body
 
 
-def encode_list(items: Sequence[Any] | tuple[Any, ...], depth: int = 1) -> bytes:
+def encode_list(items: list[Any] | tuple[Any, ...], depth: int = 1) -> bytes:
     """list: list0, list8 or list32."""
     if not items:
         return b"\x45"
@@ -327,13 +329,10 @@ def encode_dict(value: dict[Any, Any], depth: int = 1) -> bytes:
     return _wrap(_MAP8, b"\xd1", 2 * len(value), b"".join(parts))
 
 
-def _encode_pairs(pairs: list[tuple[Any, Any]], depth: int) -> bytes:
+def encode_pairs(pairs: list[tuple[Any, Any]], depth: int) -> bytes:
+    """map, of keys and values that no ``dict`` holds."""
     parts = [encode_value(item, depth) for pair in pairs for item in pair]
     return _wrap(_MAP8, b"\xd1", len(parts), b"".join(parts))
-
-
-def _encode_map(value: Map, depth: int) -> bytes:
-    return _encode_pairs(value.pairs(), depth)
 
 
 def _encode_described(value: Described, depth: int) -> bytes:
@@ -344,14 +343,17 @@ def _encode_described(value: Described, depth: int) -> bytes:
 # holds them all depends on the widest.
 
 
-def _element_form(items: Sequence[Any], depth: int) -> tuple[bytes, list[bytes]]:
+def _element_form(items: list[Any], depth: int) -> tuple[bytes, list[bytes]]:
     """The constructor for these elements, and the elements without it."""
     first = items[0]
     kind = type(first)
     if isinstance(first, Described):
         descriptor = encode_value(first.descriptor, depth)
         for item in items:
-            if not isinstance(item, Described) or encode_value(item.descriptor, depth) != descriptor:
+            # Decoded elements have the very same descriptor, which may be as long as the rest of the message.
+            if not isinstance(item, Described) or (
+                item.descriptor is not first.descriptor and encode_value(item.descriptor, depth) != descriptor
+            ):
                 raise EncodeError("the elements of an array of described values must share one descriptor")
         if depth >= MAX_DEPTH:
             raise EncodeError(f"values nest more than {MAX_DEPTH} levels deep")
@@ -375,7 +377,7 @@ def _element_form(items: Sequence[Any], depth: int) -> tuple[bytes, list[bytes]]
         return _variable_form(kind, items)
     if kind is list:
         return b"\xd0", [_wide(encode_value(item, depth)) for item in items]
-    if kind is dict or kind is Map:
+    if kind is dict:
         return b"\xd1", [_wide(encode_value(item, depth)) for item in items]
     if kind is Array:
         return b"\xf0", [_wide(encode_value(item, depth)) for item in items]
@@ -384,18 +386,20 @@ def _element_form(items: Sequence[Any], depth: int) -> tuple[bytes, list[bytes]]
 
 def _array_kind(kind: type) -> type:
     if kind in _FIXED or kind in _OTHER_ARRAY_KINDS:
-        return dict if kind is Map else kind
+        return kind
+    if issubclass(kind, Mapping):
+        return dict
     _meet_uuid()
     for base in kind.__mro__:
         if base in _FIXED or base in _OTHER_ARRAY_KINDS:
-            return dict if base is Map else base
+            return base
     raise EncodeError(f"a value of type {kind.__name__} cannot be an array element")
 
 
 _VARIABLE: Final[dict[type, tuple[int, int]]] = {str: (0xA1, 0xB1), Symbol: (0xA3, 0xB3), bytes: (0xA0, 0xB0)}
 
 
-def _variable_form(kind: type, items: Sequence[Any]) -> tuple[bytes, list[bytes]]:
+def _variable_form(kind: type, items: list[Any]) -> tuple[bytes, list[bytes]]:
     small, large = _VARIABLE[kind]
     if kind is bytes:
         data = [bytes(item) for item in items]
@@ -440,29 +444,32 @@ _FIXED: Final[dict[type, tuple[bytes, Callable[[Any], bytes]]]] = {
     Decimal128: (b"\x94", bytes),
 }
 
-_OTHER_ARRAY_KINDS: Final = frozenset({str, Symbol, bytes, list, dict, Map, Array, Described})
+_OTHER_ARRAY_KINDS: Final = frozenset({str, Symbol, bytes, list, dict, Array, Described})
 
 
-def _check_backed(items: Sequence[Any], constructor: int, octets: int) -> None:
-    """The limits that decoding has on elements which take less octets than they are objects."""
+def _check_backed(items: list[Any], constructor: int, octets: int) -> None:
+    """The limits that decoding has on elements which take fewer bytes than they are objects."""
     descriptors = 0
     first = items[0]
     while isinstance(first, Described):
         descriptors += 1
         first = first.value
-    most = MAX_UNBACKED if descriptors else MAX_ZERO_WIDTH
-    if not octets and len(items) > most:
-        what = "described nulls" if descriptors else "null"
-        raise EncodeError(f"an array of {what} may have {most} elements at most")
-    if descriptors > 1 and len(items) * descriptors > MAX_DESCRIPTIONS * (constructor + octets):
-        raise EncodeError(f"an array of {len(items)} elements may not have {descriptors} descriptors for each")
+    if descriptors:
+        objects = len(items) * descriptors
+        if objects > constructor + octets and objects > MAX_UNBACKED:
+            raise EncodeError(
+                f"an array of {len(items)} elements may not have {descriptors} descriptors for each:"
+                f" {MAX_UNBACKED} at most in all, or one for each byte"
+            )
+    elif not octets and len(items) > MAX_ZERO_WIDTH:
+        raise EncodeError(f"an array of null may have {MAX_ZERO_WIDTH} elements at most")
 
 
 def _encode_array(value: Array, depth: int) -> bytes:
     items = value.items
     if items:
         constructor, bodies = _element_form(items, depth)
-        if len(items) > MAX_UNBACKED and (constructor[0] == 0x00 or not bodies[0]):
+        if constructor[0] == 0x00 or not bodies[0]:
             _check_backed(items, len(constructor), sum(map(len, bodies)))
         body = constructor + b"".join(bodies)
     else:
@@ -475,14 +482,14 @@ def _encode_array(value: Array, depth: int) -> bytes:
     return b"\xf0" + _TWO_U32(size + 3, len(items)) + body
 
 
-_COMPOUNDS: Final[dict[type, Callable[[Any, int], bytes]]] = {
+COMPOUNDS: Final[dict[type, Callable[[Any, int], bytes]]] = {
     list: encode_list,
     tuple: encode_list,
     dict: encode_dict,
-    Map: _encode_map,
     Array: _encode_array,
     Described: _encode_described,
 }
+"""The encoder of each type that has values in it; ``maps`` adds its own."""
 
 
 def encode(value: Any) -> bytes:

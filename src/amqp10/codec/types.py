@@ -8,7 +8,7 @@ value keeps its type through a round trip while it still compares and calculates
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, SupportsIndex, overload
 
 from amqp10.errors import EncodeError
@@ -27,10 +27,9 @@ __all__ = [
     "Float",
     "Int",
     "MAX_DEPTH",
-    "MAX_DESCRIPTIONS",
+    "MAX_PREDICTABLE_KEYS",
     "MAX_UNBACKED",
     "MAX_ZERO_WIDTH",
-    "Map",
     "NAMES_KEPT",
     "NAME_KEPT",
     "Short",
@@ -45,18 +44,17 @@ __all__ = [
 MAX_DEPTH: Final = 128
 """How deep values may nest, in either direction."""
 
-MAX_ZERO_WIDTH: Final = 255
-"""How many elements an array may have whose elements take no octets: their count is backed by nothing that was sent.
-It is what an array with a one-octet count can have. Within an array each further one takes three octets at least, so
-that a message has no more than 85 such elements for each of its octets; and arrays of the same elements share them."""
+MAX_ZERO_WIDTH: Final = 4096
+"""How many elements the arrays of a message may have altogether that take no bytes. An array whose elements are no more
+than its own bytes does not count."""
 
-MAX_UNBACKED: Final = 8
+MAX_UNBACKED: Final = 512
 """The same for elements that are objects of their own, however they are written: empty lists, and described values
-without octets."""
+with fewer bytes than descriptors. Each counts as eight."""
 
-MAX_DESCRIPTIONS: Final = 4
-"""How many descriptions an array may have for each octet that it takes. Descriptors that nest stand once, in the
-constructor, but each element has all of them."""
+MAX_PREDICTABLE_KEYS: Final = 1024
+"""How many numbers a map may have as keys and still be a ``dict``. Who sends them can know their hashes, and choose
+keys that collide. UUIDs and described values count as eight, because comparing two of them takes longer."""
 
 NAMES_KEPT: Final = 1024
 """How many names (symbols, keys of maps) the codec remembers, of each kind."""
@@ -358,7 +356,7 @@ class Array(Sequence[Any]):
     __slots__ = ("constructor", "items")
 
     def __init__(self, items: Iterable[Any] = (), constructor: bytes = b"\x40") -> None:
-        self.items: Sequence[Any] = list(items)
+        self.items: list[Any] = list(items)
         self.constructor: bytes = constructor
 
     @overload
@@ -366,7 +364,7 @@ class Array(Sequence[Any]):
     @overload
     def __getitem__(self, index: slice) -> list[Any]: ...
     def __getitem__(self, index: int | slice) -> Any:
-        return list(self.items[index]) if isinstance(index, slice) else self.items[index]
+        return self.items[index]
 
     def __len__(self) -> int:
         return len(self.items)
@@ -377,67 +375,9 @@ class Array(Sequence[Any]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Array):
             return NotImplemented
-        return len(self.items) == len(other.items) and (
-            all(mine == theirs for mine, theirs in zip(self.items, other.items, strict=True))
-            if self.items
-            else self.constructor == other.constructor
-        )
+        return self.items == other.items and bool(self.items or self.constructor == other.constructor)
 
     __hash__: ClassVar[None]  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Array({list(self.items)!r})" if self.items else f"Array(constructor={self.constructor!r})"
-
-
-class Map(Mapping[Any, Any]):
-    """A map whose keys are told apart by type: ``True`` is not ``1``, a uint 1 is not a ulong 1.
-
-    Decoding gives a plain ``dict`` wherever that can hold the map, and a ``Map`` where it cannot: when two keys are
-    equal in Python though not in AMQP, or a key cannot be hashed. Pairs keep their order.
-
-    Args:
-        pairs: keys and values.
-
-    Raises:
-        EncodeError: two keys are the same AMQP value (types, "map").
-    """
-
-    __slots__ = ("_pairs",)
-
-    def __init__(self, pairs: Iterable[tuple[Any, Any]] = ()) -> None:
-        from amqp10.codec.encode import encode
-
-        self._pairs: dict[bytes, tuple[Any, Any]] = {}
-        for key, value in pairs:
-            identity = encode(key)
-            if identity in self._pairs:
-                raise EncodeError(f"the key {key!r} stands in the map twice")
-            self._pairs[identity] = (key, value)
-
-    def __getitem__(self, key: Any) -> Any:
-        from amqp10.codec.encode import encode
-
-        try:
-            return self._pairs[encode(key)][1]
-        except (KeyError, EncodeError):
-            raise KeyError(key) from None
-
-    def __iter__(self) -> Iterator[Any]:
-        return (key for key, _ in self._pairs.values())
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def pairs(self) -> list[tuple[Any, Any]]:
-        """Keys and values, in order."""
-        return list(self._pairs.values())
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, Map):
-            return self._pairs == other._pairs
-        return NotImplemented
-
-    __hash__: ClassVar[None]  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"Map({self.pairs()!r})"
+        return f"Array({self.items!r})" if self.items else f"Array(constructor={self.constructor!r})"

@@ -1,4 +1,4 @@
-"""AMQP values of any shape as JSON, and back.
+"""AMQP values of any shape as JSON, and back (``json_text.py`` writes it).
 
 A value is an object ``{"type": NAME, "value": ...}``, with a ``"descriptor"`` in front where it is a described type.
 Null, booleans and strings may stand for themselves; a described one of these may leave out ``"type"``. The ``"value"``
@@ -20,24 +20,20 @@ Every value but NaNs with a payload is the same on the wire after a round trip. 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, NoReturn
-from uuid import UUID
 
 from amqp10.codec import MAX_DEPTH, decode, encode
+from amqp10.codec.maps import Map
 from amqp10.codec.types import (
     MAX_UNBACKED,
     MAX_ZERO_WIDTH,
     Array,
     Byte,
     Char,
-    Decimal32,
-    Decimal64,
-    Decimal128,
     Described,
     Float,
     Int,
-    Map,
     Short,
     Symbol,
     Timestamp,
@@ -46,11 +42,10 @@ from amqp10.codec.types import (
     ULong,
     UShort,
 )
+from amqp10.component.json_text import LONG_MAX, LONG_MIN, NOT_FINITE, dumps, type_name
 from amqp10.component.scalars import (
-    format_double,
-    format_float,
-    format_hex,
     parse_char,
+    parse_decimal,
     parse_double,
     parse_float,
     parse_hex,
@@ -60,14 +55,9 @@ from amqp10.component.scalars import (
     parse_uuid,
     show,
 )
-from amqp10.component.values import parse_decimal
 from amqp10.errors import AMQPError, DecodeError, EncodeError
 
-__all__ = ["check", "dumps", "loads"]
-
-_LONG_MIN: Final = -(2**63)
-_LONG_MAX: Final = 2**63 - 1
-_NOT_FINITE: Final = ("NaN", "Infinity", "-Infinity")
+__all__ = ["dumps", "loads"]
 
 
 class _DocumentError(Exception):
@@ -275,7 +265,7 @@ def _integer(make: Callable[[int], Any], low: int, high: int) -> Callable[[Any, 
 
 def _real(make: Callable[[float], Any], parse: Callable[[str], float]) -> Callable[[Any, int], Any]:
     def read(node: Any, depth: int) -> Any:
-        if (type(node) is str and node in _NOT_FINITE) or isinstance(node, (_Integer, _Decimal)):
+        if (type(node) is str and node in NOT_FINITE) or isinstance(node, (_Integer, _Decimal)):
             return make(parse(node))
         raise ValueError('not a JSON number, "NaN", "Infinity" or "-Infinity"')
 
@@ -340,7 +330,7 @@ def _read_array(node: Any, depth: int) -> Array:
         for index, element in enumerate(elements):
             if _signature(element) != first:
                 raise _DocumentError(_mixed(elements[0], element), f"[{index}]")
-        most = MAX_ZERO_WIDTH if len(first) == 1 else MAX_UNBACKED
+        most = MAX_ZERO_WIDTH if len(first) == 1 else MAX_UNBACKED // (len(first) - 1)
         if first[-1] is type(None) and len(elements) > most:
             raise _DocumentError(f"an array of null may have {most} elements at most")
     return Array(elements)
@@ -354,12 +344,12 @@ def _signature(value: Any) -> tuple[Any, ...]:
 
 
 def _mixed(first: Any, other: Any) -> str:
-    one, two = _type_name(first), _type_name(other)
+    one, two = type_name(first), type_name(other)
     while isinstance(first, Described) and isinstance(other, Described):
         if encode(first.descriptor) != encode(other.descriptor):
             return "all elements of an array must have the same descriptor"
         first, other = first.value, other.value
-        one, two = _type_name(first), _type_name(other)
+        one, two = type_name(first), type_name(other)
     if one == two:
         one, two = type(first).__name__.lower(), type(other).__name__.lower()  # the three decimals share a name
     return f"all elements of an array must be of one type, but here {two} follows {one}"
@@ -390,12 +380,12 @@ _READERS: Final[dict[str, Callable[[Any, int], Any]]] = {
     "byte": _integer(Byte, -(2**7), 2**7 - 1),
     "short": _integer(Short, -(2**15), 2**15 - 1),
     "int": _integer(Int, -(2**31), 2**31 - 1),
-    "long": _integer(int, _LONG_MIN, _LONG_MAX),
+    "long": _integer(int, LONG_MIN, LONG_MAX),
     "float": _real(Float, parse_float),
     "double": _real(float, parse_double),
     "decimal": _text(parse_decimal, lambda value: value),
     "char": _text(parse_char, Char),
-    "timestamp": _integer(Timestamp, _LONG_MIN, _LONG_MAX),
+    "timestamp": _integer(Timestamp, LONG_MIN, LONG_MAX),
     "uuid": _text(parse_uuid, lambda value: value),
     "binary": _text(parse_hex, bytes),
     "string": _read_string,
@@ -403,201 +393,4 @@ _READERS: Final[dict[str, Callable[[Any, int], Any]]] = {
     "array": _read_array,
     "list": _read_list,
     "map": _read_map,
-}
-
-
-# -- values to JSON --------------------------------------------------------------------------------------------------
-
-_quote: Final[Callable[[str], str]] = json.JSONEncoder(ensure_ascii=False).encode
-
-
-def dumps(value: Any, simplified: bool = True, most: int = 0) -> str:
-    """The JSON document that describes an AMQP value.
-
-    Args:
-        value: any value that the codec can encode.
-        simplified: whether to use the abbreviated syntax where the schema allows it.
-        most: how many characters the text may have; 0 for no limit. A few bytes on the wire can stand for a lot of
-            text: the elements of an array share a descriptor there.
-
-    Raises:
-        AMQPError: 604; the value has no AMQP type, nests too deep, or has a described descriptor; or the text would be
-            longer than ``most``.
-    """
-    writer = _Writer(simplified, most or _NO_LIMIT)
-    try:
-        return writer.write(value, 0)
-    except _DocumentError as fault:
-        raise AMQPError(604, f"the value cannot be written as composite JSON: {fault}") from None
-    except _TooLongError:
-        raise AMQPError(
-            604, f"the value makes more than the {most} characters of composite JSON that MaxJSONSize allows"
-        ) from None
-    except RecursionError:
-        raise AMQPError(604, f"the value nests more than {MAX_DEPTH} levels deep") from None
-
-
-def check(value: Any) -> None:
-    """Find out whether a value that has been decoded has a document, without writing it.
-
-    Raises:
-        AMQPError: 604; a descriptor in it is itself described.
-    """
-    if isinstance(value, Described):
-        if isinstance(value.descriptor, Described):
-            raise AMQPError(604, f"the value cannot be written as composite JSON: $: {_DESCRIBED_DESCRIPTOR}")
-        check(value.descriptor)
-        check(value.value)
-    elif isinstance(value, (list, Array)):
-        for item in value:
-            if type(item) in _NESTING:
-                check(item)
-    elif isinstance(value, (dict, Map)):
-        for pair in value.pairs() if isinstance(value, Map) else value.items():
-            for item in pair:
-                if type(item) in _NESTING:
-                    check(item)
-
-
-_NESTING: Final = frozenset((Described, list, Array, dict, Map))
-_DESCRIBED_DESCRIPTOR: Final = "a descriptor that is itself described has no place in the schema"
-_NO_LIMIT: Final = 1 << 62
-_LONGEST: Final = 64
-"""Longer texts and octets are looked at before they are written out."""
-
-
-class _TooLongError(Exception):
-    """The text is longer than it may be."""
-
-
-class _Writer:
-    """Writes one document, and counts what it writes: punctuation and scalars, each once."""
-
-    __slots__ = ("left", "simplified")
-
-    def __init__(self, simplified: bool, most: int) -> None:
-        self.simplified = simplified
-        self.left = most
-
-    def write(self, value: Any, depth: int) -> str:
-        if isinstance(value, Described):
-            return self._described(value, depth)
-        name, text = self._body(value, depth)
-        if self.simplified and name in _ABBREVIATED:
-            return text
-        return f'{{"type": "{name}", "value": {text}}}'
-
-    def _described(self, value: Described, depth: int) -> str:
-        if isinstance(value.descriptor, Described):
-            raise _DocumentError(_DESCRIBED_DESCRIPTOR)
-        inner = _deeper(depth)
-        descriptor = self.write(value.descriptor, inner)
-        if isinstance(value.value, Described):
-            return f'{{"descriptor": {descriptor}, "value": {self.write(value.value, inner)}}}'
-        name, text = self._body(value.value, inner)
-        if self.simplified and name in _ABBREVIATED:
-            return f'{{"descriptor": {descriptor}, "value": {text}}}'
-        return f'{{"descriptor": {descriptor}, "type": "{name}", "value": {text}}}'
-
-    def _body(self, value: Any, depth: int) -> tuple[str, str]:
-        """The name of a value's type, and its "value" member; for an empty array the "constructor" follows that."""
-        kind = type(value)
-        writer = _WRITERS.get(kind) or _inherited_writer(value)
-        if writer is not None:
-            if kind in _SIZED and len(value) > _LONGEST and len(value) > self.left:
-                raise _TooLongError
-            text = writer[1](value)
-            self.left -= len(text) + _AROUND
-            if self.left < 0:
-                raise _TooLongError
-            return writer[0], text
-        if isinstance(value, Array):
-            if value:
-                return "array", self._sequence(value.items, depth)
-            if value.constructor == b"\x40":
-                return "array", self._sequence((), depth)
-            return "array", f'{self._sequence((), depth)}, "constructor": "{format_hex(value.constructor)}"'
-        if isinstance(value, (list, tuple)):
-            return "list", self._sequence(value, depth)
-        if isinstance(value, Map):
-            return "map", self._sequence([item for pair in value.pairs() for item in pair], depth)
-        if isinstance(value, Mapping):
-            return "map", self._sequence([item for pair in value.items() for item in pair], depth)
-        raise _DocumentError(f"a value of type {kind.__name__} has no AMQP type")
-
-    def _sequence(self, items: Iterable[Any], depth: int) -> str:
-        depth = _deeper(depth)
-        self.left -= _AROUND
-        if self.left < 0:
-            raise _TooLongError
-        write = self.write
-        return f"[{', '.join([write(item, depth) for item in items])}]"
-
-
-_AROUND: Final = 30
-"""What is counted for each value besides its text: about what the names of members and types and the punctuation take
-in the full syntax."""
-
-
-def _inherited_writer(value: Any) -> tuple[str, Callable[[Any], str]] | None:
-    for base in type(value).__mro__[1:]:
-        writer = _WRITERS.get(base)
-        if writer is not None:
-            return writer
-    return None
-
-
-def _type_name(value: Any) -> str:
-    if isinstance(value, Described):
-        return "a described type"
-    writer = _WRITERS.get(type(value))
-    if writer is not None:
-        return writer[0]
-    return "array" if isinstance(value, Array) else "map" if isinstance(value, Map) else "list"
-
-
-def _quoted_hex(value: bytes) -> str:
-    return f'"{format_hex(value)}"'
-
-
-def _real_text(form: Callable[[float], str]) -> Callable[[float], str]:
-    def write(value: float) -> str:
-        text = form(value)
-        return f'"{text}"' if text in _NOT_FINITE else text
-
-    return write
-
-
-def _long(value: int) -> str:
-    if not _LONG_MIN <= value <= _LONG_MAX:
-        raise _DocumentError("an int outside -2**63 to 2**63 - 1 has no AMQP type")
-    return int.__repr__(value)
-
-
-_ABBREVIATED: Final = frozenset(("null", "boolean", "string"))
-_SIZED: Final = frozenset((str, Symbol, bytes, bytearray, memoryview))
-_WRITERS: Final[dict[type, tuple[str, Callable[[Any], str]]]] = {
-    type(None): ("null", lambda value: "null"),
-    bool: ("boolean", lambda value: "true" if value else "false"),
-    UByte: ("ubyte", int.__repr__),
-    UShort: ("ushort", int.__repr__),
-    UInt: ("uint", int.__repr__),
-    ULong: ("ulong", int.__repr__),
-    Byte: ("byte", int.__repr__),
-    Short: ("short", int.__repr__),
-    Int: ("int", int.__repr__),
-    int: ("long", _long),
-    Float: ("float", _real_text(format_float)),
-    float: ("double", _real_text(format_double)),
-    Decimal32: ("decimal", _quoted_hex),
-    Decimal64: ("decimal", _quoted_hex),
-    Decimal128: ("decimal", _quoted_hex),
-    Char: ("char", _quote),
-    Timestamp: ("timestamp", int.__repr__),
-    UUID: ("uuid", lambda value: f'"{value}"'),
-    bytes: ("binary", _quoted_hex),
-    bytearray: ("binary", _quoted_hex),
-    memoryview: ("binary", _quoted_hex),
-    str: ("string", _quote),
-    Symbol: ("symbol", _quote),
 }

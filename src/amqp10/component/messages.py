@@ -453,17 +453,21 @@ class MessageView:
         return not self.broken
 
     def validate(self) -> None:
-        """Decode everything, also what nobody has looked at.
+        """Decode everything, also what nobody has looked at. No text is made of it.
 
         Raises:
             DecodeError: something is malformed.
         """
         try:
             self.message.validate()
-            values.check_body(self.message)
+            if self.text is None:
+                values.check_body(self.message)
+        except DecodeError as error:
+            self._broke(error)
+            raise
         except AMQPError as error:
             self._broke(error)
-            raise error if isinstance(error, DecodeError) else DecodeError(error.message) from error
+            raise DecodeError(error.message) from error
 
     def check(self) -> None:
         """Find the sections, so that a message that is no message is found out before it is handed on.

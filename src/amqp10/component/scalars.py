@@ -11,6 +11,8 @@ import re
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
+from amqp10.codec.types import Decimal32, Decimal64, Decimal128
+
 if TYPE_CHECKING:
     from decimal import Decimal
     from fractions import Fraction
@@ -21,6 +23,7 @@ __all__ = [
     "format_float",
     "format_hex",
     "parse_char",
+    "parse_decimal",
     "parse_double",
     "parse_float",
     "parse_hex",
@@ -37,6 +40,7 @@ _NUMBER: Final = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,6})?
 _NUMBER_LIMIT: Final = 2048
 _UUID: Final = r"[0-9A-Fa-f]{8}(-?)[0-9A-Fa-f]{4}\1[0-9A-Fa-f]{4}\1[0-9A-Fa-f]{4}\1[0-9A-Fa-f]{12}"
 _SHOWN: Final = 60
+_DECIMALS: Final[dict[int, type[Decimal32 | Decimal64 | Decimal128]]] = {4: Decimal32, 8: Decimal64, 16: Decimal128}
 _SPECIAL: Final = {
     "nan": math.nan,
     "inf": math.inf,
@@ -161,9 +165,18 @@ def parse_hex(text: str) -> bytes:
         raise ValueError("not pairs of hexadecimal digits") from None
 
 
-def format_hex(data: bytes) -> str:
+def format_hex(data: bytes | bytearray | memoryview) -> str:
     """Bytes as upper-case hexadecimal digits."""
     return data.hex().upper()
+
+
+def parse_decimal(text: str) -> Decimal32 | Decimal64 | Decimal128:
+    """A decimal number as the hexadecimal digits of its 4, 8 or 16 octets. Raises ``ValueError`` for anything else."""
+    data = parse_hex(text)
+    kind = _DECIMALS.get(len(data))
+    if kind is None:
+        raise ValueError("not 4, 8 or 16 octets")
+    return kind(data)
 
 
 def parse_uuid(text: str) -> UUID:

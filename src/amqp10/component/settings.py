@@ -123,12 +123,12 @@ class Settings:
     log_level: int
     log_ssl_packets: bool
     max_frame_size: int
+    max_json_size: int
     max_line_length: int
     max_link_count_per_session: int
     max_message_size: int
     max_session_count: int
     max_transfer_rate: int
-    max_json_size: int
     openssl_ca_dir: str
     openssl_ca_file: str
     openssl_cipher_list: str

@@ -481,7 +481,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         "MaxJSONSize",
         "Ours",
         int,
-        16777216,
+        16_777_216,
         "max_json_size",
         "How many characters of composite JSON a received value may make; 0 for no limit. A few bytes can stand for"
         " gigabytes of text. A message whose value makes more is rejected when it is looked at.",

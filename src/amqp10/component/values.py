@@ -31,6 +31,7 @@ from amqp10.component.scalars import (
     format_float,
     format_hex,
     parse_char,
+    parse_decimal,
     parse_double,
     parse_float,
     parse_hex,
@@ -45,7 +46,7 @@ from amqp10.errors import AMQPError
 if TYPE_CHECKING:
     from amqp10.wire.message import Message
 
-__all__ = ["body_text", "check_body", "from_amqp", "from_json", "parse_decimal", "to_amqp", "to_json"]
+__all__ = ["body_text", "check_body", "from_amqp", "from_json", "to_amqp", "to_json"]
 
 
 def to_amqp(value_type: ValueType | int, text: str, prop: str = "message_value") -> Any:
@@ -92,21 +93,22 @@ def to_json(value: Any, simplified: bool = True, most: int = 0) -> str:
     """The composite JSON document of an AMQP value, in the abbreviated syntax if ``simplified``.
 
     Raises:
-        AMQPError: 604; the value has no place in the schema, or its text has more than ``most`` characters (0: no
-            limit).
+        AMQPError: 604; the value has no place in the schema, or the text is longer than ``most`` characters, if that is
+            not 0.
     """
-    from amqp10.component import composite_json
+    from amqp10.component import json_text
 
-    return composite_json.dumps(value, simplified, most)
+    return json_text.dumps(value, simplified, most)
 
 
 def from_amqp(value: Any, simplified: bool = True, most: int = 0) -> tuple[ValueType, str]:
     """The type and the text of an AMQP value.
 
-    Whatever is not a scalar (lists, maps, arrays, described values) is ``mvtJson``.
+    Whatever is not a scalar (lists, maps, arrays, described values) is ``mvtJson``, of ``most`` characters at most if
+    that is not 0.
 
     Raises:
-        AMQPError: 604; the value has no AMQP type, or its JSON has more than ``most`` characters (0: no limit).
+        AMQPError: 604; the value has no AMQP type, or its JSON is too long.
     """
     writer = _WRITERS.get(type(value))
     if writer is not None:
@@ -118,29 +120,14 @@ def from_amqp(value: Any, simplified: bool = True, most: int = 0) -> tuple[Value
     return ValueType.mvtJson, to_json(value, simplified, most)
 
 
-def check_body(message: Message) -> None:
-    """Find out whether a message's body has a text, without making it: that may be long, and nobody may want it.
-
-    Raises:
-        AMQPError: 604; as for :func:`body_text`, except that the length does not matter.
-    """
-    if message.data_sections is not None:
-        return
-    value = message.sequence if message.sequence is not None else message.value
-    if type(value) not in _WRITERS:
-        from amqp10.component import composite_json
-
-        composite_json.check(value)
-
-
 def body_text(message: Message, simplified: bool = True, most: int = 0) -> tuple[ValueType, str]:
     """The type and the text of a message's body (messaging, "message format").
 
     Data sections, joined, are ``mvtBinary``; sequence sections, joined, a list in JSON; a missing body is ``mvtNull``.
+    JSON may have ``most`` characters, if that is not 0.
 
     Raises:
-        AMQPError: 604; the body cannot be decoded, its value has no place in the JSON schema, or its JSON has more than
-            ``most`` characters (0: no limit).
+        AMQPError: 604; the body cannot be decoded, its value has no place in the JSON schema, or too long a text.
     """
     data = message.data
     if data is not None:
@@ -149,6 +136,21 @@ def body_text(message: Message, simplified: bool = True, most: int = 0) -> tuple
     if sequences is not None:
         return ValueType.mvtJson, to_json([item for sequence in sequences for item in sequence], simplified, most)
     return from_amqp(message.value, simplified, most)
+
+
+def check_body(message: Message) -> None:
+    """Make sure that a message's body is one that has a text, without making it.
+
+    Raises:
+        AMQPError: 604; the body cannot be decoded, or its value has no place in the JSON schema.
+    """
+    if message.data_sections is not None:
+        return
+    value = message.sequence or message.value
+    if type(value) not in _WRITERS:
+        from amqp10.component import json_text
+
+        json_text.check(value)
 
 
 def _boolean(text: str) -> bool:
@@ -160,20 +162,9 @@ def _boolean(text: str) -> bool:
     raise ValueError("neither True nor False")
 
 
-def parse_decimal(text: str) -> Decimal32 | Decimal64 | Decimal128:
-    """A decimal number as the hexadecimal digits of its 4, 8 or 16 octets. Raises ``ValueError`` for anything else."""
-    data = parse_hex(text)
-    kind = _DECIMALS.get(len(data))
-    if kind is None:
-        raise ValueError("not 4, 8 or 16 octets")
-    return kind(data)
-
-
 def _integer(make: Callable[[int], Any], low: int, high: int) -> Callable[[str], Any]:
     return lambda text: make(parse_int(text, low, high))
 
-
-_DECIMALS: Final[dict[int, type[Decimal32 | Decimal64 | Decimal128]]] = {4: Decimal32, 8: Decimal64, 16: Decimal128}
 
 _READERS: Final[dict[int, Callable[[str], Any]]] = {
     ValueType.mvtNull: lambda text: None,

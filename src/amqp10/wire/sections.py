@@ -9,7 +9,8 @@ from typing import Any, Final
 from amqp10.codec.composite import lookup
 from amqp10.codec.decode import decode_value, skip_value
 from amqp10.codec.encode import STRING8, encode, encode_dict, no_encoding
-from amqp10.codec.types import Map, Symbol
+from amqp10.codec.maps import Map
+from amqp10.codec.types import Symbol
 from amqp10.errors import DecodeError, EncodeError
 from amqp10.wire.messaging import (
     SECTION_AMQP_SEQUENCE,
