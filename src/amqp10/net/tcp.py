@@ -169,7 +169,14 @@ class TcpTransport:
         """See :class:`~amqp10.net.transport.Transport`."""
         bucket = self._bucket
         if bucket is None:
-            return self._send_now(buffers)
+            if len(buffers) != 1:
+                return self._send_now(buffers)
+            try:
+                return self._sock.send(buffers[0])
+            except BlockingIOError:
+                return 0
+            except OSError as error:
+                raise self._broken(error) from error
         wanted = sum(map(len, buffers))
         allowed = min(wanted, bucket.available(self._clock()))
         sent = self._send_now(_first(buffers, allowed)) if allowed else 0
