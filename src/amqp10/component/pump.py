@@ -120,7 +120,10 @@ class Pump:
                 self.moved_at = now
         elif transport.progress != self._progress:
             self._progressed(now)
-        self._unsent, self._sent = _rest(buffers, self._sent), 0
+        if len(buffers) == 1 and self._sent == len(buffers[0]):
+            self._unsent, self._sent = [], 0
+        else:
+            self._unsent, self._sent = _rest(buffers, self._sent), 0
         return not self._unsent and not transport.unsent
 
     def receive(self) -> bool:

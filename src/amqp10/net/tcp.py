@@ -105,17 +105,15 @@ class TcpTransport:
         self.proxy_address = self.remote_address
         self.remote_address = remote_address
 
+    unsent: Final = False
+    """Nothing is held here."""
+
     def __repr__(self) -> str:
         via = f" through {format_address(self.proxy_address)}" if self.proxy_address is not None else ""
         state = "" if self._sock.fileno() >= 0 else ", closed"
         return (
             f"<TcpTransport {format_address(self.local_address)} to {format_address(self.remote_address)}{via}{state}>"
         )
-
-    @property
-    def unsent(self) -> bool:
-        """Always False: nothing is held here."""
-        return False
 
     @property
     def buffered(self) -> bool:
