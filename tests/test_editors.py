@@ -138,7 +138,7 @@ def test_every_descriptor_has_a_text_of_its_own() -> None:
 
 
 def test_what_messages_are_made_of_imports_from_the_package() -> None:
-    from amqp10.codec import types
+    from amqp10 import codec
     from amqp10.wire import messaging
 
     for name in ("Header", "Properties"):
@@ -146,7 +146,7 @@ def test_what_messages_are_made_of_imports_from_the_package() -> None:
         assert name in amqp10.__all__
     kinds = "Array Byte Char Decimal32 Decimal64 Decimal128 Described Float Int Map Short Symbol Timestamp UByte UInt"
     for name in [*kinds.split(), "ULong", "UShort"]:
-        assert getattr(amqp10, name) is getattr(types, name)
+        assert getattr(amqp10, name) is getattr(codec, name)
         assert name in amqp10.__all__
 
 
