@@ -45,7 +45,13 @@ def main(arguments: list[str]) -> int:
         # Tests with real brokers need the brokers: scripts/peers prepares them, and -m interop runs them. All that are
         # left share the processors; with arguments of your own (-x, --pdb) they run one by one.
         marked = any(argument.startswith(("-m", "--markers")) for argument in rest)
-        return run(python, "-m", "pytest", *([] if marked else ["-m", USUAL]), *(rest or ["-q", "-n", "auto"]))
+        return run(
+            python,
+            "-m",
+            "pytest",
+            *([] if marked else ["-m", USUAL]),
+            *(rest or ["-q", "-n", "auto", "--dist", "loadgroup"]),
+        )
     for step in (
         ("ruff", "check", "."),
         ("ruff", "format", "--check", "."),

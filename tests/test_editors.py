@@ -26,6 +26,7 @@ ATTRIBUTES = sorted(
     {name for kind in (AMQP, Core) for name, value in vars(kind).items() if isinstance(value, Attribute)}
     | {spec.name for spec in PROPERTIES if spec.index is None}
 )
+pytestmark = pytest.mark.xdist_group("editors")  # what its fixtures start is started once
 
 
 class LanguageServer:

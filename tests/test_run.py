@@ -30,7 +30,7 @@ def run_py(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], ["-m", USUAL, "-q", "-n", "auto"]),
+        ([], ["-m", USUAL, "-q", "-n", "auto", "--dist", "loadgroup"]),
         (["tests/codec"], ["-m", USUAL, "tests/codec"]),
         (["-k", "drain", "-x"], ["-m", USUAL, "-k", "drain", "-x"]),
         (["-m", "interop"], ["-m", "interop"]),

@@ -25,6 +25,7 @@ VALUES = {"int": "1", "bool": "True", "str": '"text"', "bytes": 'b"bytes"'}
 MARK = "  # E"
 
 Complaints = dict[str, set[int]]
+pytestmark = pytest.mark.xdist_group("types")  # what its fixtures start is started once
 
 
 def everything() -> Iterator[str]:
