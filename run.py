@@ -18,11 +18,13 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PATIENCE = 2
 """Seconds after Ctrl-C in which a command ends by itself, because the terminal has told it too."""
+USUAL = "not interop and not slow"
 USAGE = """\
 usage: python3 run.py COMMAND [ARGUMENT ...]
 
   demo [ARGUMENT ...]   send and receive messages through the embedded broker (see: demo --help)
-  test [ARGUMENT ...]   run the tests (pytest; the arguments are its arguments), those with real brokers only with -m
+  test [ARGUMENT ...]   run the tests (pytest; the arguments are its arguments); slow ones and those with real brokers
+                        only with -m: test -m slow, test -m interop
   check                 lint and type checks
   broker [ARGUMENT ...] run the embedded broker
 """
@@ -40,9 +42,16 @@ def main(arguments: list[str]) -> int:
         return run(prepare("cli"), "-m", "amqp10", command, *rest)
     python = prepare("dev")
     if command == "test":
-        # Tests with real brokers need the brokers: scripts/peers prepares them, and -m interop runs them.
+        # Tests with real brokers need the brokers: scripts/peers prepares them, and -m interop runs them. All that are
+        # left share the processors; with arguments of your own (-x, --pdb) they run one by one.
         marked = any(argument.startswith(("-m", "--markers")) for argument in rest)
-        return run(python, "-m", "pytest", *([] if marked else ["-m", "not interop"]), *(rest or ["-q"]))
+        return run(
+            python,
+            "-m",
+            "pytest",
+            *([] if marked else ["-m", USUAL]),
+            *(rest or ["-q", "-n", "auto", "--dist", "loadgroup"]),
+        )
     for step in (
         ("ruff", "check", "."),
         ("ruff", "format", "--check", "."),

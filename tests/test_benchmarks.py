@@ -35,6 +35,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> dict[str, Any]:
     return results
 
 
+@pytest.mark.slow
 def test_every_work_gives_a_result_when_no_other_client_is_prepared(tmp_path: Path) -> None:
     results = run(tmp_path / "results", AMQP10_PEERS=str(tmp_path / "none"))
     wanted = {work.name for work in WORKS if work.server in ("peer", "none")}

@@ -99,6 +99,14 @@ def test_what_an_interrupted_demonstration_left_does_not_count_for_the_next() ->
         assert broker.queue_length("demo") == 0
 
 
+def test_the_broker_command_leaves_the_signal_handlers_as_they_were() -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        result = CliRunner().invoke(commands, ["broker", "--port", str(sock.getsockname()[1])])
+    assert result.exit_code == 1
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
+
+
 def test_a_port_that_is_taken_is_told_with_what_to_do() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]

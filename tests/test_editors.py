@@ -26,6 +26,7 @@ ATTRIBUTES = sorted(
     {name for kind in (AMQP, Core) for name, value in vars(kind).items() if isinstance(value, Attribute)}
     | {spec.name for spec in PROPERTIES if spec.index is None}
 )
+pytestmark = pytest.mark.xdist_group("editors")  # what its fixtures start is started once
 
 
 class LanguageServer:
@@ -138,7 +139,7 @@ def test_every_descriptor_has_a_text_of_its_own() -> None:
 
 
 def test_what_messages_are_made_of_imports_from_the_package() -> None:
-    from amqp10.codec import types
+    from amqp10 import codec
     from amqp10.wire import messaging
 
     for name in ("Header", "Properties"):
@@ -146,7 +147,7 @@ def test_what_messages_are_made_of_imports_from_the_package() -> None:
         assert name in amqp10.__all__
     kinds = "Array Byte Char Decimal32 Decimal64 Decimal128 Described Float Int Map Short Symbol Timestamp UByte UInt"
     for name in [*kinds.split(), "ULong", "UShort"]:
-        assert getattr(amqp10, name) is getattr(types, name)
+        assert getattr(amqp10, name) is getattr(codec, name)
         assert name in amqp10.__all__
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
+USUAL = "not interop and not slow"
 
 
 @pytest.fixture
@@ -29,14 +30,15 @@ def run_py(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], ["-m", "not interop", "-q"]),
-        (["tests/codec"], ["-m", "not interop", "tests/codec"]),
-        (["-k", "drain", "-x"], ["-m", "not interop", "-k", "drain", "-x"]),
+        ([], ["-m", USUAL, "-q", "-n", "auto", "--dist", "loadgroup"]),
+        (["tests/codec"], ["-m", USUAL, "tests/codec"]),
+        (["-k", "drain", "-x"], ["-m", USUAL, "-k", "drain", "-x"]),
         (["-m", "interop"], ["-m", "interop"]),
+        (["-m", "slow and not interop"], ["-m", "slow and not interop"]),
         (["-minterop", "tests"], ["-minterop", "tests"]),
     ],
 )
-def test_tests_with_real_brokers_run_only_when_a_marker_is_given(
+def test_slow_tests_and_those_with_real_brokers_run_only_when_a_marker_is_given(
     run_py: Any, arguments: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands: list[tuple[str, ...]] = []

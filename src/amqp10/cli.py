@@ -144,20 +144,23 @@ def broker(
     def on_signal(_: int, __: FrameType | None) -> None:
         stop.set()
 
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
     given = {name: value for name, value in limits.items() if value is not None}
     tls = None if tls_certificate is None else _server_tls(tls_certificate, tls_key)
     embedded = Broker(host, port, users=users, tls=tls, streams=streams, limits=Limits(**given))
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        embedded.start()
-    except OSError as error:
-        taken = "; another one can be chosen with --port" if error.errno == errno.EADDRINUSE else ""
-        reason = os.strerror(error.errno) if error.errno else error
-        raise click.ClickException(f"cannot listen on {host}:{port}: {reason}{taken}") from error
-    with embedded as running:
-        click.echo(f"listening on {running.url}")
-        stop.wait()
+        try:
+            embedded.start()
+        except OSError as error:
+            taken = "; another one can be chosen with --port" if error.errno == errno.EADDRINUSE else ""
+            reason = os.strerror(error.errno) if error.errno else error
+            raise click.ClickException(f"cannot listen on {host}:{port}: {reason}{taken}") from error
+        with embedded as running:
+            click.echo(f"listening on {running.url}")
+            stop.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     click.echo("stopped")
 
 

@@ -376,6 +376,7 @@ def test_clients_beyond_the_limit_are_sent_away_and_the_others_stay() -> None:
 # -- memory ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
 def test_an_attack_takes_a_bounded_amount_of_memory(attack: bytes) -> None:
     with Hub() as hub:

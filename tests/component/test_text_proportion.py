@@ -12,6 +12,7 @@ import pytest
 from amqp10.codec import Described, Symbol, decode
 from amqp10.component.composite_json import dumps
 from amqp10.component.messages import MessageView
+from amqp10.component.outcomes import OutcomeMetadata
 from amqp10.component.settings import Settings
 from amqp10.errors import AMQPError, DecodeError
 from amqp10.wire.message import Message
@@ -58,6 +59,18 @@ def test_a_text_that_is_too_long_is_an_error_before_it_costs_memory(body: bytes)
     assert lines < 1000 * len(body)
     assert memory < 50 * MEGABYTE
     assert message.broken
+
+
+def test_the_text_of_annotations_that_an_outcome_brings_is_bounded_too() -> None:
+    metadata = OutcomeMetadata()
+    metadata.annotations = {Symbol("x"): decode(SHARED)[0]}
+
+    def look() -> None:
+        with pytest.raises(AMQPError, match="MaxJSONSize"):
+            metadata.annotations_text(True, 200_000)
+
+    _, memory = cost(look, 100_000)
+    assert memory < MEGABYTE
 
 
 @pytest.mark.parametrize("simplified", [True, False])

@@ -143,6 +143,7 @@ def test_another_thread_is_told_that_the_connection_belongs_to_a_loop(broker: Br
     asyncio.run(main(), debug=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["loop", "main thread"])
 def test_a_program_that_computes_for_several_idle_time_outs_keeps_its_connection(kind: str) -> None:
     # Long enough for a machine whose other processes take the processor away for a moment.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from amqp10.codec import DecodeError, Symbol, Timestamp, UByte, UInt, ULong
+from amqp10.codec import DecodeError, Int, Symbol, Timestamp, UByte, UInt, ULong
 from amqp10.codec.composite import Composite
 from amqp10.wire import layouts
 from amqp10.wire import message as message_module
@@ -64,6 +65,9 @@ properties = st.builds(
     group_id=optional(short),
     group_sequence=optional(uints),
 )
+bodies = st.text(st.characters(codec="utf-8"), max_size=60) | st.dictionaries(
+    short | scalars, scalars | short, max_size=4
+)
 messages = st.builds(
     Message,
     header=optional(headers),
@@ -71,8 +75,39 @@ messages = st.builds(
     message_annotations=maps(names.map(Symbol)),
     properties=optional(properties),
     application_properties=maps(names),
-    value=st.text(st.characters(codec="utf-8"), max_size=60),
+    value=st.text(st.characters(codec="utf-8"), max_size=60)
+    | st.dictionaries(short | scalars, scalars | short, max_size=4),
 )
+
+
+def widened(data: bytes) -> bytes:
+    """The same message with its lists and maps in the wide forms that other libraries write, an empty header too."""
+    parts = [] if Message.decode(data).header is not None else [b"\x00\x53\x70\x45"]
+    for start, value, end in Message.decode(data).scan().values():
+        if data[value] in (0xC0, 0xC1):
+            size, count, body = data[value + 1], data[value + 2], data[value + 3 : end]
+            parts.append(data[start:value] + struct.pack(">BII", data[value] + 0x10, size + 3, count) + body)
+        else:
+            parts.append(data[start:end])
+    return b"".join(parts)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(messages, st.booleans(), st.data())
+def test_messages_in_wide_forms_read_like_those_in_short_ones(
+    message: Message, damage: bool, draw: st.DataObject
+) -> None:
+    forget()
+    data = widened(message.encode())
+    teach(data)
+    narrow = read(message.encode(), by_layout=False)
+    found = read(data, by_layout=True)
+    assert found[1:] == narrow[1:]
+    if damage:
+        raw = bytearray(data)
+        raw[draw.draw(st.integers(0, len(raw) - 1))] = draw.draw(st.integers(0, 255))
+        data = bytes(raw)
+    assert read(data, by_layout=True) == read(data, by_layout=False)
 
 
 @pytest.fixture(autouse=True)
@@ -187,6 +222,16 @@ def test_a_usual_message_is_one_that_can_be_learned_and_another_with_the_same_la
 def test_what_has_no_short_cut_is_not_learned(what: str, message: Message) -> None:
     assert not teach(message.encode()), what
     assert read(message.encode(), by_layout=True) == read(message.encode(), by_layout=False)
+
+
+def test_the_messages_of_proton_are_ones_that_can_be_learned() -> None:
+    first = bytes.fromhex("005370 45 005373 d0000000060000000153 07 005377 d10000000e00000002a10373657171000102fe")
+    assert teach(first)
+    (reader,) = LAYOUTS[first[:8]]
+    message = Message.decode(first)
+    assert reader(message, first)
+    assert (message.properties, message.value) == (Properties(message_id=ULong(7)), {"seq": Int(66302)})
+    assert message.header == Header()
 
 
 def test_a_layout_is_compiled_only_when_it_comes_again() -> None:

@@ -86,7 +86,7 @@ def _metadata(amqp: Lifecycle, spec: SettingSpec) -> OutcomeMetadata:
 def _read_outcome(amqp: Lifecycle, spec: SettingSpec) -> str:
     metadata = _metadata(amqp, spec)
     if spec.name == "ModifiedMessageAnnotations":
-        return metadata.annotations_text(amqp._settings.simplified_json_format)
+        return metadata.annotations_text(amqp._settings.simplified_json_format, amqp._settings.max_json_size)
     values: dict[str, SettingValue] = {
         "RejectErrorCondition": metadata.condition,
         "RejectErrorDescription": metadata.description,

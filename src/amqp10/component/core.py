@@ -704,8 +704,10 @@ class Core:
         Raises:
             AMQPError: 1117; there is none. The error of a connection that was just lost comes first.
         """
-        self._raise_failure()
-        self._raise_unheard()
+        if self._failure is not None:
+            self._raise_failure()
+        if self._unheard:
+            self._raise_unheard()
         pump = self._pump
         if pump is None or not self._opened:
             raise AMQPError(1117, "not connected: call connect() first")

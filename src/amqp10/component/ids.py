@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     MessageId = str | int | UUID | bytes
 
-__all__ = ["IdText", "check_id", "id_text", "wire_id"]
+__all__ = ["IdText", "check_id", "id_text", "ulong_text", "wire_id"]
 
 
 class IdText(str):
@@ -32,6 +32,13 @@ class IdText(str):
 def _typed_id(text: str, value: ULong | UUID | bytes) -> IdText:
     made = IdText(text)
     made.value = value
+    return made
+
+
+def ulong_text(number: int) -> IdText:
+    """The text of an id that is a ulong, for a number that is known to be one."""
+    made = IdText(number)
+    made.value = int.__new__(ULong, number)
     return made
 
 

@@ -17,7 +17,7 @@ from amqp10.codec.decode import skip_value
 from amqp10.codec.encode import encode_binary, encode_string, encode_value
 from amqp10.component import values
 from amqp10.component.enums import ValueType
-from amqp10.component.ids import id_text, wire_id
+from amqp10.component.ids import id_text, ulong_text, wire_id
 from amqp10.errors import AMQPError
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import Header, Properties
@@ -32,9 +32,11 @@ _PROPERTIES: Final = b"\x00\x53\x73"
 _AMQP_VALUE: Final = b"\x00\x53\x77"
 _DATA: Final = b"\x00\x53\x75"
 _UINT: Final = Struct(">I").unpack_from
+_ULONG: Final = Struct(">Q").unpack_from
 _STRING_VALUE: Final = [_AMQP_VALUE + bytes((0xA1, size)) for size in range(256)]
 # Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per message.
 _TEXT: Final = ValueType.mvtString
+_JSON: Final = ValueType.mvtJson
 _LONG: Final = 8192
 """Octets of a body from which on a part of its own costs less than a copy."""
 
@@ -235,6 +237,7 @@ class MessageView:
     __slots__ = (
         "_body",
         "_body_at",
+        "_compound_at",
         "_id_at",
         "_message",
         "_payload",
@@ -268,10 +271,12 @@ class MessageView:
         self._body: tuple[ValueType, str, bool] | None = None
         self.text: str | None = None
         """The body, where it is one string that :meth:`check` has decoded or somebody has looked at."""
-        # Where a message id that is a short string, and a body that is one long string, start: for the common message
-        # these are all that is ever looked at. 0 where the general way has to be taken.
+        # Where a message id that is a short string or a ulong, a body that is one long string, and one that is a map or
+        # a list start: for the common message these are all that is ever looked at. 0 where the general way has to be
+        # taken.
         self._id_at = 0
         self._body_at = 0
+        self._compound_at = 0
 
     def _broke(self, error: AMQPError) -> None:
         self.broken = True
@@ -364,8 +369,11 @@ class MessageView:
         at = self._id_at
         if at:
             payload = self._payload
+            form = payload[at]
+            if form != 0xA1:
+                return ulong_text(payload[at + 1] if form == 0x53 else _ULONG(payload, at + 1)[0])
             try:
-                return str(payload[at + 1 : at + 1 + payload[at]], "utf-8")
+                return str(payload[at + 2 : at + 2 + payload[at + 1]], "utf-8")
             except UnicodeDecodeError:
                 self._id_at = 0  # the general way has the words for it
         properties = self._properties
@@ -410,6 +418,15 @@ class MessageView:
         body = self._body
         simplified = self.settings.simplified_json_format
         if body is None or (body[2] is not simplified and body[0] is ValueType.mvtJson):
+            if self._compound_at and simplified:
+                from amqp10.component.wire_text import compound_text
+
+                assert type(self._payload) is bytes
+                text = compound_text(self._payload, self._compound_at, self.settings.max_json_size)
+                if text is not None:
+                    body = self._body = (_JSON, text, True)
+                    return body
+                self._compound_at = 0
             try:
                 body = self._body = (
                     *values.body_text(self.message, simplified, self.settings.max_json_size),
@@ -475,8 +492,8 @@ class MessageView:
         A body that is one short string is decoded here. What else stands inside a section is decoded when it is first
         looked at; ``broken`` tells when that failed.
 
-        The walk over a common message is done here: short forms in front, and a body that is one string. What it
-        accepts is sound as far as :meth:`Message.scan` would tell.
+        The walk over a common message is done here, whose body is one string, map or list. What it accepts is sound as
+        far as :meth:`Message.scan` would tell.
         """
         payload = self._payload
         size = len(payload)
@@ -492,6 +509,12 @@ class MessageView:
                     elif form == 0xB1:
                         start = pos + 8
                         end = start + _UINT(payload, pos + 4)[0]
+                    elif 0xC0 <= form <= 0xD1 and form & 0x0E == 0 and type(payload) is bytes:
+                        end = pos + 8 + _UINT(payload, pos + 4)[0] if form >= 0xD0 else pos + 5 + payload[pos + 4]
+                        if end != size:
+                            break
+                        self._compound_at = pos + 3
+                        return
                     else:
                         break
                     if end != size:
@@ -501,20 +524,37 @@ class MessageView:
                     else:
                         self._body_at = start
                     return
-                if code <= last or code > 0x74 or code < 0x70 or (form != 0xC0 and form != 0xC1):
+                if code <= last or code > 0x74 or code < 0x70:
                     break
                 last = code
-                end = pos + 5 + payload[pos + 4]
-                if code == 0x73 and form == 0xC0 and payload[pos + 5] and payload[pos + 6] == 0xA1:
-                    if pos + 8 + payload[pos + 7] > end:
-                        break
-                    self._id_at = pos + 7
+                first = 0
+                if form == 0xC0 or form == 0xC1:
+                    end = pos + 5 + payload[pos + 4]
+                    if code == 0x73 and form == 0xC0 and payload[pos + 5]:
+                        first = pos + 6
+                elif form == 0xD0 or form == 0xD1:
+                    end = pos + 8 + _UINT(payload, pos + 4)[0]
+                    if code == 0x73 and form == 0xD0 and payload[pos + 11]:
+                        first = pos + 12
+                elif form == 0x45:
+                    pos += 4
+                    continue
+                else:
+                    break
+                if first:
+                    kind = payload[first]
+                    if kind == 0xA1:
+                        if first + 2 + payload[first + 1] > end:
+                            break
+                        self._id_at = first
+                    elif (kind == 0x53 and first + 2 <= end) or (kind == 0x80 and first + 9 <= end):
+                        self._id_at = first
                 pos = end
         except (IndexError, struct_error):
             pass  # the general way has the words for it
         except UnicodeDecodeError:
             self._decoded_body()
-        self._id_at = 0
+        self._id_at = self._compound_at = 0
         try:
             self.message.scan()
         except DecodeError as error:

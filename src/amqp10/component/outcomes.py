@@ -72,9 +72,13 @@ class OutcomeMetadata:
                 raise AMQPError(604, f"ModifiedMessageAnnotations: the keys must be symbols, not {type(key).__name__}")
         self.annotations = value
 
-    def annotations_text(self, simplified: bool) -> str:
-        """The message annotations as JSON; empty when there are none."""
-        return "" if self.annotations is None else values.to_json(self.annotations, simplified)
+    def annotations_text(self, simplified: bool, most: int = 0) -> str:
+        """The message annotations as JSON; empty when there are none.
+
+        Raises:
+            AMQPError: 604; the text has more than ``most`` characters, if that is not 0. They may come from the peer.
+        """
+        return "" if self.annotations is None else values.to_json(self.annotations, simplified, most)
 
     def rejected(self) -> Rejected:
         """The outcome *rejected*, with the error where one was given."""

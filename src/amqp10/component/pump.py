@@ -96,7 +96,8 @@ class Pump:
 
         What is taken from one place is in the next one in the same step: a signal handler may raise in between.
         """
-        if not self.engine.pending and not self._unsent and not self.transport.unsent:
+        engine = self.engine
+        if not engine.output and not engine.pending and not self._unsent and not self.transport.unsent:
             return True
         if self._sent:
             self._unsent, self._sent = _rest(self._unsent, self._sent), 0
@@ -120,7 +121,10 @@ class Pump:
                 self.moved_at = now
         elif transport.progress != self._progress:
             self._progressed(now)
-        self._unsent, self._sent = _rest(buffers, self._sent), 0
+        if len(buffers) == 1 and self._sent == len(buffers[0]):
+            self._unsent, self._sent = [], 0
+        else:
+            self._unsent, self._sent = _rest(buffers, self._sent), 0
         return not self._unsent and not transport.unsent
 
     def receive(self) -> bool:

@@ -156,7 +156,7 @@ class Sending(Core):
         if not self._dispatching:
             # Inside a handler the bytes of several sends go out together, when it has returned.
             self._unpolled += 1 + (delivery.size >> _POLL_SHIFT)
-            if not (self._flushed() and delivery.complete):
+            if not self._flushed() or session.backlog:
                 self._await_written(delivery, since)
             elif self._unpolled >= _POLL_EVERY:
                 self._unpolled = 0

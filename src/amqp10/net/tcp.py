@@ -105,17 +105,15 @@ class TcpTransport:
         self.proxy_address = self.remote_address
         self.remote_address = remote_address
 
+    unsent: Final = False
+    """Nothing is held here."""
+
     def __repr__(self) -> str:
         via = f" through {format_address(self.proxy_address)}" if self.proxy_address is not None else ""
         state = "" if self._sock.fileno() >= 0 else ", closed"
         return (
             f"<TcpTransport {format_address(self.local_address)} to {format_address(self.remote_address)}{via}{state}>"
         )
-
-    @property
-    def unsent(self) -> bool:
-        """Always False: nothing is held here."""
-        return False
 
     @property
     def buffered(self) -> bool:
@@ -171,7 +169,14 @@ class TcpTransport:
         """See :class:`~amqp10.net.transport.Transport`."""
         bucket = self._bucket
         if bucket is None:
-            return self._send_now(buffers)
+            if len(buffers) != 1:
+                return self._send_now(buffers)
+            try:
+                return self._sock.send(buffers[0])
+            except BlockingIOError:
+                return 0
+            except OSError as error:
+                raise self._broken(error) from error
         wanted = sum(map(len, buffers))
         allowed = min(wanted, bucket.available(self._clock()))
         sent = self._send_now(_first(buffers, allowed)) if allowed else 0

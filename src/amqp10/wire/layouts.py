@@ -6,20 +6,19 @@ looked at more closely; a layout that is met again among them is compiled into a
 with one ``unpack``, compares what must not differ, and builds the sections from the rest. That takes less time than
 finding the sections does.
 
-It is a short cut and nothing else. A message whose layout is not known, whose body is not a short text, or with which
-anything is wrong, goes the general way through :mod:`amqp10.wire.message`; a test compares the two.
+It is a short cut and nothing else. A message whose layout is not known, whose body is neither a short text nor a
+map, or with which anything is wrong, goes the general way through :mod:`amqp10.wire.message`; a test compares the two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from struct import Struct
-from struct import error as struct_error
 from typing import Any, Final, NamedTuple
 
 from amqp10.codec import DecodeError
 from amqp10.codec.composite import RESTRICTED, Composite
-from amqp10.codec.decode import decode_symbol, decode_value
+from amqp10.codec.decode import DECODE_FAULTS, decode_map, decode_symbol, decode_value
 from amqp10.codec.types import Byte, Int, Short, Symbol, Timestamp, UByte, UInt, ULong, UShort
 from amqp10.wire.messaging import (
     SECTION_AMQP_VALUE,
@@ -105,9 +104,11 @@ _NAMES: Final = {
     "UShort": UShort,
     "symbol": decode_symbol,
     "make": object.__new__,
+    "read_map": decode_map,
+    "sizes": Struct(">II").unpack_from,
     "Header": Header,
     "Properties": Properties,
-    "faults": (struct_error, IndexError, UnicodeDecodeError),
+    "faults": (*DECODE_FAULTS, DecodeError),
 }
 _COMPOSITES: Final[Mapping[int, type[Composite]]] = {SECTION_HEADER: Header, SECTION_PROPERTIES: Properties}
 _MAPS: Final[Mapping[int, str]] = {
@@ -168,13 +169,22 @@ class _Draft:
         self.keys.append(key)
         return f"keys[{len(self.keys) - 1}]" if isinstance(key, Symbol) else repr(key), pos
 
+    def compound(self, pos: int, code: int) -> tuple[int, int]:
+        """How many elements the list or map at ``pos`` has, in either form, and where the first one stands."""
+        if self.buf[pos] == code:
+            return self.buf[pos + 2], pos + 3
+        if self.buf[pos] != code + 0x10:
+            raise _UnfitError
+        return _SIZES(self.buf, pos + 1)[1], pos + 9
+
     def composite(self, cls: type[Composite], pos: int, end: int) -> None:
         """The section of a composite type whose list starts at ``pos``."""
-        if self.buf[pos] != 0xC0:
-            raise _UnfitError
         name = cls.NAME
-        count = self.buf[pos + 2]
-        pos += 3
+        if self.buf[pos] == 0x45:
+            count = 0
+            pos += 1
+        else:
+            count, pos = self.compound(pos, 0xC0)
         self.lines.append(f"{name} = make({cls.__name__})")
         absent = ""
         for i, spec in enumerate(cls.FIELDS):
@@ -192,9 +202,7 @@ class _Draft:
 
     def map(self, name: str, pos: int, end: int) -> None:
         """The section of keys and values whose map starts at ``pos``."""
-        if self.buf[pos] != 0xC1:
-            raise _UnfitError
-        pos += 3
+        count, pos = self.compound(pos, 0xC1)
         pairs = []
         first = len(self.keys)
         while pos < end:
@@ -203,8 +211,24 @@ class _Draft:
             pairs.append(f"{key}: {value}")
         keys = self.keys[first:]
         self.lines.append(f"{name} = {{{', '.join(pairs)}}}")
-        if pos != end or len(set(keys)) < len(keys):
+        if pos != end or 2 * len(pairs) != count or len(set(keys)) < len(keys):
             raise _UnfitError
+
+    def body(self, pos: int) -> list[str]:
+        """The lines that read a body at ``pos`` of the same form as this one, and all in front of it."""
+        form = self.buf[pos + 3]
+        same = f"if buf[{pos} : {pos + 4}] != {_BODY + bytes((form,))!r}"
+        at = pos + 4
+        if form == 0xA1:
+            size = f"buf[{at}] != size - {at + 1}"
+            read = [f"value = buf[{at + 1} :].decode()"]
+        elif form == 0xC1:
+            size = f"buf[{at}] != size - {at + 1}"
+            read = [f"value = read_map(buf, {at + 2}, buf[{at + 1}], size, 1)"]
+        else:
+            size = f"sizes(buf, {at})[0] != size - {at + 4}"
+            read = [f"value = read_map(buf, {at + 8}, sizes(buf, {at})[1], size, 1)"]
+        return [f"{same} or {size}:", "    return False", *self.lines, *read]
 
     def source(self, spans: Mapping[int, tuple[int, int, int]], end: int) -> str:
         """The function for messages whose front is like this one, and ends at ``end``."""
@@ -219,10 +243,7 @@ class _Draft:
             f"if {differs}:",
             "    return False",
             "size = len(buf)",
-            f"if buf[{end} : {end + 4}] != {_TEXT_BODY!r} or buf[{end + 4}] != size - {end + 5}:",
-            "    return False",
-            *self.lines,
-            f"text = buf[{end + 5} :].decode()",
+            *self.body(end),
         ]
         return "\n".join(
             (
@@ -233,7 +254,7 @@ class _Draft:
                 "        return False",
                 *(f"    message._{name} = {name}" for name in sorted(present)),
                 *(f"    message._{name} = None" for name in _OTHERS if name not in present),
-                "    message._value = text",
+                "    message._value = value",
                 f"    message._spans = {{{found}{SECTION_AMQP_VALUE}: ({end}, {end + 3}, size)}}",
                 "    return True",
             )
@@ -241,7 +262,10 @@ class _Draft:
 
 
 _SECTIONS: Final = frozenset((*_COMPOSITES, *_MAPS))
-_TEXT_BODY: Final = bytes((0x00, 0x53, SECTION_AMQP_VALUE, 0xA1))
+_BODY: Final = bytes((0x00, 0x53, SECTION_AMQP_VALUE))
+_BODIES: Final = frozenset((0xA1, 0xC1, 0xD1))
+"""The format codes of bodies for which there is a short cut: a short text, and a map of values of any kind."""
+_SIZES: Final = Struct(">II").unpack_from
 
 
 def learn(known: Layouts, key: bytes, buf: bytes, spans: Mapping[int, tuple[int, int, int]]) -> None:
@@ -254,7 +278,7 @@ def learn(known: Layouts, key: bytes, buf: bytes, spans: Mapping[int, tuple[int,
         spans: where its sections stand, see ``Message.scan``.
     """
     body = spans.get(SECTION_AMQP_VALUE)
-    if body is None or not len(key) < body[0] <= _LONGEST or buf[body[1]] != 0xA1 or body[2] != len(buf):
+    if body is None or not len(key) < body[0] <= _LONGEST or buf[body[1]] not in _BODIES or body[2] != len(buf):
         return
     alike = known.get(key, ())
     if len(alike) == _ALIKE_KEPT or (not alike and len(known) >= _STARTS_KEPT):
@@ -269,7 +293,7 @@ def learn(known: Layouts, key: bytes, buf: bytes, spans: Mapping[int, tuple[int,
     except (_UnfitError, IndexError, UnicodeDecodeError, DecodeError):
         return
     draft.skip_to(body[0])
-    layout: tuple[bytes | str, ...] = (*draft.formats, *draft.fixed.values())
+    layout: tuple[bytes | str, ...] = (*draft.formats, *draft.fixed.values(), buf[body[1] : body[1] + 1])
     if layout not in _seen:
         if len(_seen) >= _SEEN_KEPT:
             _seen.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from itertools import cycle
+from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 from amqp10.codec.decode import DECODE_FAULTS, decode_map, translate
@@ -75,6 +76,8 @@ _KINDS: Final = {
 Pairs = Mapping[Any, Any]
 
 _new: Final = object.__new__
+_COMPOSITES: Final[dict[int, type[Header | Properties]]] = {SECTION_HEADER: Header, SECTION_PROPERTIES: Properties}
+_SIZES: Final = Struct(">II").unpack_from
 _COMPOSED: Final[dict[int, Span]] = {}
 """The spans of a message that was not decoded."""
 LAYOUTS: Final[Layouts] = {}
@@ -231,6 +234,15 @@ class Message:
                     return Properties.from_buffer(buf, start + 3, buf[start + 2], end)
                 if code == SECTION_HEADER:
                     return Header.from_buffer(buf, start + 3, buf[start + 2], end)
+            elif form == 0xD1:
+                if code == SECTION_AMQP_VALUE or code in MAP_SECTIONS:
+                    size, count = _SIZES(buf, start + 1)
+                    if start + 5 + size == end and size >= 4:
+                        return decode_map(buf, start + 9, count, end, 1)
+            elif form == 0xD0 and code in _COMPOSITES:
+                size, count = _SIZES(buf, start + 1)
+                if start + 5 + size == end and size >= 4:
+                    return _COMPOSITES[code].from_buffer(buf, start + 9, count, end)
             return section_value(buf, code, start, end)
         except DECODE_FAULTS as error:
             raise translate(error) from None
