@@ -196,9 +196,9 @@ def test_accept_of_a_server_certificate_takes_0_and_1() -> None:
 # -- ranges of the wire ----------------------------------------------------------------------------------------------
 
 WIRE = {
+    "DefaultCredit": 2**32 - 1,
+    "DefaultCreditThreshold": 2**32 - 1,
     # Serial numbers (RFC 1982) tell "more" from "less" over half their range only.
-    "DefaultCredit": 2**31 - 1,
-    "DefaultCreditThreshold": 2**31 - 1,
     "DefaultIncomingWindow": 2**31 - 1,
     "DefaultOutgoingWindow": 2**31 - 1,
     "MaxFrameSize": 2**32 - 1,
@@ -223,6 +223,18 @@ def test_every_number_that_travels_is_in_that_list() -> None:
     local = {"LogLevel"}
     numbers = {spec.name for spec in SETTINGS if spec.group == "AMQP" and spec.type is int and not spec.read_only}
     assert numbers == set(WIRE) | local
+
+
+def test_credit_ends_where_serial_numbers_can_still_be_compared() -> None:
+    with Server() as server:
+        amqp = AMQP()
+        amqp.config(f"DefaultCredit={2**32 - 1}")
+        amqp.config(f"DefaultCreditThreshold={2**32 - 1}")
+        amqp.connect_to(server.host, server.port)
+        amqp.create_session("s")
+        amqp.create_receiver_link("s", "in", "in")
+        assert server.do(lambda peer: peer.sender("in").credit) == 2**31 - 1
+        amqp.disconnect()
 
 
 def test_the_largest_values_make_a_connection_that_works() -> None:

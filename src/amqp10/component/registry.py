@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LinkRecord", "ReceiverRecord", "Registry", "SenderRecord", "SessionRecord"]
 
+_MOST_CREDIT = 2**31 - 1
+"""Beyond it, serial numbers cannot tell more from less (RFC 1982; transport, "flow control")."""
 _REMEMBERED = 1000
 """How many ended names are remembered with the error that ended them."""
 
@@ -118,6 +120,7 @@ class ReceiverRecord(LinkRecord):
         super().__init__(name, session, engine)
         self.receive_mode: ReceiveMode = mode
         self.automatic: bool = mode is ReceiveMode.rmAutomatic
+        credit = min(credit, _MOST_CREDIT)
         self.initial_credit: int = credit
         self.threshold: int = min(threshold, credit - 1) if credit > 0 else 0
         self.queued: int = 0

@@ -33,9 +33,10 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         int,
         1024,
         "default_credit",
-        "The credit that new automatic receiver links give to the sender, in messages.",
+        "The credit that new automatic receiver links give to the sender, in messages. More than 2147483647 counts as"
+        " that: serial numbers cannot tell more from less beyond it.",
         minimum=1,
-        maximum=_INT,
+        maximum=_UINT,
     ),
     SettingSpec(
         "DefaultCreditThreshold",
@@ -43,9 +44,10 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         int,
         256,
         "default_credit_threshold",
-        "The credit, in messages, at which a new receiver link's credit is restored to what it began with.",
+        "The credit, in messages, at which a new receiver link's credit is restored to what it began with. It counts as"
+        " less than that where it is not.",
         minimum=0,
-        maximum=_INT,
+        maximum=_UINT,
     ),
     SettingSpec(
         "DefaultIncomingWindow",
