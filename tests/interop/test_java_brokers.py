@@ -185,20 +185,24 @@ def test_a_connection_that_is_idle_both_ways_stays(broker: JavaBroker) -> None:
 
 
 def test_a_virtual_host_that_is_not_there_is_told(broker: JavaBroker) -> None:
-    if not broker.virtual_host:
-        pytest.skip("this broker has no virtual hosts")
-    with client(broker, virtual_host="nowhere") as amqp, pytest.raises(AMQPError) as caught:
-        amqp.connect()
+    with client(broker, virtual_host="nowhere") as amqp:
+        if not broker.virtual_host:
+            # A broker without virtual hosts lets everybody in.
+            amqp.connect()
+            return
+        with pytest.raises(AMQPError) as caught:
+            amqp.connect()
     assert "nowhere" in caught.value.message
     assert caught.value.condition
 
 
 def test_a_wrong_address_is_told_with_its_condition(amqp: AMQP, broker: JavaBroker) -> None:
-    if broker.name != "brokerj":
-        pytest.skip("this broker makes a queue of every name")
-    with pytest.raises(AMQPError) as caught:
-        amqp.create_sender_link("s", "out", "nowhere")
-    assert caught.value.condition == "amqp:not-found"
+    if broker.name == "brokerj":
+        with pytest.raises(AMQPError) as caught:
+            amqp.create_sender_link("s", "out", "nowhere")
+        assert caught.value.condition == "amqp:not-found"
+    else:
+        amqp.create_sender_link("s", "out", "nowhere")  # the others make a queue of every name
     amqp.create_sender_link("s", "other", broker.queue("after"))
     send(amqp, "other", "the session goes on")
 
