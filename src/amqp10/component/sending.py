@@ -416,7 +416,8 @@ class Sending(Core):
 
     def _conclude_each(self, update: DeliveriesUpdated, state: DeliveryState | None, number: MessageState) -> None:
         outgoing = self._outgoing
-        on_outcome = self._on_message_outcome
+        on_outcome, listens = self._on_message_outcome, self._on_message_out is not None
+        out: AMQPMessageOutEventParams | None = None
         for delivery in update.deliveries:
             # Those of before an exception are not there any more.
             if delivery not in outgoing:
@@ -424,7 +425,8 @@ class Sending(Core):
             if not update.settled:
                 delivery.settle()
             record: SenderRecord = delivery.link.context
-            out = AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context)
+            if listens:
+                out = AMQPMessageOutEventParams(self, record.session.name, record.name, delivery.context)
             if on_outcome is not None and delivery is not self._told:
                 params = AMQPMessageOutcomeEventParams(
                     self, record.session.name, record.name, delivery.context, OutcomeDirection.Received, number
@@ -438,7 +440,8 @@ class Sending(Core):
                     raise
             # A handler that connected anew or called reset() has emptied the list.
             self._forget_outgoing(delivery, out)
-            self._fire_missed()
+            if out is not None:
+                self._fire_missed()
 
     def _conclude_settled(self, update: DeliveriesUpdated) -> None:
         """The usual case: the receiver has settled, and nobody listens for outcomes."""
