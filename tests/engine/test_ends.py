@@ -263,7 +263,8 @@ def test_every_end_names_what_waited_for_the_window(
         here(link)
     (event,) = peer.feed(there)
     assert isinstance(event, kind)
-    assert event.undelivered == tuple(sent)
+    ended: Any = event
+    assert ended.undelivered == tuple(sent)
     assert not any(delivery.remote_settled for delivery in sent)
 
 

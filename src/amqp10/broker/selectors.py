@@ -26,7 +26,7 @@ MAX_CHAINED: Final = 200
 class Properties(Protocol):
     """What a selector asks about a message."""
 
-    def get(self, name: str) -> Any:
+    def get(self, name: str, /) -> Any:
         """The value of a property or JMS header: a ``str``, ``bool``, ``int`` or ``float``, ``None`` if there is
         none."""
         ...

@@ -113,8 +113,8 @@ class Broker:
         family = socket.AF_INET6 if ":" in self._wanted[0] else socket.AF_INET
         listener = socket.create_server(self._wanted, family=family, backlog=_BACKLOG)
         listener.setblocking(False)
-        self._bound = listener.getsockname()
-        self._wanted = (self._wanted[0], int(self._bound[1]))
+        self._bound = bound = listener.getsockname()
+        self._wanted = (self._wanted[0], int(bound[1]))
         if not self._container.users and not self._tls_asks_for_certificates and not _is_local(self.host):
             logger.warning(
                 "the broker on %s port %d lets everybody in who can reach this machine: give it users",

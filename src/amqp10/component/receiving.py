@@ -93,6 +93,7 @@ class Receiving(Sending):
         state = 0
         metadata: OutcomeMetadata | None = None
         unsettled = not delivery.settled
+        params: AMQPMessageInEventParams | None = None
         try:
             view.check()
             self._received = view
@@ -126,7 +127,7 @@ class Receiving(Sending):
             delivery.settle(RELEASED)
             raise
         if delivery.settled:
-            if not unsettled or hook is None or params._sent is None:
+            if not unsettled or params is None or params._sent is None:
                 return None
             # The handler has ended the link, and what it had decided by then went out before that.
             state = params._sent

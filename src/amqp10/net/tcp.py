@@ -72,6 +72,7 @@ class TcpTransport:
         "local_address",
         "proxy_address",
         "remote_address",
+        "unsent",
     )
 
     def __init__(self, sock: socket.socket, options: TransportOptions, clock: Callable[[], float]) -> None:
@@ -80,6 +81,8 @@ class TcpTransport:
         self._clock = clock
         self._bucket: TokenBucket | None = None
         self._early = b""
+        self.unsent: bool = False
+        """Nothing is ever held here."""
         self._take(options)
         # IPv6 addresses come with two more numbers.
         self.local_address: tuple[str, int] = sock.getsockname()[:2]
@@ -104,9 +107,6 @@ class TcpTransport:
         """Note that the socket's other end is a proxy, which has connected to this address."""
         self.proxy_address = self.remote_address
         self.remote_address = remote_address
-
-    unsent: Final = False
-    """Nothing is held here."""
 
     def __repr__(self) -> str:
         via = f" through {format_address(self.proxy_address)}" if self.proxy_address is not None else ""
