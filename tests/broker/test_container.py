@@ -7,6 +7,7 @@ import pytest
 from amqp10.broker.container import BrokerContainer
 from amqp10.codec import Symbol
 from amqp10.engine import SaslServer
+from amqp10.errors import ProtocolError
 from amqp10.wire.frames import SASL_HEADER
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected, Source, Target
@@ -204,3 +205,16 @@ def test_what_is_no_amqp_is_answered_at_once() -> None:
     connection.receive(b" / HTTP/1.1\r\n")
     assert b"".join(connection.engine.data_to_send(0))[:4] == b"AMQP"
     assert connection.engine.finished
+
+
+@pytest.mark.parametrize("error", [None, "amqp:internal-error"])
+def test_a_link_that_is_detached_as_soon_as_it_is_attached_leaves_the_connection_alone(error: str | None) -> None:
+    net = Net()
+    client = Client(net)
+    link = client.session.attach_sender("gone", source=Source(), target=Target(address="q"))
+    # In one piece with the attach: the broker's engine knows of it before the broker hears of the attach.
+    link.detach(error=ProtocolError("never mind", condition=error) if error else None)
+    net.step()
+    assert client.closed is None
+    client.send(client.sender("q"), "still here")
+    assert net.waiting("q") == ["still here"]

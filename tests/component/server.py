@@ -272,7 +272,7 @@ class Peer:
         if isinstance(link, ReceiverLink):
             kwargs.setdefault("max_message_size", server.max_message_size)
             link.accept(**kwargs)
-            if server.credit and "flow" not in server.hold:
+            if server.credit and "flow" not in server.hold and link.attached:
                 link.flow(server.credit)
         else:
             link.accept(**kwargs)

@@ -433,7 +433,8 @@ class BrokerConnection(Peer):
             target=target_answer(target, address, policy=policy),
             max_message_size=self.directory.limits.max_message_size,
         )
-        link.flow(_PRODUCER_CREDIT)
+        if link.attached:  # the client may have detached it already
+            link.flow(_PRODUCER_CREDIT)
 
     def _detach(self, link: LinkEndpoint, *, closed: bool = False) -> None:
         """A link is over.

@@ -198,8 +198,8 @@ class ReceiverCore(LinkCore):
     def renew(self) -> None:
         """Give credit again when half of it is used."""
         link = self.link
-        if link is None or self.stage is not Stage.ATTACHED or link.drain:
-            return
+        if link is None or self.stage is not Stage.ATTACHED or link.drain or not link.attached:
+            return  # the engine may know of a detach whose event is still to come
         credit = self.window.due(link.credit, len(self.queue), self.unsettled)
         if credit:
             link.flow(credit)
@@ -221,7 +221,7 @@ class ReceiverCore(LinkCore):
 
     def _give_asked(self) -> None:
         link = self.link
-        if link is not None and self.stage is Stage.ATTACHED and not link.drain:
+        if link is not None and self.stage is Stage.ATTACHED and link.attached and not link.drain:
             link.flow(self._asked)
             self.core.driver.kick()
 
@@ -267,7 +267,8 @@ class ReceiverCore(LinkCore):
 
     def _send_drain(self) -> None:
         self._drain_sent = True
-        self.link.flow(self.link.credit, drain=True)
+        if self.link.attached:  # if it is not, the end that is about to be reported ends the wait too
+            self.link.flow(self.link.credit, drain=True)
         self.core.driver.kick()
 
     def _answered(self) -> None:
