@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed448, ed25519
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -243,6 +249,16 @@ def test_a_wrong_password_and_a_missing_one_are_said_to_be_that(sample: Sample) 
     for kind in (sample.blob, StoreType.AUTO):
         assert "password is wrong" in refused(sample.data, kind, WRONG)
         assert "password is needed" in refused(sample.data, kind)
+
+
+@pytest.mark.parametrize("form", ["pem", "der"])
+def test_a_wrong_password_that_seems_to_fit_is_said_to_be_wrong(form: str) -> None:
+    # What is decrypted with a wrong password has a right padding once in 256 times: every password of these is tried.
+    encoding = Encoding.PEM if form == "pem" else Encoding.DER
+    data = ec_identity().key.private_bytes(encoding, PrivateFormat.PKCS8, BestAvailableEncryption(b"right"))
+    kind = StoreType.PEM_KEY_BLOB if form == "pem" else StoreType.AUTO
+    for number in range(600):
+        assert "password is wrong" in refused(data, kind, f"wrong {number}")
 
 
 @ALL

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -113,7 +113,7 @@ def _pem_key(label: str, block: bytes, password: str) -> PrivateKeyTypes:
                 raise
             return load(block, None)
     except (ValueError, TypeError, UnsupportedAlgorithm, NotImplementedError) as error:
-        raise _key_error(error, password, "PEM store") from error
+        raise _key_error(error, password, "PEM store", encrypted=b"ENCRYPTED" in block) from error
 
 
 def load_der_key(data: bytes, password: str) -> PrivateKeyTypes:
@@ -127,10 +127,14 @@ def load_der_key(data: bytes, password: str) -> PrivateKeyTypes:
                 raise
             return serialization.load_der_private_key(data, None)
     except (ValueError, TypeError, UnsupportedAlgorithm, NotImplementedError) as error:
-        raise _key_error(error, password, "key store") from error
+        raise _key_error(error, password, "key store", encrypted=_PBE in data[:64]) from error
 
 
-def _key_error(error: Exception, password: str, what: str) -> StoreError:
+_PBE: Final = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x05"
+"""How the object identifiers of password-based encryption begin (RFC 8018)."""
+
+
+def _key_error(error: Exception, password: str, what: str, *, encrypted: bool) -> StoreError:
     text = str(error).lower()
     if "password was not given" in text or "is encrypted" in text or "password-protected" in text:
         return StoreError(f"a password is needed for the private key in the {what}")
@@ -142,6 +146,9 @@ def _key_error(error: Exception, password: str, what: str) -> StoreError:
         return StoreError(f"the private key in the {what} needs the package bcrypt to be decrypted")
     if isinstance(error, UnsupportedAlgorithm | NotImplementedError):
         return StoreError(f"the private key in the {what} is of a kind that is not supported here")
+    if encrypted and password:
+        # One wrong password in 256 leaves something that looks decrypted.
+        return StoreError(f"the password is wrong for the private key in the {what} (or the key is damaged)")
     return StoreError(f"the private key in the {what} is damaged")
 
 
