@@ -340,19 +340,17 @@ class Core:
             return
         try:
             self._dispatching = True
-            while True:
-                if self._missed is not None:
-                    self._fire_missed()
-                event = self._event
-                if event is None:
-                    if not queue:
-                        break
-                    event = self._event = queue[0]
-                if queue and queue[0] is event:
-                    queue.popleft()
+            if self._missed is not None:
+                self._fire_missed()
+            event = self._event
+            if event is not None and not (queue and queue[0] is event):
+                queue.appendleft(event)  # what was not done when an exception came
+            while queue:
+                event = self._event = queue[0]
+                queue.popleft()
                 kind = type(event)
                 if kind is IncomingDelivery:
-                    self._deliver_queued(event)  # type: ignore[arg-type]
+                    self._deliver(event)  # type: ignore[arg-type]
                 elif kind is DeliveriesUpdated:
                     self._conclude(event)  # type: ignore[arg-type]
                 elif kind is Notice:
@@ -367,7 +365,9 @@ class Core:
             if self._pump is not None:
                 # The outcomes of the last ones, and what their handlers sent: the program may not call again soon.
                 self._let_out(self._pump)
-        except BaseException:
+        except BaseException as error:
+            if type(self._event) is IncomingDelivery:
+                self._settle_failed(self._event, error)
             # A handler failed. What was decided so far goes out: the program may not call again for a long time.
             if self._pump is not None:
                 self._let_out(self._pump)
@@ -418,7 +418,10 @@ class Core:
         except AMQPError as error:
             self._broken(pump, error)
 
-    def _deliver_queued(self, delivery: IncomingDelivery) -> None:
+    def _deliver(self, delivery: IncomingDelivery) -> object:
+        raise NotImplementedError
+
+    def _settle_failed(self, delivery: IncomingDelivery, error: BaseException) -> None:
         raise NotImplementedError
 
     def _conclude(self, update: DeliveriesUpdated) -> None:
@@ -433,19 +436,20 @@ class Core:
         raise at any place in between.
         """
         queue, reported = self._queue, self._reported
+        if reported and queue and queue[-1] is reported[0]:
+            reported.popleft()  # an exception came between the two steps
         while reported:
             event = reported[0]
             kind = type(event)
             if kind is IncomingDelivery:
                 record: ReceiverRecord = event.link.context  # type: ignore[union-attr]
-                if not record.automatic:
-                    self._take_fetched(record, event)  # type: ignore[arg-type]
-                elif not queue or queue[-1] is not event:
-                    queue.append(event)  # type: ignore[arg-type]
+                if record.automatic:
                     record.queued += 1
-            elif kind is DeliveriesUpdated:
-                if not queue or queue[-1] is not event:
                     queue.append(event)  # type: ignore[arg-type]
+                else:
+                    self._take_fetched(record, event)  # type: ignore[arg-type]
+            elif kind is DeliveriesUpdated:
+                queue.append(event)  # type: ignore[arg-type]
             else:
                 self._apply(event)
             reported.popleft()

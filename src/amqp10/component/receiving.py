@@ -59,20 +59,11 @@ class Receiving(Sending):
         self._incoming_cache: list[MessageView | IncomingDelivery] | None = None
         self._incoming_key: tuple[object, ...] = ()
 
-    def _deliver_queued(self, delivery: IncomingDelivery) -> None:
-        record: ReceiverRecord = delivery.link.context
-        settled = delivery.settled
-        try:
-            if record.queued > 0:
-                record.queued -= 1
-            if delivery.settled or delivery.link.state is _ATTACHED:
-                self._deliver(delivery)
-            # Otherwise the message is the sender's again: it is neither handled nor is an outcome reported.
-        except BaseException as error:
-            hook = self._on_message_in
-            if (delivery.settled and not settled) or hook is None or reached(error, hook):
-                self._event = None
-            raise
+    def _settle_failed(self, delivery: IncomingDelivery, error: BaseException) -> None:
+        """An exception has come with a message in hand: it is done with, unless its handler was not even called."""
+        hook = self._on_message_in
+        if (delivery.settled and not delivery.remote_settled) or hook is None or reached(error, hook):
+            self._event = None
 
     def _deliver(self, delivery: IncomingDelivery) -> DecodeError | None:
         """A whole message has arrived: let the program decide, then report the outcome.
@@ -80,16 +71,21 @@ class Receiving(Sending):
         Returns what is wrong with one that cannot be decoded; everybody has been told.
         """
         record: ReceiverRecord = delivery.link.context
-        view = MessageView(delivery.buffer, record.name, delivery.remote_settled, delivery, self._settings)
-        hook = self._on_message_in
         link = delivery.link
         if record.automatic:
             queued = record.queued
-            if link.credit + queued <= record.threshold and link.state is _ATTACHED:
+            if queued:
+                queued = record.queued = queued - 1
+            if link.state is not _ATTACHED:
+                if not delivery.settled:
+                    return None  # it is the sender's again: it is neither handled nor is an outcome reported
+            elif link.credit + queued <= record.threshold:
                 # Before the handler runs, so that the sender goes on while the rest of the batch is handled. What waits
                 # in the queue counts as credit in use: a slow handler never makes the queue grow beyond the credit.
                 link.flow(record.initial_credit - queued)
                 self._flush_at = 0.0
+        view = MessageView(delivery.buffer, record.name, delivery.remote_settled, delivery, self._settings)
+        hook = self._on_message_in
         state = 0
         metadata: OutcomeMetadata | None = None
         unsettled = not delivery.settled
