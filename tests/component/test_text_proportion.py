@@ -11,7 +11,7 @@ import pytest
 
 from amqp10.codec import Described, Symbol, decode
 from amqp10.component.composite_json import dumps
-from amqp10.component.messages import MessageView
+from amqp10.component.messages import Beginning, MessageView
 from amqp10.component.outcomes import OutcomeMetadata
 from amqp10.component.settings import Settings
 from amqp10.errors import AMQPError, DecodeError
@@ -88,7 +88,7 @@ def test_a_text_is_not_made_of_a_message_that_nobody_looks_at() -> None:
         message = view(VALUE + data, 1024)
 
         def unseen(message: MessageView = message) -> None:
-            message.check()
+            message.check(Beginning())
             message.validate()
             assert message.is_sound()
 

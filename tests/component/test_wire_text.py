@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from amqp10.codec import UByte, ULong, encode
 from amqp10.component.ids import IdText
-from amqp10.component.messages import MessageView
+from amqp10.component.messages import Beginning, MessageView
 from amqp10.component.settings import Settings
 from amqp10.component.wire_text import compound_text
 from amqp10.errors import AMQPError
 from amqp10.wire.message import Message
+from amqp10.wire.messaging import Properties
 from tests.codec.test_forms import encodings
 from tests.strategies import TEXT, values
 from tests.strategies import scalars as any_scalar
@@ -52,14 +53,14 @@ def view(payload: bytes, most: int = 0) -> MessageView:
     return MessageView(payload, "link", True, delivery, settings)
 
 
-def outcome(payload: bytes, general: bool, most: int = 0) -> Any:
+def outcome(payload: bytes, general: bool, most: int = 0, seen_before: Beginning | None = None) -> Any:
     """What a program gets to see of a message."""
     message = view(payload, most)
     try:
         if general:
             message.message.scan()
         else:
-            message.check()
+            message.check(seen_before or Beginning())
     except AMQPError as error:
         return "no message", error.code
     seen: list[Any] = []
@@ -100,10 +101,37 @@ def test_a_damaged_message_looks_the_same_whichever_way_it_is_read(payload: byte
         assert quick[0][-4:] == slow[0][-4:]
         assert slow[0][0][0] == 604
         message = view(damaged)
-        message.check()
+        message.check(Beginning())
         with pytest.raises(AMQPError):
             _ = message.subject
         assert not message.is_sound()
+
+
+def stream_of(text: str, identifier: str) -> bytes:
+    return Message(properties=Properties(message_id=identifier, subject="s"), value=text).encode()
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", "\u00e9", "abcd"]), TEXT), min_size=2, max_size=5), st.data())
+@settings(max_examples=400)
+def test_a_message_looks_the_same_whatever_came_before_it(texts: list[tuple[str, str]], data: st.DataObject) -> None:
+    seen = Beginning()
+    for identifier, text in texts:
+        raw = bytearray(stream_of(text, identifier))
+        if data.draw(st.booleans()):
+            raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+        payload = bytes(raw[: data.draw(st.integers(0, len(raw)))]) if data.draw(st.booleans()) else bytes(raw)
+        assert outcome(payload, general=False, seen_before=seen) == outcome(payload, general=False)
+
+
+def test_a_message_that_begins_like_the_last_one_is_not_walked_over_again() -> None:
+    seen = Beginning()
+    message = view(stream_of("first", "id-1"))
+    message.check(seen)
+    known = seen.known
+    message = view(stream_of("second", "id-2"))
+    message.check(seen)
+    assert seen.known is known
+    assert (message.id, message.value) == ("id-2", "second")
 
 
 @pytest.mark.parametrize(
@@ -120,7 +148,7 @@ def test_what_programs_send_is_written_without_decoding_it(value: Any, monkeypat
     expected = outcome(payload, general=True)[0]
     monkeypatch.setattr(Message, "_read", None)
     message = view(payload)
-    message.check()
+    message.check(Beginning())
     assert [message.value, str] == expected[-2:]
 
 
@@ -136,7 +164,7 @@ def test_a_text_straight_from_the_wire_is_bounded_too(value: Any) -> None:
 def test_the_id_that_proton_gives_is_read_without_decoding_the_properties(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Message, "_read", None)
     message = view(bytes.fromhex("005370 45 005373 d0000000060000000153ff 005377 d10000000400000000"))
-    message.check()
+    message.check(Beginning())
     assert message.id == "255"
     assert isinstance(message.id, IdText)
     assert message.id.value == ULong(255)

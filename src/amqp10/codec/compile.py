@@ -1,7 +1,7 @@
 """From the declaration of a composite to the functions that encode and decode it (types, "composite types").
 
-The functions are generated as source and compiled when the class is first used, so that nothing is interpreted per
-value. ``fields.py`` has what a declaration is made of.
+Each function is generated as source and compiled when it is first used, so that nothing is interpreted per value.
+``fields.py`` has what a declaration is made of.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from amqp10.codec.maps import Map
 from amqp10.codec.types import Array, Described, Symbol
 from amqp10.errors import EncodeError
 
-__all__ = ["compile_composite"]
+__all__ = ["compile_function"]
 
 Resolver = Callable[[type[Any], FieldSpec, Any], Any]
 """(class, field, value) -> the value, or the composite that it is."""
@@ -63,57 +63,51 @@ _RANGES: Final[dict[str, tuple[int, int]]] = {
 }
 
 
-def compile_composite(cls: type[Declared], resolve_field: Resolver) -> dict[str, Callable[..., Any]]:
-    """Generate ``__init__``, ``encode``, ``from_list`` and ``from_buffer`` as one piece of source.
+def compile_function(cls: type[Declared], name: str, resolve_field: Resolver) -> Callable[..., Any]:
+    """Generate one of the functions of a composite as source, and compile it.
 
     Args:
         cls: the class with the declaration.
+        name: ``__init__``, ``encode``, ``from_list`` or ``from_buffer``; the last two take the class.
         resolve_field: makes of a described list the composite that it describes, if the field takes that.
-
-    Returns:
-        The functions by their names; the last two take the class.
     """
     specs, code = cls.FIELDS, cls.DESCRIPTOR_CODE
-    context: dict[str, Any] = {
-        "cls": cls,
-        "specs": specs,
-        "new": cls.__new__,
-        "head": b"\x00\x53" + bytes((code,)),
-        "encode_value": encode_value,
-        "encode_multiple": _encode_multiple,
-        "wrap": _wrap,
-        "missing_to_send": _missing_to_send,
-        "bad_value": _bad_value,
-        "missing": _missing,
-        "too_many": _too_many,
-        "wrong": wrong_type,
-        "multiple": _multiple,
-        "resolve_field": resolve_field,
-        "struct_error": struct_error,
-        "Mapping": (dict, Map),
-        "Described": Described,
-        "decode_elements": decode_elements,
-        "table": TABLE,
-        "symbol": decode_symbol,
-        "strings": STRING8,
-        "octets": OCTETS,
-        "nothing": b"",
-        "list8": [b"\x00\x53" + bytes((code, 0xC0, size)) for size in range(256)],
-        "nulls": [[None] * (len(specs) - count) for count in range(len(specs))],
-        "nulls8": [b"\x40" * count for count in range(len(specs))],
-        **{f"encode_{name}": encoder for name, encoder in _ENCODERS.items()},
-    }
-    names = [spec.attribute for spec in specs]
-    lines = ["def __init__(self, *" + "".join(_parameter(spec) for spec in specs) + "):"]
+    context: dict[str, Any] = {**_CONTEXT, "cls": cls, "specs": specs}
+    if name == "encode":
+        context |= {
+            "head": b"\x00\x53" + bytes((code,)),
+            "list8": [b"\x00\x53" + bytes((code, 0xC0, size)) for size in range(256)],
+            "nulls8": [b"\x40" * count for count in range(len(specs))],
+        }
+    elif name != "__init__":
+        context |= {
+            "new": cls.__new__,
+            "resolve_field": resolve_field,
+            "nulls": [[None] * (len(specs) - count) for count in range(len(specs))],
+            **{f"default{i}": _default(spec) for i, spec in enumerate(specs)},
+        }
+    exec("\n".join(_SOURCES[name](specs)), context)
+    function: Callable[..., Any] = context[name]
+    return function
+
+
+def _default(spec: FieldSpec) -> Any:
+    return () if spec.multiple and spec.default is None else spec.default
+
+
+def _init_source(specs: tuple[FieldSpec, ...]) -> list[str]:
     if not specs:
-        lines = ["def __init__(self):"]
-    lines += [f"    self.{name} = {name}" for name in names] or ["    pass"]
-    for i, spec in enumerate(specs):
-        context[f"default{i}"] = () if spec.multiple and spec.default is None else spec.default
-    lines += ["def encode(self):", "    parts = []", "    count = 0", "    try:"]
+        return ["def __init__(self):", "    pass"]
+    head = "def __init__(self, *" + "".join(_parameter(spec) for spec in specs) + "):"
+    return [head, *(f"    self.{spec.attribute} = {spec.attribute}" for spec in specs)]
+
+
+def _encode_source(specs: tuple[FieldSpec, ...]) -> list[str]:
+    lines = ["def encode(self):", "    parts = []", "    count = 0", "    try:"]
     for i, spec in enumerate(specs):
         lines += ["        " + line for line in _encode_lines(i, spec)]
-    lines += [
+    return [
+        *lines,
         "        pass",
         "    except (TypeError, AttributeError, IndexError, struct_error, UnicodeError, ValueError) as error:",
         "        raise bad_value(self, error) from error",
@@ -123,7 +117,10 @@ def compile_composite(cls: type[Declared], resolve_field: Resolver) -> dict[str,
         "        return list8[size] + octets[count] + body",
         "    return wrap(head, count, body)",
     ]
-    lines += [
+
+
+def _from_list_source(specs: tuple[FieldSpec, ...]) -> list[str]:
+    lines = [
         "def from_list(cls, values):",
         "    count = len(values)",
         f"    if count < {len(specs)}:",
@@ -133,13 +130,16 @@ def compile_composite(cls: type[Declared], resolve_field: Resolver) -> dict[str,
         "    self = new(cls)",
     ]
     if specs:
-        lines.append("    " + ", ".join(names) + ("," if len(names) == 1 else "") + " = values")
+        lines.append("    " + "".join(f"{spec.attribute}, " for spec in specs) + "= values")
     for i, spec in enumerate(specs):
         lines += ["    " + line for line in _decode_lines(i, spec)]
-    lines.append("    return self")
+    return [*lines, "    return self"]
+
+
+def _from_buffer_source(specs: tuple[FieldSpec, ...]) -> list[str]:
     # Whatever is unusual about the data is left to the general way: it finds out what is wrong, if anything is.
     general = "return cls.from_list(decode_elements(buf, start, count, end, 1))"
-    lines += [
+    lines = [
         "def from_buffer(cls, buf, start, count, end):",
         f"    if count > {len(specs)} or count > end - start:",
         f"        {general}",
@@ -149,9 +149,15 @@ def compile_composite(cls: type[Declared], resolve_field: Resolver) -> dict[str,
     at_end = ["if p != end:", f"    {general}", "return self"]
     for i, spec in enumerate(specs):
         lines += ["    " + line for line in _read_lines(i, spec, _rest_lines(specs, i, general, at_end), general)]
-    lines += ["    " + line for line in at_end]
-    exec("\n".join(lines), context)
-    return {name: context[name] for name in ("__init__", "encode", "from_list", "from_buffer")}
+    return [*lines, *("    " + line for line in at_end)]
+
+
+_SOURCES: Final[dict[str, Callable[[tuple[FieldSpec, ...]], list[str]]]] = {
+    "__init__": _init_source,
+    "encode": _encode_source,
+    "from_list": _from_list_source,
+    "from_buffer": _from_buffer_source,
+}
 
 
 def _parameter(spec: FieldSpec) -> str:
@@ -357,3 +363,27 @@ def _multiple(cls: type[Declared], spec: FieldSpec, value: Any) -> tuple[Any, ..
             if not isinstance(item, str):
                 raise wrong_type(cls, spec, item)
     return values
+
+
+_CONTEXT: Final[dict[str, Any]] = {
+    "encode_value": encode_value,
+    "encode_multiple": _encode_multiple,
+    "wrap": _wrap,
+    "missing_to_send": _missing_to_send,
+    "bad_value": _bad_value,
+    "missing": _missing,
+    "too_many": _too_many,
+    "wrong": wrong_type,
+    "multiple": _multiple,
+    "struct_error": struct_error,
+    "Mapping": (dict, Map),
+    "Described": Described,
+    "decode_elements": decode_elements,
+    "table": TABLE,
+    "symbol": decode_symbol,
+    "strings": STRING8,
+    "octets": OCTETS,
+    "nothing": b"",
+    **{f"encode_{name}": encoder for name, encoder in _ENCODERS.items()},
+}
+"""What the generated functions of all classes look at."""

@@ -179,34 +179,31 @@ def composite(descriptor_name: str, code: int, *, provides: Sequence[str] = ()) 
 
 
 def _compile_when_used(cls: type[Composite]) -> None:
-    """Put functions in place that compile the class when one of them is first called.
+    """Put functions in place of which each compiles the real one when it is first called.
 
-    Compiling all of them would take most of the time of importing this package, and few programs use all.
+    Compiling all of them would take most of the time of importing this package, and of the first connection: few
+    programs use all composites, and fewer both read and write them.
     """
 
-    def compile_it() -> None:
-        from amqp10.codec.compile import compile_composite
+    def compiled(name: str) -> Callable[..., Any]:
+        from amqp10.codec.compile import compile_function
 
-        made = compile_composite(cls, _resolve_field)
-        cls.__init__ = made["__init__"]  # type: ignore[method-assign]
-        cls.encode = made["encode"]  # type: ignore[method-assign]
-        cls.from_list = classmethod(made["from_list"])  # type: ignore[assignment]
-        cls.from_buffer = classmethod(made["from_buffer"])  # type: ignore[assignment]
+        return compile_function(cls, name, _resolve_field)
 
     def init(self: Composite, **fields: Any) -> None:
-        compile_it()
+        cls.__init__ = compiled("__init__")  # type: ignore[method-assign]
         self.__init__(**fields)  # type: ignore[misc]  # the one that has just been made
 
     def encode(self: Composite) -> bytes:
-        compile_it()
+        cls.encode = compiled("encode")  # type: ignore[method-assign]
         return self.encode()
 
     def from_list(kind: type[Composite], values: list[Any]) -> Composite:
-        compile_it()
+        cls.from_list = classmethod(compiled("from_list"))  # type: ignore[assignment]
         return cls.from_list(values)
 
     def from_buffer(kind: type[Composite], buf: bytes, start: int, count: int, end: int) -> Composite:
-        compile_it()
+        cls.from_buffer = classmethod(compiled("from_buffer"))  # type: ignore[assignment]
         return cls.from_buffer(buf, start, count, end)
 
     cls.__init__ = init  # type: ignore[method-assign,assignment]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from amqp10.component.settings import Settings
     from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
 
-__all__ = ["MessageDraft", "MessageView", "whole_sections"]
+__all__ = ["Beginning", "MessageDraft", "MessageView", "whole_sections"]
 
 _PROPERTIES: Final = b"\x00\x53\x73"
 _AMQP_VALUE: Final = b"\x00\x53\x77"
@@ -37,6 +37,24 @@ _STRING_VALUE: Final = [_AMQP_VALUE + bytes((0xA1, size)) for size in range(256)
 # Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per message.
 _TEXT: Final = ValueType.mvtString
 _JSON: Final = ValueType.mvtJson
+# The first four bytes of a section -> what it is: 16 times its place among the sections, and 0 for a short form, 1 for
+# a wide one, 2 for an empty list. A body adds 2 for a map or a list; one that is no string, map or list has no entry.
+_BODY: Final = 0x60
+_PROPERTIES_LAST: Final = 0x4F
+_STARTS: Final[dict[bytes | memoryview, int]] = {
+    **{
+        bytes((0, 0x53, code, form)): (code - 0x6F) << 4 | kind
+        for code in range(0x70, 0x75)
+        for form, kind in ((0xC0, 0), (0xC1, 0), (0xD0, 1), (0xD1, 1), (0x45, 2))
+        if code != 0x73 or form not in (0xC1, 0xD1)
+    },
+    **{
+        _AMQP_VALUE + bytes((form,)): _BODY | kind
+        for form, kind in ((0xA1, 0), (0xB1, 1), (0xC0, 2), (0xC1, 2), (0xD0, 3), (0xD1, 3))
+    },
+}
+_LONGEST_BEGINNING: Final = 256
+"""Bytes in front of an id up to which they are kept, to be compared with those of the next message."""
 _LONG: Final = 8192
 """Octets of a body from which on a part of its own costs less than a copy."""
 
@@ -228,6 +246,23 @@ def whole_sections(payload: bytes) -> bytes:
     return payload
 
 
+class Beginning:
+    """How the last message of a link began, up to the size of its id.
+
+    Messages of one sender mostly have the same header and annotations, and properties and ids of the same size. Where
+    these bytes are equal, the id and the end of the properties are where they were.
+
+    Attributes:
+        known: the bytes, how many they are, where the id starts in a message, and where the properties end.
+    """
+
+    __slots__ = ("known",)
+
+    def __init__(self) -> None:
+        # No message equals these bytes, whatever it begins with.
+        self.known: tuple[bytes, int, int, int] = (b"\xff", 1, 0, 0)
+
+
 class MessageView:
     """An encoded message, read field by field. Fields that are absent read as the reference's defaults.
 
@@ -237,11 +272,9 @@ class MessageView:
     __slots__ = (
         "_body",
         "_body_at",
-        "_compound_at",
         "_id_at",
         "_message",
         "_payload",
-        "broken",
         "delivery",
         "link_name",
         "problem",
@@ -263,24 +296,25 @@ class MessageView:
         self.settled: bool = settled
         self.delivery: IncomingDelivery | OutgoingDelivery = delivery
         self.settings: Settings = settings
-        self.broken: bool = False
-        """Whether a section turned out to be malformed."""
         self.problem: str = ""
-        """What is wrong with it then."""
+        """What is wrong with a section that turned out to be malformed."""
         self._message: Message | None = None
         self._body: tuple[ValueType, str, bool] | None = None
         self.text: str | None = None
         """The body, where it is one string that :meth:`check` has decoded or somebody has looked at."""
-        # Where a message id that is a short string or a ulong, a body that is one long string, and one that is a map or
-        # a list start: for the common message these are all that is ever looked at. 0 where the general way has to be
-        # taken.
+        # Where a message id starts, and the body: for the common message these are all that is ever looked at. The id
+        # is a short string, or a ulong where the number is negative; the body one long string, or a map or a list where
+        # it is negative. 0 where the general way has to be taken.
         self._id_at = 0
         self._body_at = 0
-        self._compound_at = 0
+
+    @property
+    def broken(self) -> bool:
+        """Whether a section turned out to be malformed."""
+        return self.problem != ""
 
     def _broke(self, error: AMQPError) -> None:
-        self.broken = True
-        self.problem = self.problem or error.message
+        self.problem = self.problem or error.message or "it is malformed"
 
     @property
     def message(self) -> Message:
@@ -367,15 +401,14 @@ class MessageView:
     @property
     def id(self) -> str:
         at = self._id_at
-        if at:
-            payload = self._payload
-            form = payload[at]
-            if form != 0xA1:
-                return ulong_text(payload[at + 1] if form == 0x53 else _ULONG(payload, at + 1)[0])
+        payload = self._payload
+        if at > 0:
             try:
                 return str(payload[at + 2 : at + 2 + payload[at + 1]], "utf-8")
             except UnicodeDecodeError:
                 self._id_at = 0  # the general way has the words for it
+        elif at < 0:
+            return ulong_text(payload[1 - at] if payload[-at] == 0x53 else _ULONG(payload, 1 - at)[0])
         properties = self._properties
         return id_text(properties.message_id) if properties is not None else ""
 
@@ -418,15 +451,15 @@ class MessageView:
         body = self._body
         simplified = self.settings.simplified_json_format
         if body is None or (body[2] is not simplified and body[0] is ValueType.mvtJson):
-            if self._compound_at and simplified:
+            if self._body_at < 0 and simplified:
                 from amqp10.component.wire_text import compound_text
 
                 assert type(self._payload) is bytes
-                text = compound_text(self._payload, self._compound_at, self.settings.max_json_size)
+                text = compound_text(self._payload, -self._body_at, self.settings.max_json_size)
                 if text is not None:
                     body = self._body = (_JSON, text, True)
                     return body
-                self._compound_at = 0
+                self._body_at = 0
             try:
                 body = self._body = (
                     *values.body_text(self.message, simplified, self.settings.max_json_size),
@@ -446,7 +479,7 @@ class MessageView:
         text = self.text
         if text is not None:
             return text
-        if self._body_at:
+        if self._body_at > 0:
             try:
                 text = self.text = str(self._payload[self._body_at :], "utf-8")
             except UnicodeDecodeError:
@@ -457,7 +490,7 @@ class MessageView:
 
     @property
     def value_type(self) -> ValueType:
-        return _TEXT if self.text is not None or self._body_at else self._decoded_body()[0]
+        return _TEXT if self.text is not None or self._body_at > 0 else self._decoded_body()[0]
 
     def is_sound(self) -> bool:
         """Whether all that was looked at is well formed, and the body, which is looked at now."""
@@ -486,7 +519,7 @@ class MessageView:
             self._broke(error)
             raise DecodeError(error.message) from error
 
-    def check(self) -> None:
+    def check(self, seen: Beginning) -> None:
         """Find the sections, so that a message that is no message is found out before it is handed on.
 
         A body that is one short string is decoded here. What else stands inside a section is decoded when it is first
@@ -494,67 +527,64 @@ class MessageView:
 
         The walk over a common message is done here, whose body is one string, map or list. What it accepts is sound as
         far as :meth:`Message.scan` would tell.
+
+        Args:
+            seen: how the last message of the link began. One that begins alike is not walked over up to there again.
         """
         payload = self._payload
-        size = len(payload)
         pos = last = 0
+        beginning, size, first, end = seen.known
         try:
-            while payload[pos] == 0 and payload[pos + 1] == 0x53:
-                code = payload[pos + 2]
-                form = payload[pos + 3]
-                if code == 0x77:
-                    if form == 0xA1:
-                        start = pos + 5
-                        end = start + payload[pos + 4]
-                    elif form == 0xB1:
-                        start = pos + 8
-                        end = start + _UINT(payload, pos + 4)[0]
-                    elif 0xC0 <= form <= 0xD1 and form & 0x0E == 0 and type(payload) is bytes:
-                        end = pos + 8 + _UINT(payload, pos + 4)[0] if form >= 0xD0 else pos + 5 + payload[pos + 4]
-                        if end != size:
-                            break
-                        self._compound_at = pos + 3
-                        return
-                    else:
-                        break
-                    if end != size:
-                        break
-                    if end - start < _LONG:
-                        self.text = str(payload[start:], "utf-8")
-                    else:
-                        self._body_at = start
-                    return
-                if code <= last or code > 0x74 or code < 0x70:
-                    break
-                last = code
-                first = 0
-                if form == 0xC0 or form == 0xC1:
-                    end = pos + 5 + payload[pos + 4]
-                    if code == 0x73 and form == 0xC0 and payload[pos + 5]:
-                        first = pos + 6
-                elif form == 0xD0 or form == 0xD1:
-                    end = pos + 8 + _UINT(payload, pos + 4)[0]
-                    if code == 0x73 and form == 0xD0 and payload[pos + 11]:
-                        first = pos + 12
-                elif form == 0x45:
-                    pos += 4
-                    continue
-                else:
-                    break
-                if first:
-                    kind = payload[first]
-                    if kind == 0xA1:
-                        if first + 2 + payload[first + 1] > end:
-                            break
-                        self._id_at = first
-                    elif (kind == 0x53 and first + 2 <= end) or (kind == 0x80 and first + 9 <= end):
-                        self._id_at = first
+            if payload[:size] == beginning:
+                self._id_at = first
                 pos = end
+                last = _PROPERTIES_LAST
+            while (kind := _STARTS.get(payload[pos : pos + 4], 0)) > last:
+                if kind < _BODY:
+                    last = kind | 15
+                    if kind & 2:
+                        pos += 4
+                        continue
+                    if kind & 1:
+                        end = pos + 8 + _UINT(payload, pos + 4)[0]
+                        first = pos + 12
+                    else:
+                        end = pos + 5 + payload[pos + 4]
+                        first = pos + 6
+                    if last == _PROPERTIES_LAST and payload[first - 1]:
+                        form = payload[first]
+                        if form == 0xA1:
+                            if first + 2 + payload[first + 1] > end:
+                                break
+                            self._id_at = first
+                            if first < _LONGEST_BEGINNING and type(payload) is bytes:
+                                seen.known = (payload[: first + 2], first + 2, first, end)
+                        elif (form == 0x53 and first + 2 <= end) or (form == 0x80 and first + 9 <= end):
+                            self._id_at = -first
+                    pos = end
+                    continue
+                if kind & 1:
+                    start = pos + 8
+                    end = start + _UINT(payload, pos + 4)[0]
+                else:
+                    start = pos + 5
+                    end = start + payload[pos + 4]
+                if end != len(payload):
+                    break
+                if kind & 2:
+                    if type(payload) is not bytes:
+                        break
+                    self._body_at = -3 - pos
+                elif end - start < _LONG:
+                    self.text = str(payload[start:], "utf-8")
+                else:
+                    self._body_at = start
+                return
         except (IndexError, struct_error):
             pass  # the general way has the words for it
         except UnicodeDecodeError:
             self._decoded_body()
-        self._id_at = self._compound_at = 0
+        self._id_at = self._body_at = 0
         try:
             self.message.scan()
         except DecodeError as error:

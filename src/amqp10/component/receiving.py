@@ -88,10 +88,9 @@ class Receiving(Sending):
         hook = self._on_message_in
         state = 0
         metadata: OutcomeMetadata | None = None
-        unsettled = not delivery.settled
         params: AMQPMessageInEventParams | None = None
         try:
-            view.check()
+            view.check(record.beginning)
             self._received = view
             if hook is None:
                 # Nobody looks at it before it is accepted: what cannot be read must be found out here.
@@ -123,12 +122,14 @@ class Receiving(Sending):
             delivery.settle(RELEASED)
             raise
         if delivery.settled:
-            if not unsettled or params is None or params._sent is None:
+            if params is None or params._sent is None:
                 return None
             # The handler has ended the link, and what it had decided by then went out before that.
             state = params._sent
         elif link.state is not _ATTACHED:
             return None  # the peer has ended it meanwhile, and the message is its own again
+        elif state == 0 and view.text is not None and not view.problem:
+            delivery.settle(ACCEPTED)
         else:
             undecodable = self._settle(delivery, view, state, metadata)
             if undecodable is not None:

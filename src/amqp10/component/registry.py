@@ -9,6 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from amqp10.component.enums import LinkRole, ReceiveMode
+from amqp10.component.messages import Beginning
 from amqp10.component.ordered import Ordered
 from amqp10.errors import AMQPError
 
@@ -109,7 +110,7 @@ class SenderRecord(LinkRecord):
 class ReceiverRecord(LinkRecord):
     """A receiver link, with how its credit is kept up."""
 
-    __slots__ = ("automatic", "fetching", "initial_credit", "late", "queued", "receive_mode", "threshold")
+    __slots__ = ("automatic", "beginning", "fetching", "initial_credit", "late", "queued", "receive_mode", "threshold")
 
     role = LinkRole.lrReceiver
     engine: ReceiverLink  # pyright: ignore[reportIncompatibleVariableOverride] - assigned once, in __init__
@@ -123,6 +124,7 @@ class ReceiverRecord(LinkRecord):
         credit = min(credit, _MOST_CREDIT)
         self.initial_credit: int = credit
         self.threshold: int = min(threshold, credit - 1) if credit > 0 else 0
+        self.beginning: Beginning = Beginning()
         self.queued: int = 0
         """Messages that have arrived and wait to be handled."""
         self.fetching: list[IncomingDelivery] | None = None
