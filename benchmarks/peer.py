@@ -139,7 +139,7 @@ def prepared_message(link: SenderLink, settled: bool, size: int) -> tuple[bytes,
     payload = Message(properties=Properties(message_id="id-0000001"), value="x" * size).encode()
     handle = bytes((0x52, link.handle)) if link.handle else b"\x43"
     first = handle + b"\x70\0\0\0\0" + b"\xa0\x04\0\0\0\0" + b"\x43" + (b"\x41" if settled else b"\x42")
-    room = link.session.connection.remote_max_frame_size - 40
+    room = link.output.max_frame_size - 40
     frames = []
     for start in range(0, len(payload), room):
         last = start + room >= len(payload)
@@ -184,7 +184,7 @@ def pour(link: SenderLink, sock: socket.socket, count: int, size: int, settled: 
                     continue
         link.credit -= n
         link.delivery_count += n
-        link.session.next_outgoing_id += n * frames
+        link.session.window.next_outgoing_id += n * frames
         sent += n
     sock.setblocking(True)
 
@@ -233,8 +233,8 @@ def serve(sock: socket.socket) -> None:
         arrived, data = data, b""
         for event in conn.receive_data(arrived, time.monotonic()):
             if isinstance(event, SessionRequested):
-                event.session.incoming_window = _CREDIT
-                event.session.outgoing_window = _CREDIT
+                event.session.window.incoming = _CREDIT
+                event.session.window.outgoing = _CREDIT
                 event.session.accept()
             elif isinstance(event, LinkRequested):
                 link = event.link
@@ -243,7 +243,7 @@ def serve(sock: socket.socket) -> None:
                     link.flow(_CREDIT)
                     if sink is None:
                         sink = Sink(link, sock, getattr(link.target, "address", None) == "hold")
-                        sink.next_id = link.session.next_incoming_id or 0
+                        sink.next_id = link.session.window.next_incoming_id or 0
                 else:
                     todo = link
         out = conn.data_to_send(time.monotonic())

@@ -210,7 +210,7 @@ def test_messages_that_never_become_whole_count_and_end_their_connection_only() 
     client, honest = Client(net), Client(net)
     out = [client.sender("q", f"out {number}") for number in range(8)]
     for link in out:
-        client.session.remote_incoming_window = 1  # each sends the first frame of its message, and no more
+        client.session.window.remote_incoming = 1  # each sends the first frame of its message, and no more
         link.send(b"x" * 10_000)
         net.step()
     assert client.closed is not None

@@ -135,7 +135,7 @@ def test_a_queue_full_of_messages_for_a_greedy_client_holds_nobody_up() -> None:
             honest.pump()
         honest.until(lambda: len(queue) == 10_000)
         greedy.session.attach_receiver("in", source=Source(address="q"), target=Target()).flow(1 << 30)
-        greedy.session.incoming_window = 1 << 30
+        greedy.session.window.incoming = 1 << 30
         greedy.session.send_flow()
         greedy.pump()
         calls = [hub.calls() for _ in range(3)]

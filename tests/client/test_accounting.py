@@ -41,9 +41,9 @@ def shut_window(rig: Rig) -> None:
 def set_window(rig: Rig, size: int) -> None:
     for session in rig.peer.engine.sessions.values():
         flow = Flow(
-            next_incoming_id=session.next_incoming_id,
+            next_incoming_id=session.window.next_incoming_id,
             incoming_window=size,
-            next_outgoing_id=session.next_outgoing_id,
+            next_outgoing_id=session.window.next_outgoing_id,
             outgoing_window=2048,
         )
         session.send(flow)

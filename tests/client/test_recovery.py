@@ -440,7 +440,7 @@ def test_a_link_that_is_refused_with_its_session_behind_a_reconnection_is_tried_
 def test_a_redirect_on_the_wire_is_followed() -> None:
     rig = Rig().connect()
     error = ProtocolError("go there", condition="amqp:connection:redirect")
-    rig.peer.engine.send(
+    rig.peer.engine.output.send(
         0,
         Close(
             error=Error(

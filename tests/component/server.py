@@ -165,7 +165,7 @@ class Peer:
             channel_max=server.channel_max,
             idle_timeout=server.idle_timeout,
         )
-        self.engine.trace = self._trace
+        self.engine.output.trace = self._trace
         self.engine.start(time.monotonic())
 
     def _trace(self, outgoing: bool, channel: int, performative: object, payload: int) -> None:

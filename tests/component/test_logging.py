@@ -160,13 +160,15 @@ def test_a_log_level_or_handler_set_while_connected_works_at_once() -> None:
         amqp.config("LogLevel=3")
         amqp.on_log = None
         assert amqp._engine is not None
-        assert amqp._engine.trace is None or logging.getLogger("amqp10").isEnabledFor(logging.DEBUG), "costs nothing"
+        assert amqp._engine.output.trace is None or logging.getLogger("amqp10").isEnabledFor(logging.DEBUG), (
+            "costs nothing"
+        )
         amqp.on_log = lines.append
         amqp.config("LogFrameBytes=True")
         assert amqp._pump is not None
         assert amqp._pump.tap is not None
         amqp.config("LogLevel=2")
-        assert amqp._engine.trace is None
+        assert amqp._engine.output.trace is None
         assert amqp._pump.tap is None, "no hexadecimal digits for nobody"
 
 

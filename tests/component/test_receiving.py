@@ -726,7 +726,7 @@ def test_nothing_is_left_in_the_incoming_view_of_a_message_that_never_becomes_wh
             link = peer.sender("in")
             transfer = Transfer(handle=link.handle, delivery_id=0, delivery_tag=b"t", **fields)
             peer.raw(encode_frame(link.session.channel, transfer, payload))
-            link.session.next_outgoing_id += 1
+            link.session.window.next_outgoing_id += 1
 
         server.do(lambda peer: frame(peer, b"\x00\x53", more=True))
         pump(amqp, lambda: amqp.incoming_message_count == 1)
@@ -810,8 +810,8 @@ def test_the_incoming_view_is_cheap_with_thousands_of_partial_messages() -> None
                 first_frames.extend(encode_frame(link.session.channel, transfer, Message(value="x").encode()[:4]))
             peer.raw(bytes(first_frames))
             session = peer.sender("l0").session
-            session.next_outgoing_id += count
-            session.next_delivery_id += count
+            session.window.next_outgoing_id += count
+            session.window.next_delivery_id += count
 
         server.do(start)
         pump(amqp, lambda: amqp.incoming_message_count == count)
@@ -886,12 +886,12 @@ def give_up(peer: Peer, name: str, count: int) -> None:
     link = peer.sender(name)
     session = link.session
     for _ in range(count):
-        number = session.next_delivery_id
+        number = session.window.next_delivery_id
         begun = Transfer(handle=link.handle, delivery_id=number, delivery_tag=b"%d" % number, more=True)
         peer.raw(encode_frame(session.channel, begun, b"x"))
         peer.raw(encode_frame(session.channel, Transfer(handle=link.handle, aborted=True)))
-        session.next_delivery_id += 1
-        session.next_outgoing_id += 2
+        session.window.next_delivery_id += 1
+        session.window.next_outgoing_id += 2
         link.delivery_count += 1
         link.credit -= 1
 

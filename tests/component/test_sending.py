@@ -815,7 +815,7 @@ def many(server: Server) -> AMQP:
 def grant(peer: Peer, window: int) -> None:
     """The server takes so many transfers at a time: its session window."""
     (session,) = peer.engine.sessions.values()
-    session.incoming_window = window
+    session.window.incoming = window
     session.send_flow()
 
 

@@ -156,7 +156,7 @@ def test_what_waits_for_the_window_is_not_sent_on_a_link_that_is_being_detached(
     peer = Scripted()
     session = peer.session()
     link = peer.sender(session)
-    session.remote_incoming_window = 0
+    session.window.remote_incoming = 0
     waiting = [link.send(b"x"), link.send(b"")]
     assert not any(delivery.complete for delivery in waiting), "not even the empty one has been framed"
     link.detach()
@@ -192,7 +192,7 @@ def test_messages_that_wait_lose_their_credit_when_the_receiver_takes_it_back() 
     pair = Pair()
     mine, _theirs = pair.session()
     out, incoming = pair.sender(mine, credit=5)
-    mine.remote_incoming_window = 1
+    mine.window.remote_incoming = 1
     for number in range(4):
         out.send(b"%d" % number)
     incoming.flow(2, drain=True)
@@ -214,7 +214,7 @@ def test_flow_of_a_sender_does_not_count_what_waits_for_the_window() -> None:
     pair = Pair()
     mine, _ = pair.session()
     out, incoming = pair.sender(mine, credit=5)
-    mine.remote_incoming_window = 0
+    mine.window.remote_incoming = 0
     for _ in range(3):
         out.send(b"x")
     out.send_flow()
@@ -478,7 +478,7 @@ def test_flow_of_a_peer_that_has_seen_no_begin_counts_from_the_first_transfer_id
     peer.feed(encode_frame(0, Flow(incoming_window=3, **credit)))
     assert names(peer.sent()) == ["transfer"]
     peer.feed(encode_frame(0, Flow(incoming_window=3, next_incoming_id=(base + 3) & 0xFFFFFFFF, **credit)))
-    assert session.remote_incoming_window == 3
+    assert session.window.remote_incoming == 3
 
 
 def test_link_whose_name_does_not_fit_the_peers_own_frames_ends_the_session() -> None:

@@ -235,7 +235,7 @@ def blocked(peer: Scripted, *, frames: int = 1) -> tuple[SenderLink, list[Outgoi
     """A link with four messages, of which the session window let out so many frames."""
     session = peer.session()
     link = peer.sender(session)
-    session.remote_incoming_window = frames
+    session.window.remote_incoming = frames
     return link, [link.send(b"x" * 400) for _ in range(4)]
 
 
@@ -272,8 +272,8 @@ def test_settled_message_that_went_out_in_part_is_named_too() -> None:
     peer = Scripted()
     session = peer.session()
     link = peer.sender(session)
-    peer.engine.remote_max_frame_size = 512
-    session.remote_incoming_window = 2
+    peer.engine.output.max_frame_size = 512
+    session.window.remote_incoming = 2
     sent = [link.send(b"x" * 2000, settled=True), link.send(b"y", settled=True)]
     assert 0 < sent[0].sent < 2000
     link.detach()

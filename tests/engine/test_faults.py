@@ -133,7 +133,7 @@ def test_fault_of_a_session_ends_it_with_the_condition(data: bytes, condition: s
     peer = Scripted()
     session = peer.session(incoming_window=5)
     peer.receiver(session)
-    peer.engine._dirty.clear()
+    peer.engine.output._dirty.clear()
     events = peer.feed(data)
     (event,) = [e for e in events if isinstance(e, SessionEnded)]
     assert event.error is not None

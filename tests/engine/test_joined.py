@@ -230,7 +230,7 @@ def test_message_of_any_size_arrives_whole_through_frames_of_any_size(chunk: int
 def test_session_window_holds_a_message_back_and_lets_it_go_on() -> None:
     pair = Pair(server={"max_frame_size": 512})
     mine, theirs = pair.session()
-    theirs.incoming_window = 4
+    theirs.window.incoming = 4
     theirs.send_flow()
     out, incoming = pair.sender(mine)
     delivery = out.send(b"x" * 5000)
@@ -240,7 +240,7 @@ def test_session_window_holds_a_message_back_and_lets_it_go_on() -> None:
     # The rest goes as the window opens; the harness carries the flows.
     pair = Pair(server={"max_frame_size": 512})
     mine, theirs = pair.session()
-    theirs.incoming_window = 4
+    theirs.window.incoming = 4
     theirs.send_flow()
     out, incoming = pair.sender(mine)
     delivery = out.send(b"x" * 5000)
@@ -255,7 +255,7 @@ def test_large_messages_of_several_links_take_turns() -> None:
     mine, theirs = pair.session()
     a, _ = pair.sender(mine, "a")
     b, _ = pair.sender(mine, "b")
-    mine.remote_incoming_window = 0
+    mine.window.remote_incoming = 0
     first = a.send(b"a" * 3000)
     second = b.send(b"b" * 3000)
     theirs.send_flow()
@@ -268,7 +268,7 @@ def test_large_messages_of_several_links_take_turns() -> None:
 def test_aborted_delivery_is_discarded_and_the_link_goes_on() -> None:
     pair = Pair(server={"max_frame_size": 512})
     mine, theirs = pair.session()
-    theirs.incoming_window = 3
+    theirs.window.incoming = 3
     theirs.send_flow()
     out, _ = pair.sender(mine)
     delivery = out.send(b"x" * 5000)
@@ -348,8 +348,8 @@ def test_fast_and_general_decoding_agree(sizes: list[int], chunk: int, frame: in
         out, incoming = pair.sender(mine, credit=1000)
         if traced:
             # A trace makes the engine decode every frame the general way.
-            pair.server.trace = lambda *_: None
-            pair.client.trace = lambda *_: None
+            pair.server.output.trace = lambda *_: None
+            pair.client.output.trace = lambda *_: None
         for i, size in enumerate(sizes):
             out.send(bytes(size), settled=i % 3 == 0)
         pair.step()
@@ -359,7 +359,7 @@ def test_fast_and_general_decoding_agree(sizes: list[int], chunk: int, frame: in
         pair.step()
         updated = [d.delivery_id for e in pair.take() if isinstance(e, DeliveriesUpdated) for d in e.deliveries]
         seen = [(d.delivery_id, d.tag, d.payload, d.remote_settled, d.message_format) for d in arrived]
-        results.append((seen, updated, incoming.credit, incoming.delivery_count, mine.next_outgoing_id))
+        results.append((seen, updated, incoming.credit, incoming.delivery_count, mine.window.next_outgoing_id))
     assert results[0] == results[1]
 
 
@@ -381,11 +381,11 @@ def test_many_sent_at_once_are_the_same_bytes_as_sent_one_by_one(
     for at_once in (False, True):
         pair = Pair(client=NEAR_WRAP, server={"max_frame_size": frame, **NEAR_WRAP})
         mine, theirs = pair.session()
-        theirs.incoming_window = window
+        theirs.window.incoming = window
         theirs.send_flow()
         out, _ = pair.sender(mine, credit=credit, max_message_size=limit)
         if traced:
-            pair.client.trace = lambda *_: None
+            pair.client.output.trace = lambda *_: None
         sent: list[Any] = []
         fault = ""
         try:
@@ -403,7 +403,7 @@ def test_many_sent_at_once_are_the_same_bytes_as_sent_one_by_one(
                 b"".join(pair.client.data_to_send(pair.now)),
                 [(d.delivery_id, d.payload, d.sent, d.settled, d.context) for d in sent],
                 (out.credit, out.delivery_count, len(out.pending)),
-                (mine.next_outgoing_id, mine.next_delivery_id, mine.remote_incoming_window),
+                (mine.window.next_outgoing_id, mine.window.next_delivery_id, mine.window.remote_incoming),
                 list(mine.outgoing_unsettled),
             )
         )

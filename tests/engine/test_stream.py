@@ -50,7 +50,7 @@ class Client(Scripted):
         self.events.clear()
         self.seen: list[tuple[int, object, int]] = []
         if trace:
-            self.engine.trace = self._trace
+            self.engine.output.trace = self._trace
 
     def _trace(self, outgoing: bool, channel: int, body: object, size: int) -> None:
         if not outgoing:

@@ -77,7 +77,7 @@ def outcome(frames: list[bytes], traced: bool) -> list[Any]:
     assert isinstance(incoming, ReceiverLink)
     if traced:
         # A trace makes the engine decode every frame the general way.
-        pair.server.trace = lambda *_: None
+        pair.server.output.trace = lambda *_: None
     pair.take(server=True)
     found: list[Any] = []
     for frame in frames:
@@ -109,7 +109,7 @@ def outcome(frames: list[bytes], traced: bool) -> list[Any]:
         incoming.credit,
         incoming.delivery_count,
         incoming.partial is None,
-        theirs.next_incoming_id,
+        theirs.window.next_incoming_id,
         sorted(theirs.incoming_unsettled),
     ]
 

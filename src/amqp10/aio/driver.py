@@ -364,8 +364,8 @@ class AioTransport(asyncio.Protocol):
         incarnation = self._incarnation
         if incarnation is None:
             return False
-        output = incarnation.engine.output
-        return len(output) >= _FLUSH_COUNT or (bool(output) and len(output[-1]) >= _FLUSH_SIZE)
+        buffers = incarnation.engine.output.buffers
+        return len(buffers) >= _FLUSH_COUNT or (bool(buffers) and len(buffers[-1]) >= _FLUSH_SIZE)
 
     def flush(self) -> None:
         incarnation = self._incarnation
@@ -379,7 +379,7 @@ class AioTransport(asyncio.Protocol):
         due = engine.next_deadline()
         if due is not None:
             self.driver.watch(due)
-            if engine.remote_idle_timeout > 0 and self._duplicate is None:
+            if engine.idle.remote_timeout > 0 and self._duplicate is None:
                 self._guard()
 
     def _send(self, data: bytes) -> None:

@@ -83,7 +83,7 @@ class Guardian:
 
     def _look_after(self, key: object, transport: Guarded, engine: Connection) -> float:
         """Returns after how many seconds to look again."""
-        limit = engine.remote_idle_timeout / 2
+        limit = engine.idle.remote_timeout / 2
         if limit <= 0 or not engine.can_send:
             return 60.0
         now = time.monotonic()

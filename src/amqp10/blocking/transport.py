@@ -110,8 +110,8 @@ class BlockingTransport:
         """Whether so much is queued that it is better written now than when the call is over."""
         if self._incarnation is None:
             return False
-        output = self._incarnation.engine.output
-        return len(output) >= _FLUSH_COUNT or (bool(output) and len(output[-1]) >= _FLUSH_SIZE)
+        buffers = self._incarnation.engine.output.buffers
+        return len(buffers) >= _FLUSH_COUNT or (bool(buffers) and len(buffers[-1]) >= _FLUSH_SIZE)
 
     def flush(self) -> None:
         """Write what there is, as far as the socket takes it."""

@@ -126,6 +126,6 @@ def _check_size(amqp: Lifecycle, spec: SettingSpec, metadata: OutcomeMetadata) -
     outcome: Modified | Rejected = metadata.modified()
     if spec.name == "RejectErrorCondition":
         outcome = Rejected(error=Error(condition=Symbol(metadata.condition)))
-    largest = amqp._engine.remote_max_frame_size - _DISPOSITION_SIZE
+    largest = amqp._engine.output.max_frame_size - _DISPOSITION_SIZE
     if len(outcome.encode()) > largest:
         raise AMQPError(604, f"{spec.name} is too long: the peer takes outcomes of up to {largest} octets")

@@ -636,7 +636,7 @@ class Core:
     def _closed(self) -> bool:
         """Whether the window that a message waited for is still closed."""
         session = self._narrow
-        if session is None or session.remote_incoming_window > 0 or not session.mapped:
+        if session is None or session.window.remote_incoming > 0 or not session.mapped:
             self._narrow = None
             return False
         return True

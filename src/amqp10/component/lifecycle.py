@@ -228,7 +228,7 @@ class Lifecycle(Network):
         """A setting or handler has changed: what is logged about an open connection follows at once."""
         pump = self._pump
         if pump is not None:
-            pump.engine.trace = self._tracer()
+            pump.engine.output.trace = self._tracer()
             pump.tap = self._log_bytes if self._settings.log_frame_bytes and self._logs(3) else None
 
     # -- disconnect ------------------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ class Pump:
         What is taken from one place is in the next one in the same step: a signal handler may raise in between.
         """
         engine = self.engine
-        if not engine.output and not engine.pending and not self._unsent and not self.transport.unsent:
+        if not engine.output.buffers and not engine.pending and not self._unsent and not self.transport.unsent:
             return True
         if self._sent:
             self._unsent, self._sent = _rest(self._unsent, self._sent), 0

@@ -104,7 +104,7 @@ class SenderRecord(LinkRecord):
     def ready_to_send(self) -> bool:
         engine = self.engine
         session = engine.session
-        return engine.attached and engine.credit > 0 and session.remote_incoming_window > 0 and not session.backlog
+        return engine.attached and engine.credit > 0 and session.window.remote_incoming > 0 and not session.backlog
 
 
 class ReceiverRecord(LinkRecord):

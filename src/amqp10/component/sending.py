@@ -141,7 +141,7 @@ class Sending(Core):
         settled = draft.settled if mode == _MIXED else mode == _SETTLED
         since: float | None = None
         session = link.session
-        if link.credit <= 0 or pump.blocked or session.backlog or (session.remote_incoming_window <= 0 < self._timeout):
+        if link.credit <= 0 or pump.blocked or session.backlog or (session.window.remote_incoming <= 0 < self._timeout):
             since = self._clock()
             self._await_room(record)
         delivery = link.send(payload, body, settled=settled, context=context)
@@ -261,7 +261,7 @@ class Sending(Core):
                 if not blocked and not batch.body:
                     deliveries = link.send_many(payloads[at:], ids[at:], settled=settled)
                 if not deliveries:
-                    if link.credit <= 0 or blocked or session.remote_incoming_window <= 0 < self._timeout:
+                    if link.credit <= 0 or blocked or session.window.remote_incoming <= 0 < self._timeout:
                         self._await_room(record, since)
                     deliveries = [link.send(payloads[at], batch.body, settled=settled, context=ids[at])]
                 at += len(deliveries)
@@ -319,11 +319,11 @@ class Sending(Core):
             f"waiting for credit to send on link {record.name!r}",
             since=since,
         )
-        if session.backlog or session.remote_incoming_window <= 0:
+        if session.backlog or session.window.remote_incoming <= 0:
             self._hold(session)
             self._work(
                 lambda: (
-                    (link.credit > 0 and session.remote_incoming_window > 0 and not session.backlog)
+                    (link.credit > 0 and session.window.remote_incoming > 0 and not session.backlog)
                     or not link.attached
                 ),
                 self._timeout,

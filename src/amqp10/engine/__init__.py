@@ -1,9 +1,10 @@
 """The AMQP 1.0 protocol without I/O: bytes and the time go in, events and bytes come out.
 
-Open ``connection.py`` for the byte stream, ``connection_base.py`` for open, close, sending and heartbeats and
-``connection_opening.py`` for protocol headers and the SASL exchange (its mechanisms: ``sasl.py``); ``session.py`` for
-channels, windows and handles; ``link.py`` for attach and detach, ``sender.py`` for messages out, ``receiver.py`` for
-the credit of messages in and ``incoming.py`` for what arrives of them; ``delivery.py`` for what is in flight,
+Open ``connection.py`` for the byte stream, open and close, and its parts: ``input.py``, ``output.py``, ``idle.py`` for
+time, ``channels.py``, ``handshake.py`` for protocol headers and the SASL exchange (its mechanisms: ``sasl.py``);
+``session.py`` for handles and dispositions, ``window.py`` for flow control; ``link.py`` for attach and detach,
+``sender.py`` for messages out, ``receiver.py`` for the credit of messages in; ``incoming.py`` for what arrives on a
+session, ``linking.py`` for what arrives about its links; ``delivery.py`` for what is in flight,
 ``states.py`` for every legal state change and ``events.py`` for what the engine reports.
 """
 

@@ -1,69 +1,87 @@
-"""The connection: its sessions, and what arrives: the byte stream, frames to sessions, faults, the end of the stream.
+"""The connection: from bytes to frames, from frames to sessions; open, close, faults and the end of the stream.
 
 Transport, "connections". The engine does no I/O: feed it what arrived with :meth:`Connection.receive_data`, write out
 what :meth:`Connection.data_to_send` returns, and call :meth:`Connection.tick` when :meth:`Connection.next_deadline` has
-come. Open, close, sending and heartbeats are in ``connection_base.py``, headers and SASL in ``connection_opening.py``.
+come. Its parts: ``input.py`` and ``output.py`` for bytes, ``handshake.py`` until the first frame, ``idle.py`` for time,
+``channels.py`` for sessions.
 """
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from collections.abc import Mapping, Sequence
 from struct import Struct
 from struct import error as struct_error
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from amqp10.codec import DecodeError
-from amqp10.engine.connection_base import Stage, Trace
-from amqp10.engine.connection_opening import ConnectionOpening
-from amqp10.engine.events import ConnectionClosed, ConnectionFailed, ConnectionOpened, SessionEnded
-from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault, remote_error
-from amqp10.engine.incoming import on_disposition, on_flow, on_transfer, receive_disposition, receive_transfer
-from amqp10.engine.session import Session
-from amqp10.engine.states import ConnectionState, EndpointRole, SessionState, Trigger
-from amqp10.errors import AMQPError, ConnectionDroppedError, LimitError, MalformedFrameError, ProtocolError
-from amqp10.wire.frames import AMQP_HEADER, SASL_HEADER, decode_frame_body, describe_header
-from amqp10.wire.performatives import (
-    MIN_MAX_FRAME_SIZE,
-    Attach,
-    Begin,
-    Close,
-    Detach,
-    Disposition,
-    End,
-    Flow,
-    Open,
-    Transfer,
+from amqp10.codec import Symbol
+from amqp10.engine.channels import Channels
+from amqp10.engine.discarding import Discarding
+from amqp10.engine.events import ConnectionClosed, ConnectionFailed, ConnectionOpened
+from amqp10.engine.faults import (
+    ConnectionFault,
+    LinkFault,
+    SessionFault,
+    bad_frame,
+    remote_error,
+    unreadable,
+    wire_error,
 )
+from amqp10.engine.handshake import Handshake
+from amqp10.engine.idle import IdleTimer
+from amqp10.engine.incoming import fail_session, receive_disposition, receive_frame, receive_transfer
+from amqp10.engine.input import Input
+from amqp10.engine.linking import fail_link
+from amqp10.engine.output import Output, Trace
+from amqp10.engine.serial import MASK
+from amqp10.engine.states import (
+    CONNECTION_CLOSED,
+    CONNECTION_SENDS,
+    CONNECTION_TRANSITIONS,
+    CONNECTION_UNOPENED,
+    ConnectionState,
+    EndpointRole,
+    SessionState,
+    Stage,
+    Trigger,
+)
+from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, ProtocolError
+from amqp10.wire.frames import decode_frame_body
+from amqp10.wire.performatives import MIN_MAX_FRAME_SIZE, Begin, Close, Open, Transfer
 
 if TYPE_CHECKING:
+    from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
     from amqp10.engine.events import Event, Events
     from amqp10.engine.receiver import ReceiverLink
+    from amqp10.engine.sasl import SaslClient, SaslServer
+    from amqp10.engine.session import Session
 
 __all__ = ["Connection", "Trace"]
 
-_MASK = 0xFFFFFFFF
 _HEADER = Struct(">IBBH").unpack_from
 _TRANSFER: Final = b"\x00\x53\x14"
-_DISPOSITION: Final = b"\x00\x53\x15"
-_CLOSE_SIZE: Final = 65536
-"""The largest frame that is read for the close in it after this side has given the connection up."""
-_TRANSFER_START: Final = 25
-"""So many bytes of a transfer frame are enough to tell its link: the headers, and the handle in its largest form."""
+_QUICK: Final = (_TRANSFER, b"\x00\x53\x15")
+"""Transfers and dispositions."""
+_REASON_TIME: Final = 1.0
+"""For how many seconds a server that answers open with something else is given the time to say why."""
+
+
 # Looking up a member of an enumeration costs five times as much as looking up a name: these are looked at per frame.
+_HANDSHAKE: Final = Stage.HANDSHAKE
 _FRAMES: Final = Stage.FRAMES
 _DISCARDED: Final = Stage.DISCARDED
 _OVER: Final = Stage.OVER
 _MAPPED: Final = SessionState.MAPPED
+_END: Final = ConnectionState.END
 
 
-class Connection(ConnectionOpening):
+class Connection:
     """One end of an AMQP connection.
 
     Args:
         role: CLIENT sends the first protocol header, SERVER answers it.
         container_id: this container's name, stated in open.
         hostname: the host name stated in open and in SASL init; None to leave it out.
-        max_frame_size: the largest frame accepted, in octets, from 512 to 2**32 - 1.
+        max_frame_size: the largest frame accepted, in bytes, from 512 to 2**32 - 1.
         channel_max: the highest channel number used, from 0 to 65535; it bounds the number of sessions.
         idle_timeout: after how many seconds without a frame from the peer the connection is given up; 0 never. Half of
             it is what the peer is told (transport, "idle time-out of a connection").
@@ -74,17 +92,233 @@ class Connection(ConnectionOpening):
 
     Attributes:
         state: transport, "connection states".
-        heard: whether the peer has sent a protocol header, so that it is known to speak AMQP 1.0.
+        heard, authenticated: whether the peer has sent a protocol header, and whether SASL has succeeded.
         remote_open: the peer's open, once it has arrived.
-        remote_max_frame_size: the largest frame the peer accepts.
-        output: buffers to be sent; taken by :meth:`data_to_send`.
-        empty_octets: how many octets of what arrived were empty frames, which say no more than "still here".
-        trace: called for every frame while set; costs the fast paths, so leave it None unless somebody looks.
+        output: the frames that wait to be written, and the largest frame that the peer accepts.
+        idle: when something was last read and written.
+        partials: the deliveries of which parts have arrived, on any session, in the order of their first parts.
+        empty_octets: how many bytes of what arrived were empty frames, which say no more than "still here".
+
+    Raises:
+        ProtocolError: the frame size is out of range.
     """
+
+    def __init__(
+        self,
+        role: EndpointRole,
+        *,
+        container_id: str,
+        hostname: str | None = None,
+        max_frame_size: int = MASK,
+        channel_max: int = 65535,
+        idle_timeout: float = 0,
+        sasl: SaslClient | SaslServer | None = None,
+        properties: Mapping[str, Any] | None = None,
+        offered_capabilities: Sequence[str] = (),
+        desired_capabilities: Sequence[str] = (),
+        initial_outgoing_id: int = 0,
+        initial_delivery_count: int = 0,
+    ) -> None:
+        if not MIN_MAX_FRAME_SIZE <= max_frame_size <= MASK:
+            raise ProtocolError(f"max-frame-size must be between {MIN_MAX_FRAME_SIZE} and {MASK}")
+        self.role = role
+        self.container_id = container_id
+        self.hostname = hostname
+        self.max_frame_size = max_frame_size
+        self.channel_max = channel_max
+        self.sasl = sasl
+        """A server may still change its mind before the first bytes arrive."""
+        self.properties = properties
+        self.offered_capabilities = tuple(offered_capabilities)
+        self.desired_capabilities = tuple(desired_capabilities)
+        self.initial_outgoing_id = initial_outgoing_id
+        self.initial_delivery_count = initial_delivery_count
+        self.state = ConnectionState.START
+        self.heard = False
+        self.authenticated = False
+        self.remote_open: Open | None = None
+        self.remote_channel_max = 0
+        self.output = Output()
+        self.idle = IdleTimer(idle_timeout)
+        self.partials: dict[IncomingDelivery, None] = {}
+        self.empty_octets = 0
+        self._input = Input()
+        self._handshake: Handshake | None = None
+        """From the first byte to the first frame."""
+        self._stage = _HANDSHAKE
+        self._channels = Channels(self)
+        self._left: tuple[OutgoingDelivery, ...] = ()
+        """What had no outcome when this side closed the connection."""
+        self._discarding: Discarding | None = None
+        """After this side has given the connection up."""
+
+    # -- life cycle ------------------------------------------------------------------------------------------------
+
+    @property
+    def can_send(self) -> bool:
+        """Whether frames other than close may be sent now (transport, "connection states")."""
+        return self.output.open
+
+    @property
+    def finished(self) -> bool:
+        """Whether the transport can be closed as soon as the output has been written."""
+        return self.state is _END
+
+    def _enter(self, state: ConnectionState) -> None:
+        self.state = state
+        self.output.open = state in CONNECTION_SENDS
+
+    def _advance(self, trigger: Trigger) -> None:
+        state = CONNECTION_TRANSITIONS.get((self.state, trigger))
+        if state is None:
+            raise ProtocolError(
+                f"connection: {trigger.name} is not possible in state {self.state.name}", condition="amqp:illegal-state"
+            )
+        self._enter(state)
+
+    def start(self, now: float) -> None:
+        """Begin. A client queues its protocol header, and open right after it where no SASL exchange comes first.
+
+        Args:
+            now: the time, in seconds of any monotonic clock; the same clock everywhere.
+        """
+        self.idle.start(now)
+        if self.role is EndpointRole.CLIENT:
+            self._handshake = Handshake(self.role, self.output, self.sasl, self.hostname)
+            self._follow(self._handshake.start())
+
+    def _follow(self, triggers: tuple[Trigger, ...]) -> None:
+        """Go as far as the handshake takes the connection."""
+        for trigger in triggers:
+            self._advance(trigger)
+            if self.state is ConnectionState.HDR_SENT:  # a client need not wait for the server's header
+                self._send_open()
+
+    def _send_open(self) -> None:
+        properties = {Symbol(name): value for name, value in self.properties.items()} if self.properties else None
+        frame = Open(
+            container_id=self.container_id,
+            hostname=self.hostname,
+            max_frame_size=self.max_frame_size,
+            channel_max=self.channel_max,
+            idle_time_out=self.idle.stated,
+            offered_capabilities=tuple(Symbol(name) for name in self.offered_capabilities),
+            desired_capabilities=tuple(Symbol(name) for name in self.desired_capabilities),
+            properties=properties,
+        )
+        self.output.send(0, frame)
+        self._advance(Trigger.S_OPEN)
+
+    def close(self, error: AMQPError | None = None) -> None:
+        """Queue a close. Nothing may be sent after it; does nothing when one has been sent already.
+
+        Args:
+            error: why, when it is not an orderly end.
+        """
+        if self.state in CONNECTION_CLOSED:
+            return
+        if self.state in CONNECTION_UNOPENED:
+            self._finish()  # no open has been sent: there is nothing to close but the transport
+            return
+        if self.state in (ConnectionState.OPEN_RCVD, ConnectionState.HDR_EXCH):
+            self._send_open()
+        self.output.flush()
+        self.output.send(0, Close(error=wire_error(error)))
+        self._advance(Trigger.S_CLOSE if error is None else Trigger.S_CLOSE_ERROR)
+        self._left = self._undelivered()
+        self._channels.drop(error)
+
+    def _undelivered(self) -> tuple[OutgoingDelivery, ...]:
+        if self._left:
+            return self._left
+        return tuple(delivery for session in self._channels.all() for delivery in session.undelivered())
+
+    def _fail(self, error: AMQPError, *, in_step: bool = False) -> list[Event]:
+        """Give the connection up: tell the peer why where the protocol has come far enough for that.
+
+        Args:
+            error: what went wrong.
+            in_step: whether it is known where the peer's next frame starts. Its close is waited for then (transport,
+                "connection states", DISCARDING); otherwise nothing more can be understood.
+        """
+        if self.state is _END:
+            return []
+        failed = ConnectionFailed(error, self._undelivered())
+        said = self.state in (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
+        talking = self._stage is _FRAMES
+        if talking:
+            self.close(error)
+        if said or not talking or not in_step:
+            self._finish()
+            return [failed]
+        self._stage = _DISCARDED
+        now = self.idle.last_read
+        if self.role is EndpointRole.CLIENT and self.remote_open is None:
+            # A server that refuses the connection may put nonsense into its open, and the reason into the close
+            # that follows. The reason is worth more than the nonsense.
+            self._discarding = Discarding(now + _REASON_TIME, failed)
+            return []
+        self._discarding = Discarding(now + self.idle.timeout if self.idle.timeout > 0 else None, None)
+        return [failed]
+
+    def _finish(self) -> list[Event]:
+        """Nothing more is read, and what is queued is the last that is written. Returns what is still to be said."""
+        self._input.chunks.clear()
+        self._stage = _OVER
+        self._enter(_END)
+        return self._discarding.report() if self._discarding is not None else []
+
+    # -- output and time -------------------------------------------------------------------------------------------
+
+    @property
+    def output_size(self) -> int:
+        """How many bytes wait to be taken by :meth:`data_to_send`, what sessions still have to say not counted."""
+        return self.output.size
+
+    @property
+    def pending(self) -> bool:
+        """Whether :meth:`data_to_send` may have something to give."""
+        return self.output.pending
+
+    @property
+    def backlogged(self) -> bool:
+        """Whether messages of any session wait for the peer to open its window."""
+        return any(session.backlog for session in self.sessions.values())
+
+    def data_to_send(self, now: float) -> list[bytes | memoryview]:
+        """Take what is to be written to the transport, in order. Empty when there is nothing."""
+        buffers = self.output.take()
+        if buffers:
+            self.idle.last_written = now
+        return buffers
+
+    def send_heartbeat(self, now: float) -> None:
+        """Queue an empty frame if the peer is about to hear nothing for too long; for callers without :meth:`tick`."""
+        if self.can_send and self.idle.heartbeat_due(now):
+            self.output.send_heartbeat()
+
+    def next_deadline(self) -> float | None:
+        """When :meth:`tick` has to be called next, on the clock of ``now``; None when time does not matter."""
+        if self._stage is _FRAMES:
+            return self.idle.deadline(heartbeats=self.can_send)
+        return self._discarding.until if self._discarding is not None and self._stage is _DISCARDED else None
+
+    def tick(self, now: float) -> list[Event]:
+        """Do what is due: send a heartbeat, give up a silent peer (transport, "idle time-out of a connection")."""
+        if self._stage is not _FRAMES:
+            return self._finish() if (until := self.next_deadline()) is not None and now >= until else []
+        if self.idle.silent(now):
+            error = AMQPTimeoutError(f"nothing arrived from the peer for {self.idle.timeout:g} seconds (idle time-out)")
+            error.condition = "amqp:resource-limit-exceeded"
+            self.idle.last_read = now  # its answer has as much time once more
+            failed = self._fail(error, in_step=True)
+            return failed or (self._discarding.report() if self._discarding is not None else [])
+        self.send_heartbeat(now)
+        return []
 
     # -- sessions --------------------------------------------------------------------------------------------------
 
-    def begin(self, *, incoming_window: int = 2048, outgoing_window: int = 2048, handle_max: int = _MASK) -> Session:
+    def begin(self, *, incoming_window: int = 2048, outgoing_window: int = 2048, handle_max: int = MASK) -> Session:
         """Begin a session on the lowest free channel (transport, "establishing a session").
 
         Args:
@@ -98,68 +332,33 @@ class Connection(ConnectionOpening):
         """
         if not self.can_send:
             raise ProtocolError("the connection is not open", condition="amqp:illegal-state")
-        session = self._new_session(self._take_channel(), incoming_window, outgoing_window, handle_max)
+        session = self._channels.new_session(incoming_window, outgoing_window, handle_max)
         session.send_begin()
         return session
 
-    def _take_channel(self) -> int:
-        if self._free_channels:
-            return heappop(self._free_channels)
-        channel = self._next_channel
-        if channel > self.channel_max or channel > self.remote_channel_max:
-            limit = min(self.channel_max, self.remote_channel_max) + 1
-            raise LimitError(f"the connection carries {limit} sessions already, which is its limit")
-        self._next_channel = channel + 1
-        return channel
-
-    def _new_session(self, channel: int, incoming_window: int, outgoing_window: int, handle_max: int) -> Session:
-        session = Session(
-            self,
-            channel,
-            incoming_window=incoming_window,
-            outgoing_window=outgoing_window,
-            handle_max=handle_max,
-            initial_outgoing_id=self.initial_outgoing_id,
-            initial_delivery_count=self.initial_delivery_count,
-        )
-        self.sessions[channel] = session
-        return session
+    @property
+    def sessions(self) -> dict[int, Session]:
+        """Every session by the channel number that this side sends on."""
+        return self._channels.outgoing
 
     def release_session(self, session: Session) -> None:
         """Forget a session whose ends have both been exchanged; its channels are free again."""
-        if self.sessions.get(session.channel) is session:
-            del self.sessions[session.channel]
-            heappush(self._free_channels, session.channel)
-        remote = session.remote_channel
-        if remote is not None and self._incoming.get(remote) is session:
-            del self._incoming[remote]
-        self._dirty.discard(session)
+        self._channels.release(session)
+        self.output.forget(session)
 
     # -- receiving -------------------------------------------------------------------------------------------------
 
     @property
     def missing(self) -> int:
-        """How many octets are still to come of a frame of which some are here; 0 when there is none."""
-        return self._need - self._have if self._chunks else 0
+        """How many bytes are still to come of a frame of which some are here; 0 when there is none."""
+        return self._input.missing
 
     def arriving(self, link: ReceiverLink) -> bool:
         """Whether a message of a link has begun to arrive and is not whole yet."""
         if link.partial is not None:
             return True
-        if self._have < _TRANSFER_START or not self._chunks:
-            return False
-        start = self._chunks[0]
-        if len(start) < _TRANSFER_START:
-            start = b"".join(self._chunks)
-        _, doff, _, channel = _HEADER(start, 0)
-        at = doff * 4
-        if channel != link.session.remote_channel or start[at : at + 3] != _TRANSFER:
-            return False
-        # A list8 or list32, whose first field is the handle (transport, "transfer").
-        at += 6 if start[at + 3 : at + 4] == b"\xc0" else 12
-        form, rest = start[at : at + 1], start[at + 1 :]
-        handle = 0 if form == b"\x43" else int.from_bytes(rest[: 1 if form == b"\x52" else 4], "big")
-        return handle == link.remote_handle
+        channel = link.session.remote_channel
+        return channel is not None and self._input.starts_transfer(channel, link.remote_handle)
 
     def receive_data(self, data: bytes, now: float) -> list[Event]:
         """Take bytes that arrived, in pieces of any size.
@@ -189,15 +388,14 @@ class Connection(ConnectionOpening):
         In two halves, nothing is lost between transport, engine and the caller's queue when a signal handler raises.
         """
         if data:
-            self._last_received = now
-            self._have = self._have + len(data) if self._chunks else len(data)
-            self._chunks.append(data)
+            self.idle.last_read = now
+            self._input.add(data)
         return data
 
     @property
     def unread(self) -> bool:
         """Whether :meth:`process` has something to do."""
-        return bool(self._chunks) and self._have >= self._need
+        return self._input.ready
 
     def process(self, events: Events) -> None:
         """The second half of :meth:`receive_data`: see what the bytes mean.
@@ -205,137 +403,109 @@ class Connection(ConnectionOpening):
         Args:
             events: a queue, where each event is as soon as it is known.
         """
-        chunks = self._chunks
-        if not chunks or self._have < self._need:
+        pieces = self._input
+        if not pieces.ready:
             return
-        # A frame that comes in many pieces is joined once, when it is whole.
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
+        data = pieces.take()
         try:
             pos = self._consume(data, events)
         except ConnectionFault as fault:
             events.extend(self._fail(fault.error))
             return
         if pos < len(data):
-            rest = data[pos:]
-            self._chunks.append(rest)
-            self._have = len(rest)
+            pieces.put_back(data[pos:])
 
     def _consume(self, data: bytes, events: Events) -> int:
         """Handle all that is whole in ``data``; return how far that reaches. Sets how much is needed to go on."""
         pos = 0
         end = len(data)
-        incoming = self._incoming
+        incoming = self._channels.incoming
+        output = self.output
         while True:
             if end - pos < 8:
-                self._need = 8
+                self._input.need = 8
                 return end if self._stage is _OVER else pos
             if self._stage is not _FRAMES:
-                if self._stage is _DISCARDED:
+                if self._stage is _OVER:
+                    pos = end
+                elif self._stage is _DISCARDED:
                     pos = self._discard(data, pos, events)
                 else:
-                    pos = self._consume_opening(data, pos, events)
-                if self._need > 8:
+                    pos = self._shake_hands(data, pos)
+                if self._input.need > 8:
                     return pos
                 continue
             size, doff, kind, channel = _HEADER(data, pos)
             stop = pos + size
-            if size > self.max_frame_size:
-                raise ConnectionFault.malformed(
-                    f"the peer sent a frame of {size} octets; {self.max_frame_size} is the agreed maximum"
-                )
-            if doff < 2 or doff * 4 > size:
-                raise ConnectionFault.malformed(f"the peer sent a frame of {size} octets with data offset {doff}")
-            if kind != 0:
-                raise ConnectionFault.malformed(f"the peer sent a frame of type {kind} where AMQP frames are expected")
+            if size > self.max_frame_size or doff < 2 or doff * 4 > size or kind != 0:
+                raise bad_frame(size, doff, kind, self.max_frame_size)
             if stop > end:
-                self._need = size
+                self._input.need = size
                 return pos
             body = pos + doff * 4
             pos = stop
             if body == stop:
                 self.empty_octets += size
-                if self.trace is not None:
-                    self.trace(False, channel, None, 0)
+                if output.trace is not None:
+                    output.trace(False, channel, None, 0)
                 continue
             try:
-                if self.trace is None and data[body : body + 3] == _TRANSFER:
+                code = data[body : body + 3]
+                if code in _QUICK and output.trace is None:
                     session = incoming.get(channel)
                     if session is not None and session.state is _MAPPED:
-                        receive_transfer(session, data, body + 3, stop, events)
-                        continue
-                elif self.trace is None and data[body : body + 3] == _DISPOSITION:
-                    session = incoming.get(channel)
-                    if (
-                        session is not None
-                        and session.state is _MAPPED
-                        and receive_disposition(session, data, body + 3, stop, events)
-                    ):
-                        continue
+                        if code == _TRANSFER:
+                            receive_transfer(session, data, body + 3, stop, events)
+                            continue
+                        if receive_disposition(session, data, body + 3, stop, events):
+                            continue
                 self._dispatch(channel, data, body, stop, events)
             except LinkFault as fault:
-                fault.link.session.fail_link(fault, events)
+                fail_link(fault, events)
             except SessionFault as fault:
-                self._fail_session(fault, events)
+                fail_session(fault, events)
             except ConnectionFault as fault:
                 events.extend(self._fail(fault.error, in_step=True))
-            except (IndexError, struct_error):
-                cut = "the peer sent a frame whose performative is cut short"
-                events.extend(self._fail(MalformedFrameError(cut, condition="amqp:decode-error"), in_step=True))
-            except DecodeError as error:
-                malformed = MalformedFrameError(
-                    f"the peer sent a malformed frame: {error.message}", condition="amqp:decode-error"
-                )
-                events.extend(self._fail(malformed, in_step=True))
-            except AMQPError as error:
-                # A state that does not allow what came, a limit that it breaks, a body that reaches behind its frame.
-                if isinstance(error, LimitError):
-                    error.condition = "amqp:resource-limit-exceeded"
-                events.extend(self._fail(error, in_step=True))
+            except (IndexError, struct_error, AMQPError) as error:
+                events.extend(self._fail(unreadable(error), in_step=True))
+
+    def _shake_hands(self, data: bytes, pos: int) -> int:
+        """Take a header or a SASL frame at ``pos``; return the position after it, or set how much is needed."""
+        handshake = self._handshake
+        if handshake is None:
+            handshake = self._handshake = Handshake(self.role, self.output, self.sasl, self.hostname)
+        pos, triggers = handshake.read(data, pos)
+        self._input.need = handshake.need
+        self.heard = handshake.heard
+        self.authenticated = handshake.authenticated
+        if handshake.done:
+            self._handshake = None
+            self._stage = _FRAMES
+        self._follow(triggers)
+        return pos
 
     def _discard(self, data: bytes, pos: int, events: Events) -> int:
-        """Pass over a frame at ``pos``, unless it is the peer's close: that ends the connection (transport, "connection
-        states", DISCARDING). Returns the position after it, or sets ``_need``."""
-        self._need = 8
-        header: tuple[int, int, int, int] = _HEADER(data, pos)
-        size, doff, kind, _ = header
-        if not 8 <= doff * 4 <= size <= _CLOSE_SIZE or kind != 0:
-            self._finish()
-            events.extend(self._withheld())
+        """Pass over the frame at ``pos``; return the position after it, or set how much is needed."""
+        discarding = self._discarding
+        assert discarding is not None
+        pos = discarding.read(data, pos, self.output.trace)
+        self._input.need = discarding.need
+        if pos < 0:
+            events.extend(self._finish())
             return len(data)
-        if len(data) - pos < size:
-            self._need = size
-            return pos
-        try:
-            performative = decode_frame_body(data, pos + doff * 4, pos + size)[0] if size > doff * 4 else None
-        except (DecodeError, MalformedFrameError):
-            performative = None
-        if self.trace is not None:
-            self.trace(False, 0, performative, 0)
-        if isinstance(performative, Close):
-            error = remote_error(performative.error, "the peer closed the connection")
-            failure = self._failure
-            if failure is not None and error is not None:
-                self._failure = None
-                events.append(ConnectionClosed(error, by_peer=True, undelivered=failure.undelivered))
-            self._finish()
-            events.extend(self._withheld())
-            return len(data)
-        return pos + size
+        return pos
 
     def _dispatch(self, channel: int, data: bytes, body: int, stop: int, events: Events) -> None:
         performative, payload = decode_frame_body(data, body, stop)
-        if self.trace is not None:
-            self.trace(False, channel, performative, stop - payload)
+        if self.output.trace is not None:
+            self.output.trace(False, channel, performative, stop - payload)
         kind = type(performative)
         if self.state in (ConnectionState.DISCARDING, ConnectionState.CLOSE_SENT) and kind is not Close:
-            # After our close whatever still arrives is not looked at; after an error it must not be.
-            return
+            return  # after our close what still arrives need not be looked at; after an error it must not be
         if self.remote_open is None:
             if kind is not Open:
-                raise ConnectionFault.broken_rule(
-                    "amqp:not-allowed", f"the peer sent {kind.__name__.lower()} before open"
-                )
+                text = f"the peer sent {kind.__name__.lower()} before open"
+                raise ConnectionFault.broken_rule("amqp:not-allowed", text)
             self._on_open(performative, channel, events)  # type: ignore[arg-type]
             return
         if kind is Close:
@@ -347,33 +517,15 @@ class Connection(ConnectionOpening):
                 f"the peer used channel {channel}, beyond the agreed maximum of {self.channel_max}",
             )
         if kind is Begin:
-            self._on_begin(performative, channel, events)  # type: ignore[arg-type]
+            events.append(self._channels.on_begin(performative, channel))  # type: ignore[arg-type]
             return
-        session = self._incoming.get(channel)
+        session = self._channels.incoming.get(channel)
         if session is None:
             name = kind.__name__.lower()
             raise ConnectionFault.broken_rule(
                 "amqp:not-allowed", f"the peer sent {name} on channel {channel}, on which no session has begun"
             )
-        if isinstance(performative, End):
-            events.append(session.on_end(performative))
-        elif session.state not in (SessionState.MAPPED, SessionState.BEGIN_RCVD):
-            # Sent before the peer saw our end (transport, "session errors").
-            return
-        elif isinstance(performative, Transfer):
-            on_transfer(session, performative, data[payload:stop], events)
-        elif isinstance(performative, Flow):
-            on_flow(session, performative, events)
-        elif isinstance(performative, Disposition):
-            on_disposition(session, performative, events)
-        elif isinstance(performative, Attach):
-            session.on_attach(performative, events)
-        elif isinstance(performative, Detach):
-            session.on_detach(performative, events)
-        else:
-            raise ConnectionFault.broken_rule(
-                "amqp:not-allowed", f"the peer sent {kind.__name__.lower()} where it has no meaning"
-            )
+        receive_frame(session, performative, data[payload:stop] if kind is Transfer else b"", events)
 
     def _on_open(self, performative: Open, channel: int, events: Events) -> None:
         if channel != 0:
@@ -385,9 +537,9 @@ class Connection(ConnectionOpening):
                 f"the peer's max-frame-size of {size} is below the {MIN_MAX_FRAME_SIZE} that everyone must accept",
             )
         self.remote_open = performative
-        self.remote_max_frame_size = size
+        self.output.max_frame_size = size
         self.remote_channel_max = int(performative.channel_max)
-        self.remote_idle_timeout = int(performative.idle_time_out or 0) / 1000
+        self.idle.remote_timeout = int(performative.idle_time_out or 0) / 1000
         self._advance(Trigger.R_OPEN)
         if self.state is ConnectionState.OPEN_RCVD:
             self.prepare_open(performative)
@@ -404,72 +556,39 @@ class Connection(ConnectionOpening):
         self._advance(Trigger.R_CLOSE)
         undelivered = self._undelivered()
         if by_peer:
-            self._flush()
+            self.output.flush()
             # Before close(), which would forget the sessions without the peer's reason.
-            self._drop_sessions(error)
+            self._channels.drop(error)
             self.close()
         self._stage = _OVER
         events.append(ConnectionClosed(error, by_peer, undelivered))
 
-    def _on_begin(self, performative: Begin, channel: int, events: Events) -> None:
-        if channel in self._incoming:
-            raise ConnectionFault.broken_rule(
-                "amqp:not-allowed", f"the peer began a session on channel {channel}, which is in use"
-            )
-        remote = performative.remote_channel
-        if remote is not None:
-            session = self.sessions.get(int(remote))
-            if session is None or session.remote_channel is not None or not session.local_request:
-                raise ConnectionFault.broken_rule(
-                    "amqp:not-allowed", f"the peer answered a begin on channel {int(remote)} that nobody sent"
-                )
-        else:
-            session = self._new_session(self._take_channel(), 2048, 2048, _MASK)
-            session.local_request = False
-        self._incoming[channel] = session
-        events.append(session.on_begin(performative, channel))
-
-    def _fail_session(self, fault: SessionFault, events: Events) -> None:
-        session = fault.session
-        session.error = fault.error
-        undelivered = session.undelivered()
-        session.end(fault.error)
-        events.append(SessionEnded(session, fault.error, False, undelivered))
-
     def receive_eof(self, now: float) -> list[Event]:
         """The byte stream from the peer has ended."""
-        if self.state is ConnectionState.END:
+        if self.state is _END:
             return []
         if self._stage is _DISCARDED:
-            self._finish()
-            return self._withheld()
+            return self._finish()
         orderly = self.state in (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
-        self.state = ConnectionState.END
+        self._enter(_END)
         undelivered = self._undelivered()
-        self._drop_sessions(None)
-        over = self._stage is _OVER
+        self._channels.drop(None)
         stage, self._stage = self._stage, _OVER
-        if over:
+        if stage is _OVER:
             return []
         if orderly:
             return [ConnectionClosed(None, False, undelivered)]
-        start = b"".join(self._chunks)
-        expected = SASL_HEADER if stage is Stage.SASL_HEADER else AMQP_HEADER
-        if self.role is EndpointRole.CLIENT and start and not self.heard and not expected.startswith(start):
-            # Too short for a protocol header, and enough to say what it is not: a TLS alert has seven octets.
-            return [ConnectionFailed(ProtocolError(describe_header(start), condition="amqp:not-implemented"))]
-        error = ConnectionDroppedError(f"the peer dropped the connection{self._when(stage)}")
-        return [ConnectionFailed(error, undelivered)]
+        if self._handshake is not None and (fault := self._handshake.on_eof(self._input.take())) is not None:
+            return [ConnectionFailed(fault)]
+        return [ConnectionFailed(ConnectionDroppedError(f"the peer dropped the connection{self._when()}"), undelivered)]
 
-    def _when(self, stage: Stage) -> str:
+    def _when(self) -> str:
         """How far the connection had come when it ended, for a message."""
         if self.remote_open is not None:
             return ""
-        if stage is Stage.SASL_FRAMES:
+        if self._handshake is not None and self._handshake.in_sasl:
             return " during the SASL exchange"
-        if self.authenticated:
-            return " after a login that it had accepted, before the connection was open"
-        return " before the connection was open"
+        return f"{' after a login that it had accepted,' if self.authenticated else ''} before the connection was open"
 
     def __repr__(self) -> str:
         return f"<Connection {self.role.name} {self.state.name} sessions={len(self.sessions)}>"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from amqp10.codec import Symbol
-from amqp10.errors import MalformedFrameError, ProtocolError, RemoteError
+from amqp10.codec import DecodeError, Symbol
+from amqp10.errors import AMQPError, LimitError, MalformedFrameError, ProtocolError, RemoteError
 from amqp10.wire.messaging import Rejected
 from amqp10.wire.performatives import Error
 
@@ -18,9 +18,17 @@ if TYPE_CHECKING:
     from amqp10.codec.composite import Composite
     from amqp10.engine.link import LinkEndpoint
     from amqp10.engine.session import Session
-    from amqp10.errors import AMQPError
 
-__all__ = ["ConnectionFault", "LinkFault", "SessionFault", "remote_error", "shortened", "wire_error"]
+__all__ = [
+    "ConnectionFault",
+    "LinkFault",
+    "SessionFault",
+    "bad_frame",
+    "remote_error",
+    "shortened",
+    "unreadable",
+    "wire_error",
+]
 
 P = TypeVar("P", bound="Composite")
 
@@ -59,6 +67,29 @@ class LinkFault(Exception):  # noqa: N818 - never leaves the engine
         super().__init__(message)
         self.link = link
         self.error = ProtocolError(message, condition=condition)
+
+
+def bad_frame(size: int, doff: int, kind: int, largest: int) -> ConnectionFault:
+    """What is wrong with a frame of an open connection, by its header (transport, "framing")."""
+    if size > largest:
+        return ConnectionFault.malformed(f"the peer sent a frame of {size} octets; {largest} is the agreed maximum")
+    if doff < 2 or doff * 4 > size:
+        return ConnectionFault.malformed(f"the peer sent a frame of {size} octets with data offset {doff}")
+    return ConnectionFault.malformed(f"the peer sent a frame of type {kind} where AMQP frames are expected")
+
+
+def unreadable(error: Exception) -> AMQPError:
+    """Why the connection has to be closed when reading one of its frames raised an error that is no fault."""
+    if isinstance(error, DecodeError):
+        text = f"the peer sent a malformed frame: {error.message}"
+        return MalformedFrameError(text, condition="amqp:decode-error")
+    if not isinstance(error, AMQPError):  # read beyond the end of the frame
+        text = "the peer sent a frame whose performative is cut short"
+        return MalformedFrameError(text, condition="amqp:decode-error")
+    # A state that does not allow what came, a limit that it breaks, a body that reaches beyond its frame.
+    if isinstance(error, LimitError):
+        error.condition = "amqp:resource-limit-exceeded"
+    return error
 
 
 def remote_error(error: Error | None, what: str) -> RemoteError | None:

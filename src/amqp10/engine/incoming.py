@@ -1,4 +1,4 @@
-"""What arrives on a session about deliveries: transfers, dispositions, flow (transport, "links").
+"""What arrives on a session: transfers, dispositions, flow (transport, "links"). Attach and detach: ``linking.py``.
 
 The hot paths are :func:`receive_transfer` and :func:`receive_disposition`, which read the common shapes of these frames
 in place; every other shape goes through the general decoder, to :func:`on_transfer` and :func:`on_disposition`, with
@@ -13,26 +13,26 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from amqp10.engine.delivery import IncomingDelivery
-from amqp10.engine.events import DeliveriesSettled, DeliveriesUpdated, DeliveryAborted, LinkFlow
+from amqp10.engine.events import DeliveriesSettled, DeliveriesUpdated, DeliveryAborted, LinkFlow, SessionEnded
 from amqp10.engine.faults import ConnectionFault, SessionFault
+from amqp10.engine.linking import errant_link, link_of, on_attach, on_detach
 from amqp10.engine.receiver import ReceiverLink
+from amqp10.engine.serial import HALF, MASK
 from amqp10.engine.shapes import NOTHING, read_fields, shape_of
-from amqp10.engine.states import LinkState
+from amqp10.engine.states import LinkState, SessionState
 from amqp10.wire.frames import decode_frame_body
 from amqp10.wire.messaging import ACCEPTED
-from amqp10.wire.performatives import Transfer
+from amqp10.wire.performatives import Attach, Detach, Disposition, End, Flow, Transfer
 
 if TYPE_CHECKING:
+    from amqp10.codec.composite import Composite
     from amqp10.engine.delivery import OutgoingDelivery
     from amqp10.engine.events import Events
     from amqp10.engine.session import Session
     from amqp10.wire.messaging import DeliveryState
-    from amqp10.wire.performatives import Disposition, Flow
 
-__all__ = ["on_disposition", "on_flow", "on_transfer", "receive_disposition", "receive_transfer"]
+__all__ = ["fail_session", "receive_disposition", "receive_frame", "receive_transfer"]
 
-_MASK = 0xFFFFFFFF
-_SIGN = 0x80000000
 _UINT = Struct(">I").unpack_from
 _TWO_UINTS = Struct(">II").unpack_from
 _ACCEPTED_FORMS: Final = (b"\x00\x53\x24\x45", b"\x00\x53\x24\xc0\x01\x00")
@@ -40,6 +40,37 @@ _LARGE = 65536
 """Octets of a payload from which on it is worth not to be copied out of what arrived."""
 # Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per frame.
 _ATTACHED: Final = LinkState.ATTACHED
+
+
+def receive_frame(session: Session, performative: Composite, payload: bytes, events: Events) -> None:
+    """Take a frame of a session that has begun: any but begin."""
+    if isinstance(performative, End):
+        events.append(session.on_end(performative))
+    elif session.state not in (SessionState.MAPPED, SessionState.BEGIN_RCVD):
+        # Sent before the peer saw our end (transport, "session errors").
+        return
+    elif isinstance(performative, Transfer):
+        on_transfer(session, performative, payload, events)
+    elif isinstance(performative, Flow):
+        on_flow(session, performative, events)
+    elif isinstance(performative, Disposition):
+        on_disposition(session, performative, events)
+    elif isinstance(performative, Attach):
+        on_attach(session, performative, events)
+    elif isinstance(performative, Detach):
+        on_detach(session, performative, events)
+    else:
+        name = type(performative).__name__.lower()
+        raise ConnectionFault.broken_rule("amqp:not-allowed", f"the peer sent {name} where it has no meaning")
+
+
+def fail_session(fault: SessionFault, events: Events) -> None:
+    """End a session on which the peer broke a rule (transport, "session errors")."""
+    session = fault.session
+    session.error = fault.error
+    undelivered = session.undelivered()
+    session.end(fault.error)
+    events.append(SessionEnded(session, fault.error, False, undelivered))
 
 
 def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: Events) -> None:
@@ -111,17 +142,18 @@ def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: 
 
 def _take_transfer(session: Session) -> None:
     """Count one transfer frame against the incoming window (transport, "session flow control")."""
-    left = session.incoming_left - 1
+    window = session.window
+    left = window.left - 1
     if left < 0:
         raise SessionFault(
             session,
             "amqp:session:window-violation",
-            f"the peer sent more than the {session.incoming_window} transfers that the session window allows",
+            f"the peer sent more than the {window.incoming} transfers that the session window allows",
         )
-    session.incoming_left = left
-    if left <= session.incoming_window >> 1:
-        session.connection.mark_dirty(session)
-    session.next_incoming_id = ((session.next_incoming_id or 0) + 1) & _MASK
+    window.left = left
+    if left <= window.incoming >> 1:
+        session.output.mark_dirty(session)
+    window.next_incoming_id = ((window.next_incoming_id or 0) + 1) & MASK
 
 
 def _delivery_id_in_use(session: Session, delivery_id: int) -> SessionFault:
@@ -140,7 +172,7 @@ def _receive_general(session: Session, buf: bytes, pos: int, stop: int, events: 
 def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Events) -> None:
     """Take a transfer of any shape (transport, "transferring a message")."""
     _take_transfer(session)
-    link = session.link_of(int(transfer.handle), "transfer")
+    link = link_of(session, int(transfer.handle), "transfer")
     if not isinstance(link, ReceiverLink):
         raise SessionFault(
             session, "amqp:not-allowed", f"the peer sent a message on link {link.name!r}, on which it is the receiver"
@@ -282,8 +314,8 @@ def _take_disposition(
     events: Events,
 ) -> None:
     """Apply a range of delivery ids. Ids that are not known (any more) are passed over: they are settled."""
-    count = ((last - first) & _MASK) + 1
-    if count > _SIGN:
+    count = ((last - first) & MASK) + 1
+    if count > HALF:
         raise SessionFault(
             session, "amqp:invalid-field", f"a disposition names the deliveries {first} to {last}, which is no range"
         )
@@ -311,9 +343,9 @@ def _sent_range(
     # A range costs no more than what it names or what is in flight, whichever is less.
     visited = min(count, len(unsettled))
     if count <= len(unsettled):
-        ids = [i & _MASK for i in range(first, first + count)]
+        ids = [i & MASK for i in range(first, first + count)]
     else:
-        ids = [i for i in unsettled if (i - first) & _MASK < count]
+        ids = [i for i in unsettled if (i - first) & MASK < count]
     if settled:
         pop = unsettled.pop
         found = [d for i in ids if (d := pop(i, None)) is not None]
@@ -329,16 +361,16 @@ def _update_received(
     finished: list[IncomingDelivery] = []
     unsettled = session.incoming_unsettled
     if count <= len(unsettled):
-        ids = [i & _MASK for i in range(first, first + count)]
+        ids = [i & MASK for i in range(first, first + count)]
     else:
-        ids = [i for i in unsettled if (i - first) & _MASK < count]
+        ids = [i for i in unsettled if (i - first) & MASK < count]
     visited = min(count, len(unsettled))
     for i in ids:
         delivery = unsettled.get(i)
         if delivery is None:
             continue
         if delivery.link.errant:
-            raise session.errant_link(delivery.link, "a disposition")
+            raise errant_link(delivery.link, "a disposition")
         if state is not None:
             delivery.remote_state = state
         if settled:
@@ -356,28 +388,23 @@ def _update_received(
 
 def on_flow(session: Session, flow: Flow, events: Events) -> None:
     """Take flow state (transport, "session flow control" and "flow control")."""
-    next_incoming = flow.next_incoming_id
-    base = session.initial_outgoing_id if next_incoming is None else int(next_incoming)
-    ahead = ((session.next_outgoing_id - base + _SIGN) & _MASK) - _SIGN
-    if ahead < 0:
+    window = session.window
+    if not window.on_flow(flow):
         raise SessionFault(
             session,
             "amqp:session:window-violation",
-            f"the peer expects transfer {base}, but only {session.next_outgoing_id} has been reached",
+            f"the peer expects transfer {window.expected(flow)}, but only {window.next_outgoing_id} has been reached",
         )
-    session.remote_incoming_window = max(0, int(flow.incoming_window) - ahead)
-    session.next_incoming_id = int(flow.next_outgoing_id)
-    session.remote_outgoing_window = int(flow.outgoing_window)
     handle = flow.handle
     if handle is not None:
-        link = session.link_of(int(handle), "flow")
+        link = link_of(session, int(handle), "flow")
         if link.state in (_ATTACHED, LinkState.ATTACH_RCVD):
             link.on_flow(flow)
             events.append(LinkFlow(link))
             if flow.echo and link.attached:
-                session.connection.owe_flow(link)
+                session.output.owe_flow(link)
     elif flow.echo:
         session.answer_begin()
-        session.connection.owe_flow(session)
+        session.output.owe_flow(session)
     if session.backlog:
         session.pump_backlog()

@@ -31,6 +31,8 @@ class LinkEndpoint:
 
     Attributes:
         session: the session it belongs to.
+        output: where its frames go.
+        window: the numbers of the session's flow control.
         name: its name, unique per direction between two containers.
         handle: the number this side uses for it.
         remote_handle: the number the peer uses; None while the peer's attach has not arrived.
@@ -59,6 +61,7 @@ class LinkEndpoint:
         "local_request",
         "max_message_size",
         "name",
+        "output",
         "rcv_settle_mode",
         "refusing",
         "remote_attach",
@@ -70,6 +73,7 @@ class LinkEndpoint:
         "source",
         "state",
         "target",
+        "window",
     )
 
     is_receiver: bool
@@ -87,6 +91,8 @@ class LinkEndpoint:
         max_message_size: int,
     ) -> None:
         self.session = session
+        self.output = session.output
+        self.window = session.window
         self.name = name
         self.handle = handle
         self.remote_handle: int | None = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.engine.faults import LinkFault
 from amqp10.engine.link import LinkEndpoint
+from amqp10.engine.serial import HALF, MASK
 from amqp10.engine.shapes import NO_SHAPE
 from amqp10.engine.states import LinkState
 from amqp10.errors import ProtocolError
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ReceiverLink"]
 
-_MASK = 0xFFFFFFFF
-_SIGN = 0x80000000
 # Looking up a member of an enumeration costs five times as much as looking up a name.
 _ATTACHED: Final = LinkState.ATTACHED
 
@@ -60,8 +59,8 @@ class ReceiverLink(LinkEndpoint):
         """
         if self.state is not _ATTACHED and self.state is not LinkState.ATTACH_SENT:
             raise ProtocolError(f"link {self.name!r} is not attached", condition="amqp:illegal-state")
-        if not 0 <= credit <= _MASK:
-            raise ProtocolError(f"link credit must be between 0 and {_MASK}, not {credit}")
+        if not 0 <= credit <= MASK:
+            raise ProtocolError(f"link credit must be between 0 and {MASK}, not {credit}")
         # Messages sent before the sender learns of a reduced credit are still legal.
         self._excess = max(0, self._excess + self.credit - credit)
         self.credit = credit
@@ -92,17 +91,17 @@ class ReceiverLink(LinkEndpoint):
                 "amqp:link:transfer-limit-exceeded",
                 f"the peer sent a message on link {self.name!r} without credit",
             )
-        self.delivery_count = (self.delivery_count + 1) & _MASK
+        self.delivery_count = (self.delivery_count + 1) & MASK
         if self.available > 0:
             self.available -= 1
 
     def on_flow(self, flow: Flow) -> None:
         """Take the sender's view: it alone decides about delivery-count and available."""
         if flow.delivery_count is not None:
-            advanced = (int(flow.delivery_count) - self.delivery_count) & _MASK
+            advanced = (int(flow.delivery_count) - self.delivery_count) & MASK
             # A count that went back would be credit that nobody gave: it is not believed. (With credit of 2**31 or more
             # a drain may move the count further than serial numbers can be compared.)
-            if advanced < _SIGN or advanced <= self.credit:
+            if advanced < HALF or advanced <= self.credit:
                 self.delivery_count = int(flow.delivery_count)
                 self._excess = max(0, self._excess - max(0, advanced - self.credit))
                 self.credit = max(0, self.credit - advanced)

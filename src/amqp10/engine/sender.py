@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from amqp10.engine.delivery import OutgoingDelivery
 from amqp10.engine.link import LinkEndpoint
+from amqp10.engine.serial import MASK, serial_difference
 from amqp10.engine.states import LinkState
 from amqp10.errors import ProtocolError
 from amqp10.wire.performatives import Transfer
@@ -23,17 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SenderLink"]
 
-_MASK = 0xFFFFFFFF
-_SIGN = 0x80000000
 _SMALL = 8192
 """Octets up to which a copy of a payload costs less than a buffer of its own."""
 # Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per message.
 _ATTACHED: Final = LinkState.ATTACHED
-
-
-def serial_difference(a: int, b: int) -> int:
-    """``a - b`` of two 32-bit serial numbers (RFC 1982): negative when a comes before b."""
-    return ((a - b + _SIGN) & _MASK) - _SIGN
 
 
 class SenderLink(LinkEndpoint):
@@ -111,20 +105,21 @@ class SenderLink(LinkEndpoint):
         if size > self.send_limit > 0:
             self._refuse_size(size)
         self.credit -= 1
-        self.delivery_count = (self.delivery_count + 1) & _MASK
-        connection = session.connection
+        self.delivery_count = (self.delivery_count + 1) & MASK
+        window = self.window
+        output = self.output
         frame_size = self._head_size + size
         if (
-            session.remote_incoming_window > 0
-            and frame_size < connection.remote_max_frame_size
+            window.remote_incoming > 0
+            and frame_size < output.max_frame_size
             and not session.backlog
             and message_format == 0
-            and connection.trace is None
+            and output.trace is None
         ):
-            delivery_id = session.next_delivery_id
-            session.next_delivery_id = (delivery_id + 1) & _MASK
-            session.remote_incoming_window -= 1
-            session.next_outgoing_id = (session.next_outgoing_id + 1) & _MASK
+            delivery_id = window.next_delivery_id
+            window.next_delivery_id = (delivery_id + 1) & MASK
+            window.remote_incoming -= 1
+            window.next_outgoing_id = (window.next_outgoing_id + 1) & MASK
             delivery = OutgoingDelivery(self, delivery_id, payload, body, size, size, settled, context)
             if settled:
                 head = self._pack_settled(
@@ -133,15 +128,15 @@ class SenderLink(LinkEndpoint):
             else:
                 session.outgoing_unsettled[delivery_id] = delivery
                 head = self._pack(frame_size, self._head, delivery_id, b"\xa0\x04", delivery_id, b"\x43")
-            output = connection.output
+            buffers = output.buffers
             if size < _SMALL:
                 # One buffer is less work for everybody further down than two.
-                output.append(head + payload + body if body else head + payload)
+                buffers.append(head + payload + body if body else head + payload)
                 return delivery
-            output.append(head)
-            output.append(payload)
+            buffers.append(head)
+            buffers.append(payload)
             if body:
-                output.append(body)
+                buffers.append(body)
             return delivery
         # The delivery id is given when the first frame goes out: ids must appear on the wire in sequence.
         delivery = OutgoingDelivery(self, -1, payload, body, size, 0, settled, context)
@@ -169,17 +164,18 @@ class SenderLink(LinkEndpoint):
             needs :meth:`send`, which also has the words for what is wrong.
         """
         session = self.session
-        connection = session.connection
-        if self.state is not _ATTACHED or session.backlog or connection.trace is not None:
+        window = self.window
+        output = self.output
+        if self.state is not _ATTACHED or session.backlog or output.trace is not None:
             return []
-        room = min(self.credit, session.remote_incoming_window)
+        room = min(self.credit, window.remote_incoming)
         head_size = self._head_size
-        largest = min(connection.remote_max_frame_size - head_size - 1, _SMALL)
+        largest = min(output.max_frame_size - head_size - 1, _SMALL)
         if self.send_limit > 0:
             largest = min(largest, self.send_limit)
-        delivery_id = session.next_delivery_id
+        delivery_id = window.next_delivery_id
         unsettled = session.outgoing_unsettled
-        append = connection.output.append
+        append = output.buffers.append
         pack, head = self._pack, self._head
         deliveries: list[OutgoingDelivery] = []
         for payload, context in zip(payloads, contexts, strict=True):
@@ -197,13 +193,13 @@ class SenderLink(LinkEndpoint):
             else:
                 unsettled[delivery_id] = delivery
                 append(pack(head_size + size, head, delivery_id, b"\xa0\x04", delivery_id, b"\x43") + payload)
-            delivery_id = (delivery_id + 1) & _MASK
+            delivery_id = (delivery_id + 1) & MASK
         sent = len(deliveries)
         self.credit -= sent
-        self.delivery_count = (self.delivery_count + sent) & _MASK
-        session.next_delivery_id = delivery_id
-        session.remote_incoming_window -= sent
-        session.next_outgoing_id = (session.next_outgoing_id + sent) & _MASK
+        self.delivery_count = (self.delivery_count + sent) & MASK
+        window.next_delivery_id = delivery_id
+        window.remote_incoming -= sent
+        window.next_outgoing_id = (window.next_outgoing_id + sent) & MASK
         return deliveries
 
     def _refuse_send(self) -> None:
@@ -259,13 +255,13 @@ class SenderLink(LinkEndpoint):
             self.pending.popleft()
             return True
         if delivery.delivery_id < 0:
-            delivery.delivery_id = session.next_delivery_id
-            session.next_delivery_id = (delivery.delivery_id + 1) & _MASK
+            delivery.delivery_id = self.window.next_delivery_id
+            self.window.next_delivery_id = (delivery.delivery_id + 1) & MASK
             if not delivery.settled:
                 session.outgoing_unsettled[delivery.delivery_id] = delivery
         view = memoryview(delivery.payload)
         total = len(view)
-        budget = session.connection.remote_max_frame_size - 8
+        budget = self.output.max_frame_size - 8
         while limit > 0:
             start = delivery.sent
             first = start == 0
@@ -311,7 +307,7 @@ class SenderLink(LinkEndpoint):
             self.held -= 1
         else:
             self.credit += 1
-        self.delivery_count = (self.delivery_count - 1) & _MASK
+        self.delivery_count = (self.delivery_count - 1) & MASK
         if not self.pending:
             if self in session.backlog:
                 session.backlog.remove(self)
@@ -349,7 +345,7 @@ class SenderLink(LinkEndpoint):
             self._drain_pending = True
             return
         self._drain_pending = False
-        self.delivery_count = (self.delivery_count + self.credit) & _MASK
+        self.delivery_count = (self.delivery_count + self.credit) & MASK
         self.credit = 0
         self.send_flow()
 

@@ -1,6 +1,6 @@
 """Sessions: channels, windows, handles, and the way of every frame between a connection and its links.
 
-Transport, "sessions". What arrives about deliveries (flow, transfers, dispositions) is taken in ``incoming.py``.
+Transport, "sessions". What arrives is taken in ``incoming.py``, about links in ``linking.py``.
 """
 
 from __future__ import annotations
@@ -11,20 +11,13 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.codec import Symbol
-from amqp10.engine.events import (
-    Event,
-    Events,
-    LinkAttached,
-    LinkDetached,
-    LinkRequested,
-    SessionBegun,
-    SessionEnded,
-    SessionRequested,
-)
-from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault, remote_error, wire_error
+from amqp10.engine.events import SessionEnded
+from amqp10.engine.faults import SessionFault, remote_error, wire_error
 from amqp10.engine.receiver import ReceiverLink
 from amqp10.engine.sender import SenderLink
+from amqp10.engine.serial import MASK
 from amqp10.engine.states import SESSION_TRANSITIONS, LinkState, SessionState, Trigger
+from amqp10.engine.window import SessionWindow
 from amqp10.errors import AMQPError, LimitError, ProtocolError
 from amqp10.wire.messaging import Modified, Rejected
 from amqp10.wire.performatives import (
@@ -48,9 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
-_MASK = 0xFFFFFFFF
-_ATTACH_SIZE = 64
-"""Octets of an attach frame that refuses a link, without the name, at most."""
 _MOST_VISITS = 1_000_000
 _VISITS_PER_TRANSFER = 16
 _DISPOSITION_SIZE = 64
@@ -70,11 +60,10 @@ class Session:
         state: transport, "session states".
         links: every link of the session by (name, is_receiver).
         remote_handles: the links that the peer has attached, by the handle that it uses.
-        incoming_left: how many transfer frames the peer may still send before it hears from this side again.
         incoming_unsettled: deliveries received here and not settled, by delivery id.
         outgoing_unsettled: deliveries sent here and not settled, by delivery id, in the order sent.
-        remote_incoming_window: how many transfer frames the peer can take now.
-        next_outgoing_id, next_incoming_id: transfer ids (32-bit serial numbers).
+        output: where frames go.
+        window: the numbers of the session's flow control.
         context: whatever the user of the engine wants to find again.
     """
 
@@ -91,25 +80,18 @@ class Session:
         "context",
         "error",
         "handle_max",
-        "incoming_left",
         "incoming_unsettled",
-        "incoming_window",
         "initial_delivery_count",
-        "initial_outgoing_id",
         "links",
         "local_request",
-        "next_delivery_id",
-        "next_incoming_id",
-        "next_outgoing_id",
         "outgoing_unsettled",
-        "outgoing_window",
+        "output",
         "remote_begin",
         "remote_channel",
         "remote_handle_max",
         "remote_handles",
-        "remote_incoming_window",
-        "remote_outgoing_window",
         "state",
+        "window",
     )
 
     def __init__(
@@ -124,20 +106,14 @@ class Session:
         initial_delivery_count: int,
     ) -> None:
         self.connection = connection
+        self.output = connection.output
+        self.window = SessionWindow(incoming_window, outgoing_window, initial_outgoing_id)
         self.channel = channel
         self.remote_channel: int | None = None
         self.state = SessionState.UNMAPPED
-        self.incoming_window = incoming_window
-        self.outgoing_window = outgoing_window
         self.handle_max = handle_max
-        self.remote_handle_max = _MASK
-        self.initial_outgoing_id = initial_outgoing_id
+        self.remote_handle_max = MASK
         self.initial_delivery_count = initial_delivery_count
-        self.next_outgoing_id = initial_outgoing_id
-        self.next_delivery_id = initial_outgoing_id
-        self.next_incoming_id: int | None = None
-        self.remote_incoming_window = 0
-        self.remote_outgoing_window = 0
         self.remote_begin: Begin | None = None
         self.local_request = True
         self.links: dict[tuple[str, bool], LinkEndpoint] = {}
@@ -147,7 +123,6 @@ class Session:
         """Sender links with deliveries that wait for the window; served in turn, a frame each."""
         self.error: AMQPError | None = None
         self.context: Any = None
-        self.incoming_left = incoming_window
         self.remote_handles: dict[int, LinkEndpoint] = {}
         self._next_handle = 0
         self._visits = 0
@@ -156,6 +131,16 @@ class Session:
         self._unsent: tuple[OutgoingDelivery, ...] = ()
         """What its links had not sent when it ended."""
         self._disposition: tuple[bool, int, int, DeliveryState | None, bool] | None = None
+
+    @property
+    def incoming_window(self) -> int:
+        """How many transfer frames the peer may send before it hears from this side again."""
+        return self.window.incoming
+
+    @property
+    def outgoing_window(self) -> int:
+        """What is stated to the peer."""
+        return self.window.outgoing
 
     # -- life cycle ------------------------------------------------------------------------------------------------
 
@@ -172,7 +157,7 @@ class Session:
     @property
     def can_send(self) -> bool:
         """Whether frames may be sent on this session now (transport, "session states")."""
-        return self.connection.can_send and self.state in _SENDING
+        return self.output.open and self.state in _SENDING
 
     def _advance(self, trigger: Trigger) -> None:
         state = SESSION_TRANSITIONS.get((self.state, trigger))
@@ -185,13 +170,14 @@ class Session:
 
     def send_begin(self) -> None:
         """Queue this side's begin."""
-        self.connection.send(
+        window = self.window
+        self.output.send(
             self.channel,
             Begin(
                 remote_channel=self.remote_channel,
-                next_outgoing_id=self.next_outgoing_id,
-                incoming_window=self.incoming_window,
-                outgoing_window=self.outgoing_window,
+                next_outgoing_id=window.next_outgoing_id,
+                incoming_window=window.incoming,
+                outgoing_window=window.outgoing,
                 handle_max=self.handle_max,
             ),
         )
@@ -205,7 +191,7 @@ class Session:
                 default 2048.
         """
         if incoming_window is not None and self.state is SessionState.BEGIN_RCVD:
-            self.incoming_window = self.incoming_left = incoming_window
+            self.window.incoming = self.window.left = incoming_window
         self.answer_begin()
 
     def answer_begin(self) -> None:
@@ -213,16 +199,13 @@ class Session:
         if self.state is SessionState.BEGIN_RCVD:
             self.send_begin()
 
-    def on_begin(self, begin: Begin, remote_channel: int) -> Event:
+    def on_begin(self, begin: Begin, remote_channel: int) -> None:
         """Take the peer's begin."""
         self._advance(Trigger.R_BEGIN)
         self.remote_channel = remote_channel
         self.remote_begin = begin
-        self.next_incoming_id = int(begin.next_outgoing_id)
-        self.remote_incoming_window = int(begin.incoming_window)
-        self.remote_outgoing_window = int(begin.outgoing_window)
         self.remote_handle_max = int(begin.handle_max)
-        return SessionBegun(self) if self.local_request else SessionRequested(self)
+        self.window.on_begin(begin)
 
     def end(self, error: AMQPError | None = None) -> None:
         """Queue an end. Does nothing when one has been sent; a session that the peer began is answered first."""
@@ -231,9 +214,9 @@ class Session:
             if self.state is SessionState.BEGIN_SENT:
                 raise ProtocolError("a session cannot be ended before the peer's begin has arrived")
             return
-        if self.connection.can_send:
+        if self.output.open:
             self.flush_dispositions()
-            self.connection.send(self.channel, End(error=wire_error(error)))
+            self.output.send(self.channel, End(error=wire_error(error)))
         self._advance(Trigger.S_END if error is None else Trigger.S_END_ERROR)
         if self.error is None:
             self.error = error
@@ -317,7 +300,7 @@ class Session:
         link = SenderLink(
             self,
             self._free_name(name, receiver=False),
-            self._take_handle(),
+            self.take_handle(),
             source=source,
             target=target,
             snd_settle_mode=snd_settle_mode,
@@ -347,7 +330,7 @@ class Session:
         link = ReceiverLink(
             self,
             self._free_name(name, receiver=True),
-            self._take_handle(),
+            self.take_handle(),
             source=source,
             target=target,
             snd_settle_mode=snd_settle_mode,
@@ -373,7 +356,13 @@ class Session:
             raise ProtocolError(f"a link named {name!r} exists already on this session")
         return name
 
-    def _take_handle(self) -> int:
+    def take_handle(self) -> int:
+        """The lowest free handle.
+
+        Raises:
+            ProtocolError: the session cannot carry links now.
+            LimitError: no handle is left.
+        """
         # A peer may attach right behind its begin, before that has been answered (transport, "pipelined open").
         if not self.can_send and self.state is not SessionState.BEGIN_RCVD:
             raise ProtocolError("the session cannot carry links now", condition="amqp:illegal-state")
@@ -402,137 +391,28 @@ class Session:
         for delivery in [delivery for delivery in unsettled.values() if delivery.link is link]:
             del unsettled[delivery.delivery_id]
 
-    def on_attach(self, attach: Attach, events: Events) -> None:
-        """Take an attach: the answer to one of ours, or a link that the peer wants."""
-        handle = int(attach.handle)
-        if handle > self.handle_max:
-            raise ConnectionFault.broken_rule(
-                "amqp:connection:framing-error",
-                f"the peer attached a link with handle {handle}, beyond the agreed maximum of {self.handle_max}",
-            )
-        if handle in self.remote_handles:
-            raise SessionFault(
-                self, "amqp:session:handle-in-use", f"the peer attached a link with handle {handle}, which is in use"
-            )
-        if attach.snd_settle_mode > SenderSettleMode.MIXED or attach.rcv_settle_mode > ReceiverSettleMode.SECOND:
-            raise SessionFault(
-                self, "amqp:invalid-field", f"the peer's attach of link {attach.name!r} has an unknown settle mode"
-            )
-        receiver = not attach.role  # the peer's role is the opposite of ours
-        link = self.links.get((attach.name, receiver))
-        if link is not None and link.remote_attach is None:
-            self.remote_handles[handle] = link
-            if link.on_attach(attach) and link.attached:
-                self._check_resumption(link, attach)
-                events.append(LinkAttached(link))
-            return
-        if link is not None and link.errant:
-            raise self.errant_link(link, "an attach")
-        if link is not None:
-            raise SessionFault(
-                self, "amqp:not-allowed", f"the peer attached link {attach.name!r} a second time on the same session"
-            )
-        if attach.role is False and attach.initial_delivery_count is None:
-            raise SessionFault(
-                self, "amqp:invalid-field", f"the peer's attach of sender {attach.name!r} lacks initial-delivery-count"
-            )
-        if len(attach.name.encode()) + _ATTACH_SIZE > self.connection.remote_max_frame_size:
-            raise SessionFault(
-                self,
-                "amqp:frame-size-too-small",
-                f"the peer attached a link whose name of {len(attach.name)} characters does not fit the frames that it"
-                " accepts",
-            )
-        kind = ReceiverLink if receiver else SenderLink
-        link = kind(
-            self,
-            attach.name,
-            self._take_handle(),
-            source=attach.source,
-            target=attach.target,
-            snd_settle_mode=SenderSettleMode(attach.snd_settle_mode),
-            rcv_settle_mode=ReceiverSettleMode(attach.rcv_settle_mode),
-            max_message_size=0,
-        )
-        link.local_request = False
-        if not receiver:
-            link.delivery_count = self.initial_delivery_count
-        self.links[link.name, receiver] = link
-        self.remote_handles[handle] = link
-        link.on_attach(attach)
-        self._check_resumption(link, attach)
-        events.append(LinkRequested(link, attach))
-
-    @staticmethod
-    def _check_resumption(link: LinkEndpoint, attach: Attach) -> None:
-        # To such a peer only deliveries that are resumed may be sent, and none is resumed here.
-        if attach.incomplete_unsettled and not link.is_receiver:
-            raise LinkFault(
-                link,
-                "amqp:not-implemented",
-                f"the peer wants to resume link {link.name!r} with more unsettled deliveries than it named",
-            )
-
-    def link_of(self, handle: int, what: str) -> LinkEndpoint:
-        link = self.remote_handles.get(handle)
-        if link is None:
-            raise SessionFault(
-                self,
-                "amqp:session:unattached-handle",
-                f"the peer sent a {what} for handle {handle}, which no link has",
-            )
-        if link.errant and what != "detach":
-            raise self.errant_link(link, f"a {what}")
-        return link
-
-    def errant_link(self, link: LinkEndpoint, what: str) -> SessionFault:
-        """The fault of a peer that goes on after it broke a rule on a link (transport, "link errors")."""
-        return SessionFault(
-            self,
-            "amqp:session:errant-link",
-            f"the peer sent {what} for link {link.name!r}, which has been detached with an error",
-        )
-
-    def on_detach(self, detach: Detach, events: Events) -> None:
-        """Take a detach."""
-        link = self.link_of(int(detach.handle), "detach")
-        if isinstance(link, ReceiverLink):
-            link.end_partial()
-        del self.remote_handles[int(detach.handle)]
-        events.append(link.on_detach(detach))
-
-    def fail_link(self, fault: LinkFault, events: Events) -> None:
-        """End a link on which the peer broke a rule (transport, "link errors")."""
-        link = fault.link
-        link.error = fault.error
-        link.errant = True
-        if isinstance(link, ReceiverLink):
-            link.end_partial()
-        undelivered = self.undelivered(link)
-        link.detach(error=fault.error)
-        events.append(LinkDetached(link, fault.error, by_peer=False, closed=True, undelivered=undelivered))
-
     # -- sending ---------------------------------------------------------------------------------------------------
 
     def send(self, performative: Attach | Detach | Flow | Disposition) -> None:
         """Queue a frame on this session's channel."""
         if not self.can_send:
             raise ProtocolError("the session has ended", condition="amqp:illegal-state")
-        self.connection.send(self.channel, performative)
+        self.output.send(self.channel, performative)
 
     def send_transfer(self, transfer: Transfer, head: bytes, payload: bytes | memoryview) -> None:
         """Queue one transfer frame; the caller has checked the window."""
-        self.connection.send_encoded(self.channel, transfer, head, payload)
-        self.remote_incoming_window -= 1
-        self.next_outgoing_id = (self.next_outgoing_id + 1) & _MASK
+        window = self.window
+        self.output.send_transfer(self.channel, transfer, head, payload)
+        window.remote_incoming -= 1
+        window.next_outgoing_id = (window.next_outgoing_id + 1) & MASK
 
     def pump_backlog(self) -> None:
         """Send what waits for the session window, as far as it is open: a frame of each waiting link in turn."""
         backlog = self.backlog
-        while backlog and self.remote_incoming_window > 0 and self.can_send:
+        while backlog and self.window.remote_incoming > 0 and self.can_send:
             link = backlog[0]
             # A lone link needs no turns; several take one frame each: a large message does not hold up the rest.
-            link.send_frames(self.remote_incoming_window if len(backlog) == 1 else 1)
+            link.send_frames(self.window.remote_incoming if len(backlog) == 1 else 1)
             if not link.pending or link.held_back:
                 backlog.popleft()
                 link.pending_done()
@@ -541,12 +421,13 @@ class Session:
 
     def send_flow(self, link: LinkEndpoint | None = None, *, echo: bool = False) -> None:
         """Tell the peer the session's flow state, and a link's with it (transport, "session flow control")."""
-        self.incoming_left = self.incoming_window
+        window = self.window
+        window.left = window.incoming
         flow = Flow(
-            next_incoming_id=self.next_incoming_id,
-            incoming_window=self.incoming_window,
-            next_outgoing_id=self.next_outgoing_id,
-            outgoing_window=self.outgoing_window,
+            next_incoming_id=window.next_incoming_id,
+            incoming_window=window.incoming,
+            next_outgoing_id=window.next_outgoing_id,
+            outgoing_window=window.outgoing,
             echo=echo,
         )
         if link is not None:
@@ -558,7 +439,7 @@ class Session:
                 waiting = link.waiting
                 flow.available = link.available
                 flow.link_credit = link.credit + waiting - link.held
-                flow.delivery_count = (link.delivery_count - waiting) & _MASK
+                flow.delivery_count = (link.delivery_count - waiting) & MASK
             elif link.remote_handle is not None:
                 flow.delivery_count = link.delivery_count
         self.send(flow)
@@ -573,7 +454,7 @@ class Session:
         pending = self._disposition
         if (
             pending is not None
-            and pending[2] == ((delivery_id - 1) & _MASK)
+            and pending[2] == ((delivery_id - 1) & MASK)
             and pending[3] is state
             and pending[0] is receiver
             and pending[4] is settled
@@ -587,7 +468,7 @@ class Session:
         if pending is not None:
             self.flush_dispositions()
         else:
-            self.connection.mark_dirty(self)
+            self.output.mark_dirty(self)
         self._disposition = (receiver, delivery_id, delivery_id, state, settled)
 
     def _too_large_for_a_frame(self, state: Modified | Rejected) -> ProtocolError | None:
@@ -600,11 +481,10 @@ class Session:
             what = "rejected with its condition"
             state = Rejected(error=Error(condition=state.error.condition))
         size = len(state.encode()) + _DISPOSITION_SIZE
-        if size <= self.connection.remote_max_frame_size:
+        if size <= self.output.max_frame_size:
             return None
         return ProtocolError(
-            f"the outcome {what} makes a frame of {size} octets; the peer accepts"
-            f" {self.connection.remote_max_frame_size}",
+            f"the outcome {what} makes a frame of {size} octets; the peer accepts {self.output.max_frame_size}",
             condition="amqp:frame-size-too-small",
         )
 
@@ -625,7 +505,7 @@ class Session:
     def flush(self) -> None:
         """Called before bytes are handed out: dispositions, and the incoming window when half of it is used."""
         self.flush_dispositions()
-        if self.incoming_left <= self.incoming_window >> 1 and self.mapped and self.can_send:
+        if self.window.half_used and self.mapped and self.can_send:
             self.send_flow()
 
     def charge(self, visits: int) -> None:
@@ -640,14 +520,14 @@ class Session:
         self._visits += visits
         if self._visits < _MOST_VISITS:
             return
-        moved = self.next_outgoing_id + (self.next_incoming_id or 0)
-        if ((moved - self._visits_from) & _MASK) * _VISITS_PER_TRANSFER < self._visits:
+        moved = self.window.transfers
+        if ((moved - self._visits_from) & MASK) * _VISITS_PER_TRANSFER < self._visits:
             raise SessionFault(
                 self,
                 "amqp:resource-limit-exceeded",
                 "the peer keeps on sending dispositions of deliveries about which they say nothing new",
             )
-        self._visits, self._visits_from = 0, moved & _MASK
+        self._visits, self._visits_from = 0, moved
 
     def __repr__(self) -> str:
         return f"<Session channel={self.channel} {self.state.name} links={len(self.links)}>"

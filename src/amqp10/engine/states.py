@@ -13,13 +13,17 @@ from enum import Enum, auto
 from typing import Final
 
 __all__ = [
+    "CONNECTION_CLOSED",
+    "CONNECTION_SENDS",
     "CONNECTION_TRANSITIONS",
+    "CONNECTION_UNOPENED",
     "LINK_TRANSITIONS",
     "SESSION_TRANSITIONS",
     "ConnectionState",
     "EndpointRole",
     "LinkState",
     "SessionState",
+    "Stage",
     "Trigger",
 ]
 
@@ -69,6 +73,16 @@ class ConnectionState(Enum):
     CLOSE_SENT = auto()
     DISCARDING = auto()
     END = auto()
+
+
+class Stage(Enum):
+    """What the next bytes are that arrive on a connection."""
+
+    HANDSHAKE = auto()
+    FRAMES = auto()
+    DISCARDED = auto()
+    """Frames of which only a close is looked at: this side has given the connection up."""
+    OVER = auto()
 
 
 class SessionState(Enum):
@@ -126,6 +140,13 @@ CONNECTION_TRANSITIONS: Final[Mapping[tuple[ConnectionState, Trigger], Connectio
     (_C.CLOSE_SENT, _T.R_CLOSE): _C.END,
     (_C.DISCARDING, _T.R_CLOSE): _C.END,
 }
+
+CONNECTION_SENDS: Final = frozenset((_C.OPENED, _C.OPEN_SENT, _C.OPEN_PIPE, _C.CLOSE_RCVD))
+"""In which frames other than open and close may be sent."""
+CONNECTION_UNOPENED: Final = frozenset((_C.START, _C.HDR_SENT, _C.HDR_RCVD))
+"""In which there is nothing to close but the transport."""
+CONNECTION_CLOSED: Final = frozenset((_C.END, _C.CLOSE_SENT, _C.DISCARDING, _C.CLOSE_PIPE, _C.OC_PIPE))
+"""In which this side has sent its close, or never will."""
 
 SESSION_TRANSITIONS: Final[Mapping[tuple[SessionState, Trigger], SessionState]] = {
     (_S.UNMAPPED, _T.S_BEGIN): _S.BEGIN_SENT,

@@ -1,0 +1,116 @@
+"""The sessions of a connection, by their channel numbers in both directions (transport, "channels")."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+from amqp10.engine.events import SessionBegun, SessionRequested
+from amqp10.engine.faults import ConnectionFault
+from amqp10.engine.serial import MASK
+from amqp10.engine.session import Session
+from amqp10.errors import LimitError
+
+if TYPE_CHECKING:
+    from amqp10.engine.connection import Connection
+    from amqp10.errors import AMQPError
+    from amqp10.wire.performatives import Begin
+
+__all__ = ["Channels"]
+
+_WINDOW = 2048
+"""The windows of a session that the peer begins, unless it is accepted with others."""
+
+
+class Channels:
+    """Who uses which channel.
+
+    Attributes:
+        outgoing: every session by the channel number that this side sends on.
+        incoming: every session by the channel number that the peer sends on, once its begin has arrived.
+    """
+
+    __slots__ = ("_connection", "_free", "_next", "incoming", "outgoing")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.outgoing: dict[int, Session] = {}
+        self.incoming: dict[int, Session] = {}
+        self._free: list[int] = []
+        self._next = 0
+
+    def new_session(self, incoming_window: int, outgoing_window: int, handle_max: int) -> Session:
+        """A session on the lowest free channel.
+
+        Raises:
+            LimitError: none is left.
+        """
+        session = Session(
+            self._connection,
+            self._take(),
+            incoming_window=incoming_window,
+            outgoing_window=outgoing_window,
+            handle_max=handle_max,
+            initial_outgoing_id=self._connection.initial_outgoing_id,
+            initial_delivery_count=self._connection.initial_delivery_count,
+        )
+        self.outgoing[session.channel] = session
+        return session
+
+    def _take(self) -> int:
+        if self._free:
+            return heappop(self._free)
+        channel = self._next
+        highest = min(self._connection.channel_max, self._connection.remote_channel_max)
+        if channel > highest:
+            raise LimitError(f"the connection carries {highest + 1} sessions already, which is its limit")
+        self._next = channel + 1
+        return channel
+
+    def on_begin(self, begin: Begin, channel: int) -> SessionBegun | SessionRequested:
+        """Take a begin: the answer to one of ours, or a session that the peer wants.
+
+        Raises:
+            ConnectionFault: the channel is in use, or it answers a begin that nobody sent.
+        """
+        if channel in self.incoming:
+            raise ConnectionFault.broken_rule(
+                "amqp:not-allowed", f"the peer began a session on channel {channel}, which is in use"
+            )
+        remote = begin.remote_channel
+        if remote is not None:
+            session = self.outgoing.get(int(remote))
+            if session is None or session.remote_channel is not None or not session.local_request:
+                raise ConnectionFault.broken_rule(
+                    "amqp:not-allowed", f"the peer answered a begin on channel {int(remote)} that nobody sent"
+                )
+        else:
+            session = self.new_session(_WINDOW, _WINDOW, MASK)
+            session.local_request = False
+        self.incoming[channel] = session
+        session.on_begin(begin, channel)
+        return SessionBegun(session) if session.local_request else SessionRequested(session)
+
+    def release(self, session: Session) -> None:
+        """Forget a session whose ends have both been exchanged; its channels are free again."""
+        if self.outgoing.get(session.channel) is session:
+            del self.outgoing[session.channel]
+            heappush(self._free, session.channel)
+        remote = session.remote_channel
+        if remote is not None and self.incoming.get(remote) is session:
+            del self.incoming[remote]
+
+    def all(self) -> list[Session]:
+        """Every session, once."""
+        return list(dict.fromkeys([*self.outgoing.values(), *self.incoming.values()]))
+
+    def drop(self, error: AMQPError | None) -> None:
+        """The connection is over, and all sessions with it.
+
+        Nothing may be written after a close, neither by this engine nor by a link that somebody still holds.
+        """
+        for session in self.all():
+            session.drop(error)
+        self.outgoing.clear()
+        self.incoming.clear()
+        self._connection.output.forget_all()

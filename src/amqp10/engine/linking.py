@@ -1,0 +1,145 @@
+"""What arrives on a session about its links: attach and detach (transport, "links").
+
+These are functions for the same reason as those of ``incoming.py``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amqp10.engine.events import LinkAttached, LinkDetached, LinkRequested
+from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault
+from amqp10.engine.receiver import ReceiverLink
+from amqp10.engine.sender import SenderLink
+from amqp10.wire.performatives import ReceiverSettleMode, SenderSettleMode
+
+if TYPE_CHECKING:
+    from amqp10.engine.events import Events
+    from amqp10.engine.link import LinkEndpoint
+    from amqp10.engine.session import Session
+    from amqp10.wire.performatives import Attach, Detach
+
+__all__ = ["errant_link", "fail_link", "link_of", "on_attach", "on_detach"]
+
+_ATTACH_SIZE = 64
+"""Bytes of an attach frame that refuses a link, without the name, at most."""
+
+
+def on_attach(session: Session, attach: Attach, events: Events) -> None:
+    """Take an attach: the answer to one of ours, or a link that the peer wants."""
+    handle = int(attach.handle)
+    if handle > session.handle_max:
+        raise ConnectionFault.broken_rule(
+            "amqp:connection:framing-error",
+            f"the peer attached a link with handle {handle}, beyond the agreed maximum of {session.handle_max}",
+        )
+    if handle in session.remote_handles:
+        raise SessionFault(
+            session, "amqp:session:handle-in-use", f"the peer attached a link with handle {handle}, which is in use"
+        )
+    if attach.snd_settle_mode > SenderSettleMode.MIXED or attach.rcv_settle_mode > ReceiverSettleMode.SECOND:
+        raise SessionFault(
+            session, "amqp:invalid-field", f"the peer's attach of link {attach.name!r} has an unknown settle mode"
+        )
+    receiver = not attach.role  # the peer's role is the opposite of ours
+    link = session.links.get((attach.name, receiver))
+    if link is not None and link.remote_attach is None:
+        session.remote_handles[handle] = link
+        if link.on_attach(attach) and link.attached:
+            _check_resumption(link, attach)
+            events.append(LinkAttached(link))
+        return
+    if link is not None and link.errant:
+        raise errant_link(link, "an attach")
+    if link is not None:
+        raise SessionFault(
+            session, "amqp:not-allowed", f"the peer attached link {attach.name!r} a second time on the same session"
+        )
+    if attach.role is False and attach.initial_delivery_count is None:
+        raise SessionFault(
+            session, "amqp:invalid-field", f"the peer's attach of sender {attach.name!r} lacks initial-delivery-count"
+        )
+    if len(attach.name.encode()) + _ATTACH_SIZE > session.output.max_frame_size:
+        raise SessionFault(
+            session,
+            "amqp:frame-size-too-small",
+            f"the peer attached a link whose name of {len(attach.name)} characters does not fit the frames that it"
+            " accepts",
+        )
+    kind = ReceiverLink if receiver else SenderLink
+    link = kind(
+        session,
+        attach.name,
+        session.take_handle(),
+        source=attach.source,
+        target=attach.target,
+        snd_settle_mode=SenderSettleMode(attach.snd_settle_mode),
+        rcv_settle_mode=ReceiverSettleMode(attach.rcv_settle_mode),
+        max_message_size=0,
+    )
+    link.local_request = False
+    if not receiver:
+        link.delivery_count = session.initial_delivery_count
+    session.links[link.name, receiver] = link
+    session.remote_handles[handle] = link
+    link.on_attach(attach)
+    _check_resumption(link, attach)
+    events.append(LinkRequested(link, attach))
+
+
+def _check_resumption(link: LinkEndpoint, attach: Attach) -> None:
+    # To such a peer only deliveries that are resumed may be sent, and none is resumed here.
+    if attach.incomplete_unsettled and not link.is_receiver:
+        raise LinkFault(
+            link,
+            "amqp:not-implemented",
+            f"the peer wants to resume link {link.name!r} with more unsettled deliveries than it named",
+        )
+
+
+def link_of(session: Session, handle: int, what: str) -> LinkEndpoint:
+    """The link that the peer means by a handle.
+
+    Raises:
+        SessionFault: there is none, or it has been detached with an error.
+    """
+    link = session.remote_handles.get(handle)
+    if link is None:
+        raise SessionFault(
+            session,
+            "amqp:session:unattached-handle",
+            f"the peer sent a {what} for handle {handle}, which no link has",
+        )
+    if link.errant and what != "detach":
+        raise errant_link(link, f"a {what}")
+    return link
+
+
+def errant_link(link: LinkEndpoint, what: str) -> SessionFault:
+    """The fault of a peer that goes on after it broke a rule on a link (transport, "link errors")."""
+    return SessionFault(
+        link.session,
+        "amqp:session:errant-link",
+        f"the peer sent {what} for link {link.name!r}, which has been detached with an error",
+    )
+
+
+def on_detach(session: Session, detach: Detach, events: Events) -> None:
+    """Take a detach."""
+    link = link_of(session, int(detach.handle), "detach")
+    if isinstance(link, ReceiverLink):
+        link.end_partial()
+    del session.remote_handles[int(detach.handle)]
+    events.append(link.on_detach(detach))
+
+
+def fail_link(fault: LinkFault, events: Events) -> None:
+    """End a link on which the peer broke a rule (transport, "link errors")."""
+    link = fault.link
+    link.error = fault.error
+    link.errant = True
+    if isinstance(link, ReceiverLink):
+        link.end_partial()
+    undelivered = link.session.undelivered(link)
+    link.detach(error=fault.error)
+    events.append(LinkDetached(link, fault.error, by_peer=False, closed=True, undelivered=undelivered))

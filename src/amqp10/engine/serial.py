@@ -1,0 +1,19 @@
+"""Serial numbers: delivery counts, transfer ids and delivery ids of 32 bits, which begin anew after the last one
+(RFC 1982; transport, "sequence-no").
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["HALF", "MASK", "serial_difference"]
+
+MASK: Final = 0xFFFFFFFF
+"""``(number + n) & MASK`` is the n-th serial number after another."""
+HALF: Final = 0x80000000
+"""Two numbers that are so far apart cannot be compared."""
+
+
+def serial_difference(a: int, b: int) -> int:
+    """``a - b`` of two serial numbers: negative when a comes before b."""
+    return ((a - b + HALF) & MASK) - HALF
