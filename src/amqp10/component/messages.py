@@ -41,7 +41,7 @@ _JSON: Final = ValueType.mvtJson
 # a wide one, 2 for an empty list. A body adds 2 for a map or a list; one that is no string, map or list has no entry.
 _BODY: Final = 0x60
 _PROPERTIES_LAST: Final = 0x4F
-_STARTS: Final[dict[bytes | memoryview, int]] = {
+_STARTS: Final[dict[bytes, int]] = {
     **{
         bytes((0, 0x53, code, form)): (code - 0x6F) << 4 | kind
         for code in range(0x70, 0x75)
@@ -534,13 +534,15 @@ class MessageView:
         """
         payload = self._payload
         pos = last = 0
+        # To hash a part of a view would be to hash all that arrived with it.
+        starts = payload if type(payload) is bytes else bytes(payload[:_LONG])
         beginning, size, first, end = seen.known
         try:
             if payload[:size] == beginning:
                 self._id_at = first
                 pos = end
                 last = _PROPERTIES_LAST
-            while (kind := _STARTS.get(payload[pos : pos + 4], 0)) > last:
+            while (kind := _STARTS.get(starts[pos : pos + 4], 0)) > last:
                 if kind < _BODY:
                     last = kind | 15
                     if kind & 2:
