@@ -41,7 +41,7 @@ _JSON: Final = ValueType.mvtJson
 # a wide one, 2 for an empty list. A body adds 2 for a map or a list; one that is no string, map or list has no entry.
 _BODY: Final = 0x60
 _PROPERTIES_LAST: Final = 0x4F
-_STARTS: Final[dict[bytes | memoryview, int]] = {
+_STARTS: Final[dict[bytes, int]] = {
     **{
         bytes((0, 0x53, code, form)): (code - 0x6F) << 4 | kind
         for code in range(0x70, 0x75)
@@ -146,33 +146,15 @@ class MessageDraft:
         if self._stale:
             self._refresh()
         identifier = self.id
-        typed = b"\x40"
         if type(identifier) is str:
             try:
                 name = identifier.encode()
             except UnicodeEncodeError as error:
                 raise AMQPError(604, f"message_id cannot be encoded as UTF-8: {error.reason}") from None
+            prefix = self._prefixes.get(len(name))
+            head = prefix + name + self._tail if prefix is not None else self._head(name)
         else:
-            name = b""
-            typed = encode_value(wire_id(identifier))
-        tail = self._tail
-        size = len(name) + len(tail) + 3
-        if name and size < 256:
-            prefix = self._prefixes.get(size)
-            if prefix is None:
-                head = self._header + _PROPERTIES + b"\xc0"
-                prefix = self._prefixes[size] = head + bytes((size, self._count, 0xA1, len(name)))
-            head = prefix + name + tail
-        elif name or tail or typed != b"\x40":
-            fields = (encode_string(identifier) if name else typed) + tail
-            size = len(fields) + 1
-            if size < 256:
-                head = self._header + _PROPERTIES + bytes((0xC0, size, self._count)) + fields
-            else:
-                counts = (size + 3).to_bytes(4, "big") + self._count.to_bytes(4, "big")
-                head = self._header + _PROPERTIES + b"\xd0" + counts + fields
-        else:
-            head = self._header
+            head = self._with_properties(encode_value(wire_id(identifier)))
         if self.value_type is _TEXT:
             try:
                 data = self.value.encode()
@@ -182,6 +164,25 @@ class MessageDraft:
                 return head + _STRING_VALUE[len(data)] + data, b""
             return self._long(head + _AMQP_VALUE + b"\xb1", data)
         return self._other(head)
+
+    def _head(self, name: bytes) -> bytes:
+        """Header and properties with an id of text, or with none. What is in front of a short one is kept."""
+        if not name and not self._tail:
+            self._prefixes[0] = self._header
+            return self._header
+        encoded = encode_string(name.decode()) if name else b"\x40"
+        whole = self._with_properties(encoded)
+        if len(encoded) + len(self._tail) < 255:
+            self._prefixes[len(name)] = whole[: len(whole) - len(name) - len(self._tail)]
+        return whole
+
+    def _with_properties(self, encoded_id: bytes) -> bytes:
+        fields = encoded_id + self._tail
+        size = len(fields) + 1
+        if size < 256:
+            return self._header + _PROPERTIES + bytes((0xC0, size, self._count)) + fields
+        counts = (size + 3).to_bytes(4, "big") + self._count.to_bytes(4, "big")
+        return self._header + _PROPERTIES + b"\xd0" + counts + fields
 
     @staticmethod
     def _long(head: bytes, data: bytes) -> tuple[bytes, bytes]:
@@ -533,13 +534,15 @@ class MessageView:
         """
         payload = self._payload
         pos = last = 0
+        # To hash a part of a view would be to hash all that arrived with it.
+        starts = payload if type(payload) is bytes else bytes(payload[:_LONG])
         beginning, size, first, end = seen.known
         try:
             if payload[:size] == beginning:
                 self._id_at = first
                 pos = end
                 last = _PROPERTIES_LAST
-            while (kind := _STARTS.get(payload[pos : pos + 4], 0)) > last:
+            while (kind := _STARTS.get(starts[pos : pos + 4], 0)) > last:
                 if kind < _BODY:
                     last = kind | 15
                     if kind & 2:

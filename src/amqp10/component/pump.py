@@ -15,6 +15,7 @@ from amqp10.wire.frames import EMPTY_FRAME
 
 if TYPE_CHECKING:
     from amqp10.engine import Connection, Event
+    from amqp10.engine.output import Output
     from amqp10.net.waiting import Waiter
 
 __all__ = ["Pump"]
@@ -38,6 +39,7 @@ class Pump:
     """
 
     __slots__ = (
+        "_output",
         "_progress",
         "_read_size",
         "_sent",
@@ -65,6 +67,7 @@ class Pump:
         sink: Callable[[], None],
     ) -> None:
         self.engine: Connection = engine
+        self._output: Output = engine.output
         self.transport: Transport = transport
         self.waiter: Waiter = waiter
         self.clock: Callable[[], float] = clock
@@ -96,8 +99,8 @@ class Pump:
 
         What is taken from one place is in the next one in the same step: a signal handler may raise in between.
         """
-        engine = self.engine
-        if not engine.output.buffers and not engine.pending and not self._unsent and not self.transport.unsent:
+        output, transport = self._output, self.transport
+        if not output.buffers and not output.pending and not self._unsent and not transport.unsent:
             return True
         if self._sent:
             self._unsent, self._sent = _rest(self._unsent, self._sent), 0
@@ -109,22 +112,21 @@ class Pump:
             self._unsent += self.engine.data_to_send(now)
             if len(self._unsent) > old:
                 self.tap(True, self._unsent[old:])
-        transport = self.transport
         buffers = self._unsent
         if not buffers and not transport.unsent:
             return True
-        self._sent = transport.send(buffers)
-        if self._sent:
+        sent = self._sent = transport.send(buffers)
+        if sent:
             self.moved += 1
             self._written = True
             if buffers[0] is not EMPTY_FRAME or len(buffers) > 1:
                 self.moved_at = now
         elif transport.progress != self._progress:
             self._progressed(now)
-        if len(buffers) == 1 and self._sent == len(buffers[0]):
+        if len(buffers) == 1 and sent == len(buffers[0]):
             self._unsent, self._sent = [], 0
-        else:
-            self._unsent, self._sent = _rest(buffers, self._sent), 0
+            return not transport.unsent
+        self._unsent, self._sent = _rest(buffers, sent), 0
         return not self._unsent and not transport.unsent
 
     def receive(self) -> bool:

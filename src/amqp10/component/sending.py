@@ -456,15 +456,26 @@ class Sending(Core):
             return
         link: SenderLink | None = None
         session_name = link_name = ""
-        for delivery in update.deliveries:
-            if delivery not in outgoing:
-                continue
-            if delivery.link is not link:
-                link = delivery.link
-                record: SenderRecord = link.context
-                session_name, link_name = record.session.name, record.name
-            self._forget_outgoing(delivery, AMQPMessageOutEventParams(self, session_name, link_name, delivery.context))
-            self._fire_missed()
+        handler = None
+        try:
+            for delivery in update.deliveries:
+                if delivery not in outgoing:
+                    continue
+                if delivery.link is not link:
+                    link = delivery.link
+                    record: SenderRecord = link.context
+                    session_name, link_name = record.session.name, record.name
+                out = AMQPMessageOutEventParams(self, session_name, link_name, delivery.context)
+                if self._outgoing_order is not None:
+                    self._forget_outgoing(delivery, out)
+                else:
+                    self._missed, _ = out, outgoing.pop(delivery, None)
+                handler = self._on_message_out
+                self._missed = (handler(out), None)[1] if handler is not None else None
+        except BaseException as error:
+            if handler is not None and reached(error, handler):
+                self._missed = None
+            raise
 
     def _forget_outgoing(self, delivery: OutgoingDelivery, out: AMQPMessageOutEventParams | None = None) -> None:
         """A message is done with, and ``out`` is to fire. One that is not in the list any more is no fault."""
