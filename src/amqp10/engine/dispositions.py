@@ -36,6 +36,7 @@ class Reporting(Protocol):
     @property
     def can_send(self) -> bool:
         """Whether frames may be sent on it now."""
+        ...
 
     def flush(self) -> None:
         """Called before bytes are handed out."""
