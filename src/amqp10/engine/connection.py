@@ -17,15 +17,7 @@ from amqp10.codec import Symbol
 from amqp10.engine.channels import Channels
 from amqp10.engine.discarding import Discarding
 from amqp10.engine.events import ConnectionClosed, ConnectionFailed, ConnectionOpened
-from amqp10.engine.faults import (
-    ConnectionFault,
-    LinkFault,
-    SessionFault,
-    bad_frame,
-    remote_error,
-    unreadable,
-    wire_error,
-)
+from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault, bad_frame, unreadable
 from amqp10.engine.handshake import Handshake
 from amqp10.engine.idle import IdleTimer
 from amqp10.engine.incoming import fail_session, receive_disposition, receive_frame, receive_transfer
@@ -44,6 +36,7 @@ from amqp10.engine.states import (
     Stage,
     Trigger,
 )
+from amqp10.engine.wire_errors import remote_error, wire_error
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, ProtocolError
 from amqp10.wire.frames import decode_frame_body
 from amqp10.wire.performatives import MIN_MAX_FRAME_SIZE, Begin, Close, Open, Transfer

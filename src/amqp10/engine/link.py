@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.codec import Symbol
 from amqp10.engine.events import LinkDetached
-from amqp10.engine.faults import remote_error, wire_error
 from amqp10.engine.states import LINK_TRANSITIONS, LinkState, Trigger
+from amqp10.engine.wire_errors import remote_error, wire_error
 from amqp10.errors import AMQPError, ProtocolError
 from amqp10.wire.performatives import Attach, Detach, ReceiverSettleMode, SenderSettleMode
 

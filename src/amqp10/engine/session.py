@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 from amqp10.codec import Symbol
 from amqp10.engine.dispositions import Dispositions
 from amqp10.engine.events import SessionEnded
-from amqp10.engine.faults import SessionFault, remote_error, wire_error
+from amqp10.engine.faults import SessionFault
 from amqp10.engine.receiver import ReceiverLink
 from amqp10.engine.sender import SenderLink
 from amqp10.engine.serial import MASK
 from amqp10.engine.states import SESSION_TRANSITIONS, LinkState, SessionState, Trigger
 from amqp10.engine.window import SessionWindow
+from amqp10.engine.wire_errors import remote_error, wire_error
 from amqp10.errors import AMQPError, LimitError, ProtocolError
 from amqp10.wire.performatives import (
     Attach,
