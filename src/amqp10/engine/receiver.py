@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from amqp10.engine.delivery import IncomingDelivery
 from amqp10.engine.faults import LinkFault
 from amqp10.engine.link import LinkEndpoint
 from amqp10.engine.serial import HALF, MASK
@@ -15,7 +16,6 @@ from amqp10.engine.states import LinkState
 from amqp10.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from amqp10.engine.delivery import IncomingDelivery
     from amqp10.engine.session import Session
     from amqp10.wire.performatives import Flow
 
@@ -28,19 +28,25 @@ _ATTACHED: Final = LinkState.ATTACHED
 class ReceiverLink(LinkEndpoint):
     """The receiving end of a link."""
 
-    __slots__ = ("_excess", "partial", "returned", "shape", "skipped")
+    __slots__ = ("_excess", "delivery_type", "partial", "resumed", "returned", "shape", "skipped", "streaming")
 
     is_receiver = True
     unsettled: dict[int, IncomingDelivery]
 
     def __init__(self, session: Session, name: str, handle: int, **kwargs: Any) -> None:
         super().__init__(session, name, handle, **kwargs)
+        self.delivery_type: type[IncomingDelivery] = IncomingDelivery
+        """The class of its deliveries: a subclass makes one object do for the engine and for its user."""
+        self.streaming = False
+        """Whether each part of a delivery is reported as it comes, with ``DeliveryGrows``."""
+        self.resumed: set[IncomingDelivery] = set()
+        """The deliveries that went on here where an earlier attachment left them."""
         self.partial: IncomingDelivery | None = None
         """The delivery of which more is to come."""
         self.shape = NO_SHAPE
         """The shape of the last transfer that had one; ``incoming.receive_transfer`` compares the next one with it."""
         self.skipped: IncomingDelivery | None = None
-        """A resumed delivery that is passed over (transport, "resuming deliveries")."""
+        """A resumed delivery of which this side knows nothing: it is passed over (transport, "resuming deliveries")."""
         self.returned = False
         """Whether the sender's last flow said that it has no credit and is draining. It has answered a drain then, even
         if it did not advance its delivery count; whether it was the last drain or one before, only the caller knows."""
