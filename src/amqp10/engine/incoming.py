@@ -125,10 +125,21 @@ def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: 
         delivery_id, tag, settled = fields
         if buf[p] == 0x70:
             link.shape = shape_of(buf, p, body, count, len(tag), settled)
-    _take_transfer(session)
+    # The same as _take_transfer and take_delivery, without the calls.
+    window = session.window
+    left = window.left - 1
+    if left > window.incoming >> 1:
+        window.left = left
+        window.next_incoming_id = (window.next_incoming_id + 1) & MASK  # type: ignore[operator]
+    else:
+        _take_transfer(session)
     if delivery_id in session.incoming_unsettled:
         raise _delivery_id_in_use(session, delivery_id)
-    link.take_delivery()
+    if link.credit > 0 and not link.available:
+        link.credit -= 1
+        link.delivery_count = (link.delivery_count + 1) & MASK
+    else:
+        link.take_delivery()
     size = stop - body
     if size > link.max_message_size > 0:
         raise link.too_large()
@@ -136,7 +147,7 @@ def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: 
     payload = buf[body:stop] if size < _LARGE or size < len(buf) >> 1 else memoryview(buf)[body:stop]
     delivery = IncomingDelivery(link, delivery_id, tag, payload, settled)
     if not settled:
-        session.incoming_unsettled[delivery_id] = delivery
+        link.unsettled[delivery_id] = session.incoming_unsettled[delivery_id] = delivery
     events.append(delivery)
 
 
@@ -189,7 +200,7 @@ def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Ev
         if transfer.more and not transfer.aborted:
             delivery.start_parts()
             link.partial = delivery
-            session.connection.partials[delivery] = None
+            session.channels.partials[delivery] = None
     else:
         _continue_delivery(session, link, delivery, transfer, payload)
     if transfer.state is not None:
@@ -197,20 +208,20 @@ def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Ev
     if delivery is link.skipped:
         # Nothing is left unsettled from an earlier attachment, so there is nothing to resume: the receiver must
         # ignore it (transport, "transfer", resume).
-        session.incoming_unsettled.pop(delivery.delivery_id, None)
+        link.forget(delivery)
         if transfer.aborted or not transfer.more:
             link.end_partial()
         return
     if transfer.aborted:
         link.end_partial()
         delivery.settled = delivery.remote_settled = True
-        session.incoming_unsettled.pop(delivery.delivery_id, None)
+        link.forget(delivery)
         events.append(DeliveryAborted(delivery))
     elif not transfer.more:
         if delivery.partial:
             link.end_partial()
         if not delivery.settled:
-            session.incoming_unsettled[delivery.delivery_id] = delivery
+            link.keep(delivery)
         events.append(delivery)
 
 
@@ -229,7 +240,7 @@ def _start_delivery(session: Session, link: ReceiverLink, transfer: Transfer, pa
     delivery = IncomingDelivery(link, int(delivery_id), bytes(tag), payload, bool(transfer.settled))
     delivery.message_format = int(transfer.message_format or 0)
     if not delivery.settled:
-        session.incoming_unsettled[delivery.delivery_id] = delivery
+        link.keep(delivery)
     return delivery
 
 
@@ -251,7 +262,7 @@ def _continue_delivery(
         return
     if transfer.settled and not delivery.settled:
         delivery.settled = delivery.remote_settled = True
-        session.incoming_unsettled.pop(delivery.delivery_id, None)
+        link.forget(delivery)
     link.check_size(delivery, len(payload))
     delivery.add_part(payload)
 
@@ -266,22 +277,33 @@ def receive_disposition(session: Session, buf: bytes, pos: int, stop: int, event
     count = buf[pos + 2]
     body = pos + 2 + buf[pos + 1]
     p = pos + 4
-    ids = [0, 0]
-    for i in (0, 1):
-        code = buf[p]
-        if code == 0x70:
-            (ids[i],) = _UINT(buf, p + 1)
-            p += 5
-        elif code == 0x52:
-            ids[i] = buf[p + 1]
-            p += 2
-        elif code == 0x43:
-            p += 1
-        elif code == 0x40 and i == 1:
-            ids[1] = ids[0]
-            p += 1
-        else:
-            return False
+    code = buf[p]
+    if code == 0x70:
+        (first,) = _UINT(buf, p + 1)
+        p += 5
+    elif code == 0x52:
+        first = buf[p + 1]
+        p += 2
+    elif code == 0x43:
+        first = 0
+        p += 1
+    else:
+        return False
+    code = buf[p]
+    if code == 0x40:
+        last = first
+        p += 1
+    elif code == 0x70:
+        (last,) = _UINT(buf, p + 1)
+        p += 5
+    elif code == 0x52:
+        last = buf[p + 1]
+        p += 2
+    elif code == 0x43:
+        last = 0
+        p += 1
+    else:
+        return False
     if buf[p] != 0x41 or body != stop:
         return False
     state = buf[p + 1 : body]
@@ -291,7 +313,16 @@ def receive_disposition(session: Session, buf: bytes, pos: int, stop: int, event
         state = state[:-1]
     if state not in _ACCEPTED_FORMS:
         return False
-    _take_disposition(session, True, ids[0], ids[1], True, ACCEPTED, events)
+    if first != last:
+        _take_disposition(session, True, first, last, True, ACCEPTED, events)
+        return True
+    # The same in fewer steps for one delivery.
+    delivery = session.outgoing_unsettled.pop(first, None)
+    if delivery is not None:
+        delivery.remote_state = ACCEPTED
+        delivery.remote_settled = True
+        del delivery.link.unsettled[first]
+        events.append(DeliveriesUpdated(session, [delivery], ACCEPTED, True))
     return True
 
 
@@ -322,11 +353,13 @@ def _take_disposition(
     if receiver:
         deliveries = _sent_range(session, first, count, settled, state)
         if deliveries:
-            for delivery in deliveries:
-                if state is not None:
+            if state is not None:
+                for delivery in deliveries:
                     delivery.remote_state = state
-                if settled:
+            if settled:
+                for delivery in deliveries:
                     delivery.remote_settled = True
+                    del delivery.link.unsettled[delivery.delivery_id]
             events.append(DeliveriesUpdated(session, deliveries, state, settled))
     else:
         _update_received(session, first, count, settled, state, events)
@@ -340,10 +373,12 @@ def _sent_range(
     if count == 1:
         one = unsettled.pop(first, None) if settled else unsettled.get(first)
         return [one] if one is not None and (settled or one.remote_state != state) else []
+    ids: range | list[int]
     # A range costs no more than what it names or what is in flight, whichever is less.
     visited = min(count, len(unsettled))
     if count <= len(unsettled):
-        ids = [i & MASK for i in range(first, first + count)]
+        # Only a range over the end of the serial numbers is not one of Python's.
+        ids = range(first, first + count) if first + count <= MASK else [i & MASK for i in range(first, first + count)]
     else:
         ids = [i for i in unsettled if (i - first) & MASK < count]
     if settled:
@@ -378,7 +413,7 @@ def _update_received(
             delivery.remote_settled = True
             if delivery.state is not None:
                 delivery.settled = True
-                del unsettled[i]
+                delivery.link.forget(delivery)
                 finished.append(delivery)
     if count > 1:
         session.charge(visited - len(finished))

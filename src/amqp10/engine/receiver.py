@@ -31,6 +31,7 @@ class ReceiverLink(LinkEndpoint):
     __slots__ = ("_excess", "partial", "returned", "shape", "skipped")
 
     is_receiver = True
+    unsettled: dict[int, IncomingDelivery]
 
     def __init__(self, session: Session, name: str, handle: int, **kwargs: Any) -> None:
         super().__init__(session, name, handle, **kwargs)
@@ -111,6 +112,15 @@ class ReceiverLink(LinkEndpoint):
         if self.drain and self.credit == 0:
             self.drain = False
 
+    def keep(self, delivery: IncomingDelivery) -> None:
+        """The delivery is unsettled."""
+        self.unsettled[delivery.delivery_id] = self.session.incoming_unsettled[delivery.delivery_id] = delivery
+
+    def forget(self, delivery: IncomingDelivery) -> None:
+        """The delivery is settled, or given up."""
+        self.unsettled.pop(delivery.delivery_id, None)
+        self.session.incoming_unsettled.pop(delivery.delivery_id, None)
+
     def check_size(self, delivery: IncomingDelivery, extra: int) -> None:
         """Refuse a message that grows beyond what this side said it accepts."""
         if 0 < self.max_message_size < delivery.size + extra:
@@ -135,4 +145,4 @@ class ReceiverLink(LinkEndpoint):
         if delivery is not None:
             self.partial = None
             delivery.partial = False
-            self.session.connection.partials.pop(delivery, None)
+            self.session.channels.partials.pop(delivery, None)
