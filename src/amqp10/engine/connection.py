@@ -24,6 +24,7 @@ from amqp10.engine.incoming import fail_session, receive_disposition, receive_fr
 from amqp10.engine.input import Input
 from amqp10.engine.linking import fail_link
 from amqp10.engine.output import Output, Trace
+from amqp10.engine.runs import receive_run
 from amqp10.engine.serial import MASK
 from amqp10.engine.states import (
     CONNECTION_CLOSED,
@@ -451,7 +452,9 @@ class Connection:
                     session = incoming.get(channel)
                     if session is not None and session.state is _MAPPED:
                         if code == _TRANSFER:
-                            receive_transfer(session, data, body + 3, stop, events)
+                            link = receive_transfer(session, data, body + 3, stop, events)
+                            if link is not None and stop < end:
+                                pos = receive_run(link, data, stop - size, body + 3, stop, self.max_frame_size, events)
                             continue
                         if receive_disposition(session, data, body + 3, stop, events):
                             continue

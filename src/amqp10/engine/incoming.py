@@ -80,12 +80,14 @@ def fail_session(fault: SessionFault, events: Events) -> None:
     events.append(SessionEnded(session, fault.error, False, undelivered))
 
 
-def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: Events) -> None:
+def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: Events) -> ReceiverLink | None:
     """Take a transfer frame; ``pos`` is just behind the descriptor, ``stop`` at the frame's end.
 
     Shapes that common peers send are read here, field by field in place, and once a link has a shape its next
     frames are compared with it as a whole. Whatever else is legal goes through :func:`_receive_general`, with the
     same result.
+
+    Returns the link, when the frame had its shape: others of the same shape may follow.
     """
     code = buf[pos]
     if code == 0xC0:
@@ -98,10 +100,10 @@ def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: 
         p = pos + 9
     else:
         _receive_general(session, buf, pos, stop, events)
-        return
+        return None
     if not 4 <= count <= 6 or body > stop:
         _receive_general(session, buf, pos, stop, events)
-        return
+        return None
     # handle
     code = buf[p]
     if code == 0x43:
@@ -115,20 +117,22 @@ def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: 
         p += 5
     else:
         _receive_general(session, buf, pos, stop, events)
-        return
+        return None
     link = session.remote_handles.get(handle)
     if not isinstance(link, ReceiverLink) or link.partial is not None or link.state is not _ATTACHED:
         _receive_general(session, buf, pos, stop, events)
-        return
+        return None
     unpack, fields_of_shape, size, tag_head, rest, settled = link.shape
     # All that differs between the frames of one shape is the delivery id and the tag.
     same = p + size == body and count == fields_of_shape
     code, delivery_id, head, tag, tail = unpack(buf, p) if same else NOTHING
+    alike: ReceiverLink | None = link
     if code != 0x70 or head != tag_head or tail != rest:
+        alike = None
         fields = read_fields(buf, p, body, count)
         if fields is None:
             _receive_general(session, buf, pos, stop, events)
-            return
+            return None
         delivery_id, tag, settled = fields
         if buf[p] == 0x70:
             link.shape = shape_of(buf, p, body, count, len(tag), settled)
@@ -156,6 +160,7 @@ def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: 
     if not settled:
         link.unsettled[delivery_id] = session.incoming_unsettled[delivery_id] = delivery
     events.append(delivery)
+    return alike
 
 
 def _take_transfer(session: Session) -> None:

@@ -11,7 +11,7 @@ from amqp10.engine.delivery import IncomingDelivery
 from amqp10.engine.faults import LinkFault
 from amqp10.engine.link import LinkEndpoint
 from amqp10.engine.serial import HALF, MASK
-from amqp10.engine.shapes import NO_SHAPE
+from amqp10.engine.shapes import NO_SHAPE, RunShape
 from amqp10.engine.states import LinkState
 from amqp10.errors import ProtocolError
 
@@ -28,7 +28,17 @@ _ATTACHED: Final = LinkState.ATTACHED
 class ReceiverLink(LinkEndpoint):
     """The receiving end of a link."""
 
-    __slots__ = ("_excess", "delivery_type", "partial", "resumed", "returned", "shape", "skipped", "streaming")
+    __slots__ = (
+        "_excess",
+        "delivery_type",
+        "partial",
+        "resumed",
+        "returned",
+        "run",
+        "shape",
+        "skipped",
+        "streaming",
+    )
 
     is_receiver = True
     unsettled: dict[int, IncomingDelivery]
@@ -45,6 +55,8 @@ class ReceiverLink(LinkEndpoint):
         """The delivery of which more is to come."""
         self.shape = NO_SHAPE
         """The shape of the last transfer that had one; ``incoming.receive_transfer`` compares the next one with it."""
+        self.run: RunShape | None = None
+        """The same of whole frames, for ``runs.receive_run``."""
         self.skipped: IncomingDelivery | None = None
         """A resumed delivery of which this side knows nothing: it is passed over (transport, "resuming deliveries")."""
         self.returned = False
