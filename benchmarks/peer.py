@@ -154,7 +154,7 @@ def prepared_message(link: SenderLink, settled: bool, size: int) -> tuple[bytes,
     return b"".join(frames), len(frames), 8 + 6 + len(handle) + 1
 
 
-def pour(link: SenderLink, sock: socket.socket, count: int, size: int, settled: bool) -> None:
+def pour(conn: Connection, link: SenderLink, sock: socket.socket, count: int, size: int, settled: bool) -> None:
     """Send ``count`` messages as fast as the peer takes them, ignoring its credit's exact figure but not its pace."""
     batch = max(1, min(1000, 1_000_000 // (size + 60)))
     message, frames, at = prepared_message(link, settled, size)
@@ -163,7 +163,6 @@ def pour(link: SenderLink, sock: socket.socket, count: int, size: int, settled: 
     sent = 0
     pack = struct.Struct(">I").pack_into
     sock.setblocking(False)
-    conn = link.session.connection
     while sent < count:
         while link.credit <= 0:
             select.select([sock], [], [])
@@ -251,7 +250,7 @@ def serve(sock: socket.socket) -> None:
             sock.sendall(b"".join(out))
         if isinstance(todo, SenderLink):
             kind, count, size = str(todo.source.address if todo.source else "").split("/")
-            pour(todo, sock, int(count), int(size), kind == "settled")
+            pour(conn, todo, sock, int(count), int(size), kind == "settled")
 
 
 def main() -> None:

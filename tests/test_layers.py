@@ -48,7 +48,6 @@ CIRCLES: dict[str, set[str]] = {
         "engine.events",
         "engine.faults",
         "engine.incoming",
-        "engine.output",
         "engine.handshake",
         "engine.link",
         "engine.linking",

@@ -58,7 +58,7 @@ def test_limits_out_of_range_are_refused(values: dict[str, int]) -> None:
 def test_a_session_beyond_the_limit_ends_the_connection_that_begins_it() -> None:
     net = Net(max_sessions=2)
     client, other = Client(net), Client(net)
-    client.engine.channel_max = client.engine.remote_channel_max = 10  # it does not keep to what was agreed
+    client.engine.channel_max = client.engine.channels.highest = 10  # it does not keep to what was agreed
     client.engine.begin()
     client.engine.begin()
     net.step()

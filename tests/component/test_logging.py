@@ -90,7 +90,7 @@ def test_level_2_tells_in_words_what_changed() -> None:
 def test_every_event_of_the_engine_has_a_line() -> None:
     engine = Connection(EndpointRole.CLIENT, container_id="c")
     session = Session(
-        engine,
+        engine.channels,
         0,
         incoming_window=1,
         outgoing_window=1,

@@ -14,7 +14,7 @@ from amqp10.component.events import AMQPErrorEventParams
 from amqp10.component.lifecycle import address_hint
 from amqp10.engine import Event, LinkRequested
 from amqp10.engine.events import ConnectionOpened
-from amqp10.engine.faults import remote_error
+from amqp10.engine.wire_errors import remote_error
 from amqp10.errors import escaped
 from amqp10.wire.performatives import Error
 from tests.component.server import Peer, Server, client, refusal

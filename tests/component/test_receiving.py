@@ -830,7 +830,7 @@ def test_the_incoming_view_is_cheap_with_thousands_of_partial_messages() -> None
         seen: list[tuple[int, str]] = []
         assert amqp._engine is not None
         listed = _Listed(amqp._engine.partials)
-        amqp._engine.partials = listed
+        amqp._engine.channels.partials = listed
 
         def on_message_in(event: Any) -> None:
             number = amqp.incoming_message_count

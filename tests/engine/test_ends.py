@@ -240,27 +240,27 @@ def blocked(peer: Scripted, *, frames: int = 1) -> tuple[SenderLink, list[Outgoi
 
 
 DETACH = encode_frame(0, Detach(handle=0, closed=True))
-ENDINGS: dict[str, tuple[Callable[[SenderLink], object] | None, bytes, type[Any]]] = {
+ENDINGS: dict[str, tuple[Callable[[Scripted, SenderLink], object] | None, bytes, type[Any]]] = {
     "the peer detaches": (None, DETACH, LinkDetached),
-    "the link is detached here": (lambda link: link.detach(), DETACH, LinkDetached),
+    "the link is detached here": (lambda peer, link: link.detach(), DETACH, LinkDetached),
     "the peer ends the session": (None, encode_frame(0, End()), SessionEnded),
-    "the session is ended here": (lambda link: link.session.end(), encode_frame(0, End()), SessionEnded),
-    "the session ends after the detach": (lambda link: link.detach(), encode_frame(0, End()), SessionEnded),
+    "the session is ended here": (lambda peer, link: link.session.end(), encode_frame(0, End()), SessionEnded),
+    "the session ends after the detach": (lambda peer, link: link.detach(), encode_frame(0, End()), SessionEnded),
     "the peer closes": (None, CLOSE, ConnectionClosed),
-    "the connection is closed here": (lambda link: link.session.connection.close(), CLOSE, ConnectionClosed),
+    "the connection is closed here": (lambda peer, link: peer.engine.close(), CLOSE, ConnectionClosed),
     "the peer breaks a rule": (None, UNKNOWN, ConnectionFailed),
 }
 
 
 @pytest.mark.parametrize(("here", "there", "kind"), ENDINGS.values(), ids=ENDINGS.keys())
 def test_every_end_names_what_waited_for_the_window(
-    here: Callable[[SenderLink], object] | None, there: bytes, kind: type[Any]
+    here: Callable[[Scripted, SenderLink], object] | None, there: bytes, kind: type[Any]
 ) -> None:
     peer = Scripted()
     link, sent = blocked(peer)
     assert [delivery.complete for delivery in sent] == [True, False, False, False]
     if here is not None:
-        here(link)
+        here(peer, link)
     (event,) = peer.feed(there)
     assert isinstance(event, kind)
     ended: Any = event

@@ -6,10 +6,11 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amqp10.engine import IncomingDelivery, ReceiverLink
+from amqp10.engine import IncomingDelivery, ReceiverLink, connection, incoming
 from tests.engine.harness import Pair
 from tests.examples import examples
 
@@ -70,12 +71,13 @@ def transfers(draw: st.DrawFn) -> list[bytes]:
     return frames
 
 
-def outcome(frames: list[bytes], traced: bool) -> list[Any]:
-    """What an engine makes of the frames, and how it stands afterwards."""
+def outcome(frames: list[bytes], traced: bool, credit: int = 40, most: int = 0) -> list[Any]:
+    """What an engine makes of the frames, or pieces of them, and how it is afterwards."""
     pair = Pair()
     mine, theirs = pair.session()
-    _, incoming = pair.sender(mine, credit=40)
+    _, incoming = pair.sender(mine, credit=credit)
     assert isinstance(incoming, ReceiverLink)
+    incoming.max_message_size = most
     if traced:
         # A trace makes the engine decode every frame the general way.
         pair.server.output.trace = lambda *_: None
@@ -111,6 +113,8 @@ def outcome(frames: list[bytes], traced: bool) -> list[Any]:
         incoming.delivery_count,
         incoming.partial is None,
         theirs.window.next_incoming_id,
+        theirs.window.left,
+        sorted(incoming.unsettled),
         sorted(theirs.incoming_unsettled),
     ]
 
@@ -119,3 +123,35 @@ def outcome(frames: list[bytes], traced: bool) -> list[Any]:
 @settings(max_examples=examples(400))
 def test_transfers_in_any_shape_mean_the_same_read_in_place_and_decoded(frames: list[bytes]) -> None:
     assert outcome(frames, traced=False) == outcome(frames, traced=True)
+
+
+@given(st.lists(transfers(), min_size=1, max_size=4), st.integers(1, 40), st.sampled_from([0, 10]), st.data())
+@settings(max_examples=400)
+def test_transfers_that_arrive_at_once_mean_the_same_as_one_by_one(
+    parts: list[list[bytes]], credit: int, most: int, data: st.DataObject
+) -> None:
+    frames = [frame for part in parts for frame in part]
+    whole = b"".join(frames)
+    cut = data.draw(st.integers(0, len(whole)))
+    assert outcome([whole[:cut], whole[cut:]], False, credit, most) == outcome(frames, False, credit, most)
+
+
+def frame(number: int, payload: bytes = b"x") -> bytes:
+    fields = b"\x43\x70" + struct.pack(">I", number) + b"\xa0\x04" + struct.pack(">I", number) + b"\x43\x42"
+    body = b"\x00\x53\x14" + bytes((0xC0, len(fields) + 1, 5)) + fields + payload
+    return struct.pack(">IBBH", len(body) + 8, 2, 0, 0) + body
+
+
+def test_a_run_of_transfers_is_taken_in_one_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+
+    def receive(*args: Any) -> Any:
+        taken.append(args[3])
+        return incoming.receive_transfer(*args)
+
+    monkeypatch.setattr(connection, "receive_transfer", receive)
+    frames = [frame(number, b"x" * number) for number in range(30)]
+    found = outcome([b"".join(frames)], traced=False)
+    # The first tells the shape, and the second that it comes again.
+    assert len(taken) == 2
+    assert [event[0] for event in found[:30]] == list(range(30))

@@ -40,7 +40,7 @@ from amqp10.engine import (
     SessionEnded,
     SessionRequested,
 )
-from amqp10.engine.faults import wire_error
+from amqp10.engine.wire_errors import wire_error
 from amqp10.errors import AMQPError, AuthenticationError, DecodeError, LimitError, ProtocolError
 from amqp10.version import VERSION
 from amqp10.wire.message import Message

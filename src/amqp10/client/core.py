@@ -367,11 +367,7 @@ class ClientCore:
         self.incarnation = None
         self.paused = False
         incarnation.reason = error
-        for session in incarnation.engine.sessions.values():
-            self._next_delivery_id = max(self._next_delivery_id, session.window.next_delivery_id)
-        for wanted in self.sessions:
-            if wanted.engine is not None:
-                self._next_delivery_id = max(self._next_delivery_id, wanted.engine.window.next_delivery_id)
+        self._next_delivery_id = incarnation.engine.next_delivery_id
         self.driver.kick()
         incarnation.transport.close()
         if not incarnation.opened:

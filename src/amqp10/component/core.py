@@ -110,6 +110,7 @@ class Core:
         "_links",
         "_missed",
         "_narrow",
+        "_next_delivery_id",
         "_on_connected",
         "_on_connection_status",
         "_on_disconnected",
@@ -216,6 +217,8 @@ class Core:
         self._narrow: Session | None = None
         """The session whose closed window a message waits for."""
         self._engine: Connection | None = None
+        self._next_delivery_id = 0
+        """Where the delivery ids of the next connection start: tags of a link name do not come again."""
         self._pump: Pump | None = None
         self._opened = False
         self._connecting = False

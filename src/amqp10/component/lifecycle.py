@@ -125,6 +125,7 @@ class Lifecycle(Network):
             idle_timeout=self._idle_timeout,
             sasl=self._sasl(),
             properties={"product": "amqp10", "version": VERSION, "platform": "Python"},
+            initial_outgoing_id=self._next_delivery_id,
         )
         self._engine = engine
         self._pump = Pump(engine, transport, self._get_waiter(), self._clock, self._reported, self._take)
@@ -346,6 +347,7 @@ class Lifecycle(Network):
             self._log(2, "Session", f"the last bytes could not be sent: {error}")
         finally:
             self._pump = None
+            self._next_delivery_id = pump.engine.next_delivery_id
             self._engine = None
             self._reported.clear()
             pump.close(graceful)

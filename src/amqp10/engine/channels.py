@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from amqp10.engine.events import SessionBegun, SessionRequested
 from amqp10.engine.faults import ConnectionFault
-from amqp10.engine.serial import MASK
+from amqp10.engine.serial import MASK, serial_max
 from amqp10.engine.session import Session
 from amqp10.errors import LimitError
 
 if TYPE_CHECKING:
-    from amqp10.engine.connection import Connection
+    from amqp10.engine.delivery import IncomingDelivery
+    from amqp10.engine.output import Output
     from amqp10.errors import AMQPError
     from amqp10.wire.performatives import Begin
 
@@ -25,19 +26,48 @@ _WINDOW = 2048
 class Channels:
     """Who uses which channel.
 
+    Args:
+        output: where frames go.
+        initial_outgoing_id, initial_delivery_count: where the serial numbers of sessions start.
+
     Attributes:
+        highest: the highest channel number that both sides use, as far as that is known.
+        partials: the deliveries of which parts have arrived, on any session, in the order of their first parts.
         outgoing: every session by the channel number that this side sends on.
         incoming: every session by the channel number that the peer sends on, once its begin has arrived.
     """
 
-    __slots__ = ("_connection", "_free", "_next", "incoming", "outgoing")
+    __slots__ = (
+        "_free",
+        "_initial_delivery_count",
+        "_next",
+        "_next_delivery_id",
+        "highest",
+        "incoming",
+        "outgoing",
+        "output",
+        "partials",
+    )
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, output: Output, initial_outgoing_id: int, initial_delivery_count: int) -> None:
+        self.output = output
+        self.highest = 0
+        self.partials: dict[IncomingDelivery, None] = {}
         self.outgoing: dict[int, Session] = {}
         self.incoming: dict[int, Session] = {}
         self._free: list[int] = []
         self._next = 0
+        self._initial_delivery_count = initial_delivery_count
+        self._next_delivery_id = initial_outgoing_id
+        """The first delivery id that no session which has ended has used."""
+
+    @property
+    def next_delivery_id(self) -> int:
+        """The first delivery id that no session has used, ended ones included."""
+        highest = self._next_delivery_id
+        for session in self.outgoing.values():
+            highest = serial_max(highest, session.window.next_delivery_id)
+        return highest
 
     def new_session(self, incoming_window: int, outgoing_window: int, handle_max: int) -> Session:
         """A session on the lowest free channel.
@@ -46,13 +76,13 @@ class Channels:
             LimitError: none is left.
         """
         session = Session(
-            self._connection,
+            self,
             self._take(),
             incoming_window=incoming_window,
             outgoing_window=outgoing_window,
             handle_max=handle_max,
-            initial_outgoing_id=self._connection.initial_outgoing_id,
-            initial_delivery_count=self._connection.initial_delivery_count,
+            initial_outgoing_id=self._next_delivery_id,
+            initial_delivery_count=self._initial_delivery_count,
         )
         self.outgoing[session.channel] = session
         return session
@@ -61,9 +91,8 @@ class Channels:
         if self._free:
             return heappop(self._free)
         channel = self._next
-        highest = min(self._connection.channel_max, self._connection.remote_channel_max)
-        if channel > highest:
-            raise LimitError(f"the connection carries {highest + 1} sessions already, which is its limit")
+        if channel > self.highest:
+            raise LimitError(f"the connection carries {self.highest + 1} sessions already, which is its limit")
         self._next = channel + 1
         return channel
 
@@ -95,10 +124,12 @@ class Channels:
         """Forget a session whose ends have both been exchanged; its channels are free again."""
         if self.outgoing.get(session.channel) is session:
             del self.outgoing[session.channel]
+            self._next_delivery_id = serial_max(self._next_delivery_id, session.window.next_delivery_id)
             heappush(self._free, session.channel)
         remote = session.remote_channel
         if remote is not None and self.incoming.get(remote) is session:
             del self.incoming[remote]
+        self.output.forget(session)
 
     def all(self) -> list[Session]:
         """Every session, once."""
@@ -109,8 +140,9 @@ class Channels:
 
         Nothing may be written after a close, neither by this engine nor by a link that somebody still holds.
         """
+        self._next_delivery_id = self.next_delivery_id
         for session in self.all():
             session.drop(error)
         self.outgoing.clear()
         self.incoming.clear()
-        self._connection.output.forget_all()
+        self.output.forget_all()

@@ -17,21 +17,14 @@ from amqp10.codec import Symbol
 from amqp10.engine.channels import Channels
 from amqp10.engine.discarding import Discarding
 from amqp10.engine.events import ConnectionClosed, ConnectionFailed, ConnectionOpened
-from amqp10.engine.faults import (
-    ConnectionFault,
-    LinkFault,
-    SessionFault,
-    bad_frame,
-    remote_error,
-    unreadable,
-    wire_error,
-)
+from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault, bad_frame, unreadable
 from amqp10.engine.handshake import Handshake
 from amqp10.engine.idle import IdleTimer
 from amqp10.engine.incoming import fail_session, receive_disposition, receive_frame, receive_transfer
 from amqp10.engine.input import Input
 from amqp10.engine.linking import fail_link
 from amqp10.engine.output import Output, Trace
+from amqp10.engine.runs import receive_run
 from amqp10.engine.serial import MASK
 from amqp10.engine.states import (
     CONNECTION_CLOSED,
@@ -44,6 +37,7 @@ from amqp10.engine.states import (
     Stage,
     Trigger,
 )
+from amqp10.engine.wire_errors import remote_error, wire_error
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, ProtocolError
 from amqp10.wire.frames import decode_frame_body
 from amqp10.wire.performatives import MIN_MAX_FRAME_SIZE, Begin, Close, Open, Transfer
@@ -88,7 +82,8 @@ class Connection:
         sasl: the SASL exchange to hold first; None for none.
         properties: connection properties stated in open.
         offered_capabilities, desired_capabilities: stated in open.
-        initial_outgoing_id, initial_delivery_count: where the serial numbers start.
+        initial_outgoing_id, initial_delivery_count: where the serial numbers start. Sessions that begin after others
+            have ended go on with their ids.
 
     Attributes:
         state: transport, "connection states".
@@ -96,7 +91,7 @@ class Connection:
         remote_open: the peer's open, once it has arrived.
         output: the frames that wait to be written, and the largest frame that the peer accepts.
         idle: when something was last read and written.
-        partials: the deliveries of which parts have arrived, on any session, in the order of their first parts.
+        channels: the sessions by their channel numbers.
         empty_octets: how many bytes of what arrived were empty frames, which say no more than "still here".
 
     Raises:
@@ -131,22 +126,18 @@ class Connection:
         self.properties = properties
         self.offered_capabilities = tuple(offered_capabilities)
         self.desired_capabilities = tuple(desired_capabilities)
-        self.initial_outgoing_id = initial_outgoing_id
-        self.initial_delivery_count = initial_delivery_count
         self.state = ConnectionState.START
         self.heard = False
         self.authenticated = False
         self.remote_open: Open | None = None
-        self.remote_channel_max = 0
         self.output = Output()
         self.idle = IdleTimer(idle_timeout)
-        self.partials: dict[IncomingDelivery, None] = {}
         self.empty_octets = 0
         self._input = Input()
         self._handshake: Handshake | None = None
         """From the first byte to the first frame."""
         self._stage = _HANDSHAKE
-        self._channels = Channels(self)
+        self.channels = Channels(self.output, initial_outgoing_id, initial_delivery_count)
         self._left: tuple[OutgoingDelivery, ...] = ()
         """What had no outcome when this side closed the connection."""
         self._discarding: Discarding | None = None
@@ -226,12 +217,12 @@ class Connection:
         self.output.send(0, Close(error=wire_error(error)))
         self._advance(Trigger.S_CLOSE if error is None else Trigger.S_CLOSE_ERROR)
         self._left = self._undelivered()
-        self._channels.drop(error)
+        self.channels.drop(error)
 
     def _undelivered(self) -> tuple[OutgoingDelivery, ...]:
         if self._left:
             return self._left
-        return tuple(delivery for session in self._channels.all() for delivery in session.undelivered())
+        return tuple(delivery for session in self.channels.all() for delivery in session.undelivered())
 
     def _fail(self, error: AMQPError, *, in_step: bool = False) -> list[Event]:
         """Give the connection up: tell the peer why where the protocol has come far enough for that.
@@ -332,19 +323,25 @@ class Connection:
         """
         if not self.can_send:
             raise ProtocolError("the connection is not open", condition="amqp:illegal-state")
-        session = self._channels.new_session(incoming_window, outgoing_window, handle_max)
+        session = self.channels.new_session(incoming_window, outgoing_window, handle_max)
         session.send_begin()
         return session
 
     @property
     def sessions(self) -> dict[int, Session]:
         """Every session by the channel number that this side sends on."""
-        return self._channels.outgoing
+        return self.channels.outgoing
 
-    def release_session(self, session: Session) -> None:
-        """Forget a session whose ends have both been exchanged; its channels are free again."""
-        self._channels.release(session)
-        self.output.forget(session)
+    @property
+    def partials(self) -> dict[IncomingDelivery, None]:
+        """The deliveries of which parts have arrived, on any session, in the order of their first parts."""
+        return self.channels.partials
+
+    @property
+    def next_delivery_id(self) -> int:
+        """The first delivery id, and with it the first delivery tag, that no session has used. As the
+        ``initial_outgoing_id`` of the next connection it keeps tags from coming again on links of the same names."""
+        return self.channels.next_delivery_id
 
     # -- receiving -------------------------------------------------------------------------------------------------
 
@@ -419,7 +416,7 @@ class Connection:
         """Handle all that is whole in ``data``; return how far that reaches. Sets how much is needed to go on."""
         pos = 0
         end = len(data)
-        incoming = self._channels.incoming
+        incoming = self.channels.incoming
         output = self.output
         while True:
             if end - pos < 8:
@@ -455,7 +452,9 @@ class Connection:
                     session = incoming.get(channel)
                     if session is not None and session.state is _MAPPED:
                         if code == _TRANSFER:
-                            receive_transfer(session, data, body + 3, stop, events)
+                            link = receive_transfer(session, data, body + 3, stop, events)
+                            if link is not None and stop < end:
+                                pos = receive_run(link, data, stop - size, body + 3, stop, self.max_frame_size, events)
                             continue
                         if receive_disposition(session, data, body + 3, stop, events):
                             continue
@@ -517,9 +516,9 @@ class Connection:
                 f"the peer used channel {channel}, beyond the agreed maximum of {self.channel_max}",
             )
         if kind is Begin:
-            events.append(self._channels.on_begin(performative, channel))  # type: ignore[arg-type]
+            events.append(self.channels.on_begin(performative, channel))  # type: ignore[arg-type]
             return
-        session = self._channels.incoming.get(channel)
+        session = self.channels.incoming.get(channel)
         if session is None:
             name = kind.__name__.lower()
             raise ConnectionFault.broken_rule(
@@ -538,7 +537,7 @@ class Connection:
             )
         self.remote_open = performative
         self.output.max_frame_size = size
-        self.remote_channel_max = int(performative.channel_max)
+        self.channels.highest = min(self.channel_max, int(performative.channel_max))
         self.idle.remote_timeout = int(performative.idle_time_out or 0) / 1000
         self._advance(Trigger.R_OPEN)
         if self.state is ConnectionState.OPEN_RCVD:
@@ -558,7 +557,7 @@ class Connection:
         if by_peer:
             self.output.flush()
             # Before close(), which would forget the sessions without the peer's reason.
-            self._channels.drop(error)
+            self.channels.drop(error)
             self.close()
         self._stage = _OVER
         events.append(ConnectionClosed(error, by_peer, undelivered))
@@ -572,7 +571,7 @@ class Connection:
         orderly = self.state in (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
         self._enter(_END)
         undelivered = self._undelivered()
-        self._channels.drop(None)
+        self.channels.drop(None)
         stage, self._stage = self._stage, _OVER
         if stage is _OVER:
             return []

@@ -5,8 +5,9 @@ Transport, "transferring a message". The objects are small and carry no behaviou
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from amqp10.engine.serial import MASK
 from amqp10.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -14,10 +15,24 @@ if TYPE_CHECKING:
     from amqp10.engine.sender import SenderLink
     from amqp10.wire.messaging import DeliveryState
 
-__all__ = ["IncomingDelivery", "OutgoingDelivery"]
+__all__ = ["IncomingDelivery", "OutgoingDelivery", "TransferFields"]
 
 _SMALL_PART = 1024
 """Octets up to which parts of a message are copied together as they arrive."""
+
+
+class TransferFields(NamedTuple):
+    """What the first transfer of a delivery says that is not usual."""
+
+    tag: bytes | None
+    """The delivery tag; None for the delivery id in network order."""
+    message_format: int
+    state: DeliveryState | None
+    resume: bool
+
+
+_USUAL: Final = TransferFields(None, 0, None, False)
+_ABORTED: Final = -1
 
 
 class OutgoingDelivery:
@@ -25,24 +40,22 @@ class OutgoingDelivery:
 
     Attributes:
         link: the link it was sent on.
-        delivery_id: its number within the session (a 32-bit serial number).
-        tag: its delivery tag.
-        size: octets of the encoded message.
+        delivery_id: its number within the session (a 32-bit serial number); -1 while it waits for the session window.
+        size: bytes of the encoded message.
         settled: whether this side has forgotten it (sent settled, or settled since).
-        sent: how many octets of the payload have been framed; equal to ``size`` once it is wholly on its way.
+        sent: how many bytes of the payload have been framed; equal to ``size`` once it is wholly on its way, -1 when it
+            has been given up.
         remote_state: the last state the receiver reported.
         remote_settled: whether the receiver has settled it.
         context: whatever the user of the engine wants to find again.
     """
 
     __slots__ = (
-        "_body",
         "_payload",
-        "aborted",
         "context",
         "delivery_id",
+        "fields",
         "link",
-        "message_format",
         "remote_settled",
         "remote_state",
         "sent",
@@ -54,8 +67,7 @@ class OutgoingDelivery:
         self,
         link: SenderLink,
         delivery_id: int,
-        payload: bytes,
-        body: bytes,
+        payload: bytes | tuple[bytes, bytes],
         size: int,
         sent: int,
         settled: bool,
@@ -64,12 +76,11 @@ class OutgoingDelivery:
         self.link = link
         self.delivery_id = delivery_id
         self._payload = payload
-        self._body = body
         self.size = size
         self.settled = settled
-        self.message_format = 0
         self.sent = sent
-        self.aborted = False
+        self.fields: TransferFields | None = None
+        """What its first transfer says that is not usual; None for nothing."""
         self.remote_state: DeliveryState | None = None
         self.remote_settled = False
         self.context = context
@@ -77,20 +88,42 @@ class OutgoingDelivery:
     @property
     def payload(self) -> bytes:
         """The encoded message. One that was given in two parts is joined when it is first looked at."""
-        if self._body:
-            self._payload += self._body
-            self._body = b""
-        return self._payload
+        payload = self._payload
+        if isinstance(payload, tuple):
+            payload = self._payload = payload[0] + payload[1]
+        return payload
 
     @property
     def tag(self) -> bytes:
-        """The delivery tag: the delivery id in network order."""
-        return self.delivery_id.to_bytes(4, "big")
+        """The delivery tag: the delivery id in network order, unless it was sent with another, or had to wait."""
+        tag = self.fields.tag if self.fields is not None else None
+        return tag if tag is not None else self.delivery_id.to_bytes(4, "big")
+
+    @property
+    def message_format(self) -> int:
+        """The message format code of its first transfer."""
+        return self.fields.message_format if self.fields is not None else 0
+
+    @property
+    def aborted(self) -> bool:
+        """Whether it has been given up."""
+        return self.sent == _ABORTED
 
     @property
     def complete(self) -> bool:
-        """Whether every octet has been framed for sending."""
-        return self.sent >= self.size and not self.aborted and self.delivery_id >= 0
+        """Whether every byte has been framed for sending."""
+        return self.sent >= self.size and self.delivery_id >= 0
+
+    def wait(self, tag: bytes) -> None:
+        """It waits for the session window, and so has no delivery id yet: it gets a tag of its own, if it has none."""
+        fields = self.fields or _USUAL
+        if fields.tag is None:
+            self.fields = fields._replace(tag=tag)
+
+    def give_up(self) -> None:
+        """No more of it is sent."""
+        self.sent = _ABORTED
+        self.settled = True
 
     def settle(self, state: DeliveryState | None = None) -> None:
         """Forget the delivery and tell the receiver so (transport, "transferring a message").
@@ -101,10 +134,10 @@ class OutgoingDelivery:
         if self.settled:
             return
         self.settled = True
-        session = self.link.session
-        session.outgoing_unsettled.pop(self.delivery_id, None)
-        if not self.remote_settled and not self.link.closing:
-            session.queue_disposition(False, self.delivery_id, state or self.remote_state, True)
+        link = self.link
+        link.forget(self)
+        if not self.remote_settled and not link.closing:
+            link.dispositions.add(False, self.delivery_id, state or self.remote_state, True)
 
     def abort(self) -> None:
         """Give up a delivery that is only partly sent (transport, "transferring large messages").
@@ -219,19 +252,24 @@ class IncomingDelivery:
         if self.settled:
             return
         link = self.link
-        session = link.session
+        delivery_id = self.delivery_id
         if not self.remote_settled and not link.closing:
-            session.queue_disposition(True, self.delivery_id, state, True)
+            run = link.dispositions
+            if run.next == delivery_id and run.state is state and run.settles_received:
+                run.next = (delivery_id + 1) & MASK
+            else:
+                run.add(True, delivery_id, state, True)
         self.settled = True
         self.state = state
-        session.incoming_unsettled.pop(self.delivery_id, None)
+        link.unsettled.pop(delivery_id, None)
+        link.session.incoming_unsettled.pop(delivery_id, None)
 
     def update(self, state: DeliveryState) -> None:
         """Report a state without settling (receiver settle mode *second*, or a non-terminal state)."""
         if self.settled or self.remote_settled or self.link.closing:
             return
         self.state = state
-        self.link.session.queue_disposition(True, self.delivery_id, state, False)
+        self.link.dispositions.add(True, self.delivery_id, state, False)
 
     def __repr__(self) -> str:
         return f"<IncomingDelivery {self.delivery_id} on {self.link.name!r}: {self.size} octets>"

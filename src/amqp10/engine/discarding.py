@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from amqp10.codec import DecodeError
 from amqp10.engine.events import ConnectionClosed
-from amqp10.engine.faults import remote_error
+from amqp10.engine.wire_errors import remote_error
 from amqp10.errors import MalformedFrameError
 from amqp10.wire.frames import decode_frame_body
 from amqp10.wire.performatives import Close

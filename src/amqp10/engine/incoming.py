@@ -73,12 +73,14 @@ def fail_session(fault: SessionFault, events: Events) -> None:
     events.append(SessionEnded(session, fault.error, False, undelivered))
 
 
-def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: Events) -> None:
+def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: Events) -> ReceiverLink | None:
     """Take a transfer frame; ``pos`` is just behind the descriptor, ``stop`` at the frame's end.
 
     Shapes that common peers send are read here, field by field in place, and once a link has a shape its next
     frames are compared with it as a whole. Whatever else is legal goes through :func:`_receive_general`, with the
     same result.
+
+    Returns the link, when the frame had its shape: others of the same shape may follow.
     """
     code = buf[pos]
     if code == 0xC0:
@@ -91,10 +93,10 @@ def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: 
         p = pos + 9
     else:
         _receive_general(session, buf, pos, stop, events)
-        return
+        return None
     if not 4 <= count <= 6 or body > stop:
         _receive_general(session, buf, pos, stop, events)
-        return
+        return None
     # handle
     code = buf[p]
     if code == 0x43:
@@ -108,27 +110,40 @@ def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: 
         p += 5
     else:
         _receive_general(session, buf, pos, stop, events)
-        return
+        return None
     link = session.remote_handles.get(handle)
     if not isinstance(link, ReceiverLink) or link.partial is not None or link.state is not _ATTACHED:
         _receive_general(session, buf, pos, stop, events)
-        return
+        return None
     unpack, fields_of_shape, size, tag_head, rest, settled = link.shape
     # All that differs between the frames of one shape is the delivery id and the tag.
     same = p + size == body and count == fields_of_shape
     code, delivery_id, head, tag, tail = unpack(buf, p) if same else NOTHING
+    alike: ReceiverLink | None = link
     if code != 0x70 or head != tag_head or tail != rest:
+        alike = None
         fields = read_fields(buf, p, body, count)
         if fields is None:
             _receive_general(session, buf, pos, stop, events)
-            return
+            return None
         delivery_id, tag, settled = fields
         if buf[p] == 0x70:
             link.shape = shape_of(buf, p, body, count, len(tag), settled)
-    _take_transfer(session)
+    # The same as _take_transfer and take_delivery, without the calls.
+    window = session.window
+    left = window.left - 1
+    if left > window.incoming >> 1:
+        window.left = left
+        window.next_incoming_id = (window.next_incoming_id + 1) & MASK  # type: ignore[operator]
+    else:
+        _take_transfer(session)
     if delivery_id in session.incoming_unsettled:
         raise _delivery_id_in_use(session, delivery_id)
-    link.take_delivery()
+    if link.credit > 0 and not link.available:
+        link.credit -= 1
+        link.delivery_count = (link.delivery_count + 1) & MASK
+    else:
+        link.take_delivery()
     size = stop - body
     if size > link.max_message_size > 0:
         raise link.too_large()
@@ -136,8 +151,9 @@ def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: 
     payload = buf[body:stop] if size < _LARGE or size < len(buf) >> 1 else memoryview(buf)[body:stop]
     delivery = IncomingDelivery(link, delivery_id, tag, payload, settled)
     if not settled:
-        session.incoming_unsettled[delivery_id] = delivery
+        link.unsettled[delivery_id] = session.incoming_unsettled[delivery_id] = delivery
     events.append(delivery)
+    return alike
 
 
 def _take_transfer(session: Session) -> None:
@@ -189,7 +205,7 @@ def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Ev
         if transfer.more and not transfer.aborted:
             delivery.start_parts()
             link.partial = delivery
-            session.connection.partials[delivery] = None
+            session.channels.partials[delivery] = None
     else:
         _continue_delivery(session, link, delivery, transfer, payload)
     if transfer.state is not None:
@@ -197,20 +213,20 @@ def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Ev
     if delivery is link.skipped:
         # Nothing is left unsettled from an earlier attachment, so there is nothing to resume: the receiver must
         # ignore it (transport, "transfer", resume).
-        session.incoming_unsettled.pop(delivery.delivery_id, None)
+        link.forget(delivery)
         if transfer.aborted or not transfer.more:
             link.end_partial()
         return
     if transfer.aborted:
         link.end_partial()
         delivery.settled = delivery.remote_settled = True
-        session.incoming_unsettled.pop(delivery.delivery_id, None)
+        link.forget(delivery)
         events.append(DeliveryAborted(delivery))
     elif not transfer.more:
         if delivery.partial:
             link.end_partial()
         if not delivery.settled:
-            session.incoming_unsettled[delivery.delivery_id] = delivery
+            link.keep(delivery)
         events.append(delivery)
 
 
@@ -229,7 +245,7 @@ def _start_delivery(session: Session, link: ReceiverLink, transfer: Transfer, pa
     delivery = IncomingDelivery(link, int(delivery_id), bytes(tag), payload, bool(transfer.settled))
     delivery.message_format = int(transfer.message_format or 0)
     if not delivery.settled:
-        session.incoming_unsettled[delivery.delivery_id] = delivery
+        link.keep(delivery)
     return delivery
 
 
@@ -251,7 +267,7 @@ def _continue_delivery(
         return
     if transfer.settled and not delivery.settled:
         delivery.settled = delivery.remote_settled = True
-        session.incoming_unsettled.pop(delivery.delivery_id, None)
+        link.forget(delivery)
     link.check_size(delivery, len(payload))
     delivery.add_part(payload)
 
@@ -266,22 +282,33 @@ def receive_disposition(session: Session, buf: bytes, pos: int, stop: int, event
     count = buf[pos + 2]
     body = pos + 2 + buf[pos + 1]
     p = pos + 4
-    ids = [0, 0]
-    for i in (0, 1):
-        code = buf[p]
-        if code == 0x70:
-            (ids[i],) = _UINT(buf, p + 1)
-            p += 5
-        elif code == 0x52:
-            ids[i] = buf[p + 1]
-            p += 2
-        elif code == 0x43:
-            p += 1
-        elif code == 0x40 and i == 1:
-            ids[1] = ids[0]
-            p += 1
-        else:
-            return False
+    code = buf[p]
+    if code == 0x70:
+        (first,) = _UINT(buf, p + 1)
+        p += 5
+    elif code == 0x52:
+        first = buf[p + 1]
+        p += 2
+    elif code == 0x43:
+        first = 0
+        p += 1
+    else:
+        return False
+    code = buf[p]
+    if code == 0x40:
+        last = first
+        p += 1
+    elif code == 0x70:
+        (last,) = _UINT(buf, p + 1)
+        p += 5
+    elif code == 0x52:
+        last = buf[p + 1]
+        p += 2
+    elif code == 0x43:
+        last = 0
+        p += 1
+    else:
+        return False
     if buf[p] != 0x41 or body != stop:
         return False
     state = buf[p + 1 : body]
@@ -291,7 +318,16 @@ def receive_disposition(session: Session, buf: bytes, pos: int, stop: int, event
         state = state[:-1]
     if state not in _ACCEPTED_FORMS:
         return False
-    _take_disposition(session, True, ids[0], ids[1], True, ACCEPTED, events)
+    if first != last:
+        _take_disposition(session, True, first, last, True, ACCEPTED, events)
+        return True
+    # The same in fewer steps for one delivery.
+    delivery = session.outgoing_unsettled.pop(first, None)
+    if delivery is not None:
+        delivery.remote_state = ACCEPTED
+        delivery.remote_settled = True
+        del delivery.link.unsettled[first]
+        events.append(DeliveriesUpdated(session, [delivery], ACCEPTED, True))
     return True
 
 
@@ -322,11 +358,13 @@ def _take_disposition(
     if receiver:
         deliveries = _sent_range(session, first, count, settled, state)
         if deliveries:
-            for delivery in deliveries:
-                if state is not None:
+            if state is not None:
+                for delivery in deliveries:
                     delivery.remote_state = state
-                if settled:
+            if settled:
+                for delivery in deliveries:
                     delivery.remote_settled = True
+                    del delivery.link.unsettled[delivery.delivery_id]
             events.append(DeliveriesUpdated(session, deliveries, state, settled))
     else:
         _update_received(session, first, count, settled, state, events)
@@ -340,10 +378,12 @@ def _sent_range(
     if count == 1:
         one = unsettled.pop(first, None) if settled else unsettled.get(first)
         return [one] if one is not None and (settled or one.remote_state != state) else []
+    ids: range | list[int]
     # A range costs no more than what it names or what is in flight, whichever is less.
     visited = min(count, len(unsettled))
     if count <= len(unsettled):
-        ids = [i & MASK for i in range(first, first + count)]
+        # Only a range over the end of the serial numbers is not one of Python's.
+        ids = range(first, first + count) if first + count <= MASK else [i & MASK for i in range(first, first + count)]
     else:
         ids = [i for i in unsettled if (i - first) & MASK < count]
     if settled:
@@ -378,7 +418,7 @@ def _update_received(
             delivery.remote_settled = True
             if delivery.state is not None:
                 delivery.settled = True
-                del unsettled[i]
+                delivery.link.forget(delivery)
                 finished.append(delivery)
     if count > 1:
         session.charge(visited - len(finished))

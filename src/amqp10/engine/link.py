@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.codec import Symbol
 from amqp10.engine.events import LinkDetached
-from amqp10.engine.faults import remote_error, wire_error
 from amqp10.engine.states import LINK_TRANSITIONS, LinkState, Trigger
+from amqp10.engine.wire_errors import remote_error, wire_error
 from amqp10.errors import AMQPError, ProtocolError
 from amqp10.wire.performatives import Attach, Detach, ReceiverSettleMode, SenderSettleMode
 
@@ -32,11 +32,13 @@ class LinkEndpoint:
     Attributes:
         session: the session it belongs to.
         output: where its frames go.
+        dispositions: the disposition that the session is collecting.
         window: the numbers of the session's flow control.
         name: its name, unique per direction between two containers.
         handle: the number this side uses for it.
         remote_handle: the number the peer uses; None while the peer's attach has not arrived.
         state: where it is between attach and detach.
+        unsettled: its deliveries that are not settled, by delivery id, in order.
         source, target: the termini as the peer stated them, once attached; before that, as requested.
         snd_settle_mode, rcv_settle_mode: as negotiated, once attached.
         credit: how many more deliveries the sender may start.
@@ -54,6 +56,7 @@ class LinkEndpoint:
         "context",
         "credit",
         "delivery_count",
+        "dispositions",
         "drain",
         "errant",
         "error",
@@ -73,6 +76,7 @@ class LinkEndpoint:
         "source",
         "state",
         "target",
+        "unsettled",
         "window",
     )
 
@@ -92,11 +96,13 @@ class LinkEndpoint:
     ) -> None:
         self.session = session
         self.output = session.output
+        self.dispositions = session.dispositions
         self.window = session.window
         self.name = name
         self.handle = handle
         self.remote_handle: int | None = None
         self.state = LinkState.DETACHED
+        self.unsettled: dict[int, Any] = {}
         self.source = source
         self.target = target
         self.snd_settle_mode = snd_settle_mode

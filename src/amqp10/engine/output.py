@@ -10,7 +10,7 @@ from itertools import islice
 from struct import Struct
 from typing import TYPE_CHECKING, Protocol
 
-from amqp10.engine.faults import shortened
+from amqp10.engine.wire_errors import shortened
 from amqp10.errors import ProtocolError
 from amqp10.wire.frames import EMPTY_FRAME, encode_frame
 from amqp10.wire.performatives import MIN_MAX_FRAME_SIZE, Open

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from amqp10.engine.faults import LinkFault
 from amqp10.engine.link import LinkEndpoint
 from amqp10.engine.serial import HALF, MASK
-from amqp10.engine.shapes import NO_SHAPE
+from amqp10.engine.shapes import NO_SHAPE, RunShape
 from amqp10.engine.states import LinkState
 from amqp10.errors import ProtocolError
 
@@ -28,9 +28,10 @@ _ATTACHED: Final = LinkState.ATTACHED
 class ReceiverLink(LinkEndpoint):
     """The receiving end of a link."""
 
-    __slots__ = ("_excess", "partial", "returned", "shape", "skipped")
+    __slots__ = ("_excess", "partial", "returned", "run", "shape", "skipped")
 
     is_receiver = True
+    unsettled: dict[int, IncomingDelivery]
 
     def __init__(self, session: Session, name: str, handle: int, **kwargs: Any) -> None:
         super().__init__(session, name, handle, **kwargs)
@@ -38,6 +39,8 @@ class ReceiverLink(LinkEndpoint):
         """The delivery of which more is to come."""
         self.shape = NO_SHAPE
         """The shape of the last transfer that had one; ``incoming.receive_transfer`` compares the next one with it."""
+        self.run: RunShape | None = None
+        """The same of whole frames, for ``runs.receive_run``."""
         self.skipped: IncomingDelivery | None = None
         """A resumed delivery that is passed over (transport, "resuming deliveries")."""
         self.returned = False
@@ -111,6 +114,15 @@ class ReceiverLink(LinkEndpoint):
         if self.drain and self.credit == 0:
             self.drain = False
 
+    def keep(self, delivery: IncomingDelivery) -> None:
+        """The delivery is unsettled."""
+        self.unsettled[delivery.delivery_id] = self.session.incoming_unsettled[delivery.delivery_id] = delivery
+
+    def forget(self, delivery: IncomingDelivery) -> None:
+        """The delivery is settled, or given up."""
+        self.unsettled.pop(delivery.delivery_id, None)
+        self.session.incoming_unsettled.pop(delivery.delivery_id, None)
+
     def check_size(self, delivery: IncomingDelivery, extra: int) -> None:
         """Refuse a message that grows beyond what this side said it accepts."""
         if 0 < self.max_message_size < delivery.size + extra:
@@ -135,4 +147,4 @@ class ReceiverLink(LinkEndpoint):
         if delivery is not None:
             self.partial = None
             delivery.partial = False
-            self.session.connection.partials.pop(delivery, None)
+            self.session.channels.partials.pop(delivery, None)

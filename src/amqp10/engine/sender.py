@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from amqp10.engine.delivery import OutgoingDelivery
+from amqp10.engine.delivery import OutgoingDelivery, TransferFields
 from amqp10.engine.link import LinkEndpoint
 from amqp10.engine.serial import MASK, serial_difference
 from amqp10.engine.states import LinkState
@@ -20,10 +20,12 @@ from amqp10.wire.performatives import Transfer
 
 if TYPE_CHECKING:
     from amqp10.engine.session import Session
+    from amqp10.wire.messaging import DeliveryState
     from amqp10.wire.performatives import Flow
 
 __all__ = ["SenderLink"]
 
+_MOST_TAG: Final = 32
 _SMALL = 8192
 """Octets up to which a copy of a payload costs less than a buffer of its own."""
 # Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per message.
@@ -34,9 +36,11 @@ class SenderLink(LinkEndpoint):
     """The sending end of a link."""
 
     __slots__ = (
+        "_backlog",
         "_drain_pending",
         "_head",
         "_head_size",
+        "_of_session",
         "_pack",
         "_pack_settled",
         "_settled_head",
@@ -46,6 +50,7 @@ class SenderLink(LinkEndpoint):
     )
 
     is_receiver = False
+    unsettled: dict[int, OutgoingDelivery]
 
     def __init__(self, session: Session, name: str, handle: int, **kwargs: Any) -> None:
         super().__init__(session, name, handle, **kwargs)
@@ -53,6 +58,8 @@ class SenderLink(LinkEndpoint):
         """Deliveries that took credit but wait for the session window, in order."""
         self.held = 0
         """How many of them, from the end, lost their credit again: the receiver reduced it while they waited."""
+        self._backlog = session.backlog
+        self._of_session = session.outgoing_unsettled
         self._drain_pending = False
         self._stopped: tuple[OutgoingDelivery, ...] = ()
         self._make_template()
@@ -81,7 +88,15 @@ class SenderLink(LinkEndpoint):
         self._head_size = 4 + len(head) + 4 + 2 + 4 + 1
 
     def send(
-        self, payload: bytes, body: bytes = b"", *, settled: bool = False, message_format: int = 0, context: Any = None
+        self,
+        payload: bytes,
+        body: bytes = b"",
+        settled: bool = False,
+        context: Any = None,
+        message_format: int = 0,
+        tag: bytes | None = None,
+        state: DeliveryState | None = None,
+        resume: bool = False,
     ) -> OutgoingDelivery:
         """Send one message (transport, "transferring a message").
 
@@ -91,42 +106,52 @@ class SenderLink(LinkEndpoint):
             payload: the encoded message, or its first part.
             body: the rest of it: the two parts of a large message need not be joined.
             settled: True to forget it at once (at most once delivery).
-            message_format: the message format code; 0 is the format of part 3, messaging.
             context: kept on the delivery.
+            message_format: the message format code; 0 is the format of part 3, messaging.
+            tag: the delivery tag, of up to 32 bytes, which no other unsettled delivery of the link has. By default one
+                of 4 bytes, or of 8 for a delivery that has to wait for the session window.
+            state: the state of the delivery at this side, such as *transactional-state*.
+            resume: whether a delivery of an earlier attachment goes on; it needs its tag (transport, "resuming
+                deliveries").
 
         Raises:
-            ProtocolError: the link is not attached, has no credit, or the settle mode forbids ``settled``; or the
-                message is larger than either side's max-message-size. Nothing is sent in these cases.
+            ProtocolError: the link is not attached, has no credit, or the settle mode forbids ``settled``; the message
+                is larger than either side's max-message-size, or the tag longer than 32 bytes, or lacking. Nothing is
+                sent in these cases.
         """
-        session = self.session
         if self.credit <= 0 or self.state is not _ATTACHED:
             self._refuse_send()
         size = len(payload) + len(body)
         if size > self.send_limit > 0:
             self._refuse_size(size)
-        self.credit -= 1
-        self.delivery_count = (self.delivery_count + 1) & MASK
         window = self.window
         output = self.output
         frame_size = self._head_size + size
         if (
             window.remote_incoming > 0
             and frame_size < output.max_frame_size
-            and not session.backlog
-            and message_format == 0
+            and not self._backlog
+            and not message_format
+            and tag is None
+            and state is None
+            and not resume
             and output.trace is None
         ):
+            self.credit -= 1
+            self.delivery_count = (self.delivery_count + 1) & MASK
             delivery_id = window.next_delivery_id
             window.next_delivery_id = (delivery_id + 1) & MASK
             window.remote_incoming -= 1
             window.next_outgoing_id = (window.next_outgoing_id + 1) & MASK
-            delivery = OutgoingDelivery(self, delivery_id, payload, body, size, size, settled, context)
+            delivery = OutgoingDelivery(
+                self, delivery_id, (payload, body) if body else payload, size, size, settled, context
+            )
             if settled:
                 head = self._pack_settled(
                     frame_size + 1, self._settled_head, delivery_id, b"\xa0\x04", delivery_id, b"\x43\x41"
                 )
             else:
-                session.outgoing_unsettled[delivery_id] = delivery
+                self._of_session[delivery_id] = self.unsettled[delivery_id] = delivery
                 head = self._pack(frame_size, self._head, delivery_id, b"\xa0\x04", delivery_id, b"\x43")
             buffers = output.buffers
             if size < _SMALL:
@@ -139,12 +164,19 @@ class SenderLink(LinkEndpoint):
                 buffers.append(body)
             return delivery
         # The delivery id is given when the first frame goes out: ids must appear on the wire in sequence.
-        delivery = OutgoingDelivery(self, -1, payload, body, size, 0, settled, context)
-        delivery.message_format = message_format
+        delivery = OutgoingDelivery(self, -1, (payload, body) if body else payload, size, 0, settled, context)
+        if tag is not None or message_format or state is not None or resume:
+            if resume if tag is None else len(tag) > _MOST_TAG:
+                self._refuse_tag(tag)
+            delivery.fields = TransferFields(tag, message_format, state, resume)
+        self.credit -= 1
+        self.delivery_count = (self.delivery_count + 1) & MASK
         if not self.pending:
-            session.backlog.append(self)
+            self._backlog.append(self)
         self.pending.append(delivery)
-        session.pump_backlog()
+        self.session.pump_backlog()
+        if delivery.delivery_id < 0:
+            delivery.wait(window.new_tag())
         return delivery
 
     def send_many(
@@ -163,10 +195,9 @@ class SenderLink(LinkEndpoint):
             The deliveries of those that were sent. When they are fewer than the payloads, the first of the others
             needs :meth:`send`, which also has the words for what is wrong.
         """
-        session = self.session
         window = self.window
         output = self.output
-        if self.state is not _ATTACHED or session.backlog or output.trace is not None:
+        if self.state is not _ATTACHED or self._backlog or output.trace is not None:
             return []
         room = min(self.credit, window.remote_incoming)
         head_size = self._head_size
@@ -174,7 +205,7 @@ class SenderLink(LinkEndpoint):
         if self.send_limit > 0:
             largest = min(largest, self.send_limit)
         delivery_id = window.next_delivery_id
-        unsettled = session.outgoing_unsettled
+        unsettled, of_session = self.unsettled, self._of_session
         append = output.buffers.append
         pack, head = self._pack, self._head
         deliveries: list[OutgoingDelivery] = []
@@ -183,7 +214,7 @@ class SenderLink(LinkEndpoint):
             if room <= 0 or size > largest:
                 break
             room -= 1
-            delivery = OutgoingDelivery(self, delivery_id, payload, b"", size, size, settled, context)
+            delivery = OutgoingDelivery(self, delivery_id, payload, size, size, settled, context)
             deliveries.append(delivery)
             if settled:
                 frame_head = self._pack_settled(
@@ -191,7 +222,7 @@ class SenderLink(LinkEndpoint):
                 )
                 append(frame_head + payload)
             else:
-                unsettled[delivery_id] = delivery
+                unsettled[delivery_id] = of_session[delivery_id] = delivery
                 append(pack(head_size + size, head, delivery_id, b"\xa0\x04", delivery_id, b"\x43") + payload)
             delivery_id = (delivery_id + 1) & MASK
         sent = len(deliveries)
@@ -245,6 +276,11 @@ class SenderLink(LinkEndpoint):
             condition="amqp:link:message-size-exceeded",
         )
 
+    def _refuse_tag(self, tag: bytes | None) -> NoReturn:
+        if tag is None:
+            raise ProtocolError("a delivery that is resumed needs its delivery tag")
+        raise ProtocolError(f"a delivery tag has up to {_MOST_TAG} octets, not {len(tag)}")
+
     def send_frames(self, limit: int) -> bool:
         """Frame up to ``limit`` transfers of the first pending delivery. Returns whether it is wholly framed now."""
         delivery = self.pending[0]
@@ -258,7 +294,7 @@ class SenderLink(LinkEndpoint):
             delivery.delivery_id = self.window.next_delivery_id
             self.window.next_delivery_id = (delivery.delivery_id + 1) & MASK
             if not delivery.settled:
-                session.outgoing_unsettled[delivery.delivery_id] = delivery
+                session.outgoing_unsettled[delivery.delivery_id] = self.unsettled[delivery.delivery_id] = delivery
         view = memoryview(delivery.payload)
         total = len(view)
         budget = self.output.max_frame_size - 8
@@ -273,6 +309,9 @@ class SenderLink(LinkEndpoint):
                 settled=True if delivery.settled and not delivery.remote_settled else None,
                 more=True,
             )
+            if first and (fields := delivery.fields) is not None:
+                transfer.state = fields.state
+                transfer.resume = fields.resume
             head = transfer.encode()
             room = budget - len(head)
             more = total - start > room
@@ -289,16 +328,20 @@ class SenderLink(LinkEndpoint):
                 return True
         return False
 
+    def forget(self, delivery: OutgoingDelivery) -> None:
+        """The delivery is settled, or given up."""
+        self.unsettled.pop(delivery.delivery_id, None)
+        self.session.outgoing_unsettled.pop(delivery.delivery_id, None)
+
     def abort(self, delivery: OutgoingDelivery) -> None:
         """Give up a pending delivery (transport, "transferring large messages"). See ``OutgoingDelivery.abort``."""
-        delivery.aborted = True
-        delivery.settled = True
+        delivery.give_up()
         session = self.session
         if delivery not in self.pending:
             return  # the link went, and the delivery with it
         if delivery.delivery_id >= 0:
             # An abort is a transfer too: it waits for the session window like any other.
-            session.outgoing_unsettled.pop(delivery.delivery_id, None)
+            self.forget(delivery)
             session.pump_backlog()
             return
         # Not one octet went out: as far as the receiver can tell the credit was never used.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["HALF", "MASK", "serial_difference"]
+__all__ = ["HALF", "MASK", "serial_difference", "serial_max"]
 
 MASK: Final = 0xFFFFFFFF
 """``(number + n) & MASK`` is the n-th serial number after another."""
@@ -17,3 +17,8 @@ HALF: Final = 0x80000000
 def serial_difference(a: int, b: int) -> int:
     """``a - b`` of two serial numbers: negative when a comes before b."""
     return ((a - b + HALF) & MASK) - HALF
+
+
+def serial_max(a: int, b: int) -> int:
+    """Whichever of two serial numbers comes later."""
+    return a if serial_difference(a, b) >= 0 else b

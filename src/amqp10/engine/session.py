@@ -11,29 +11,29 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.codec import Symbol
+from amqp10.engine.dispositions import Dispositions
 from amqp10.engine.events import SessionEnded
-from amqp10.engine.faults import SessionFault, remote_error, wire_error
+from amqp10.engine.faults import SessionFault
 from amqp10.engine.receiver import ReceiverLink
 from amqp10.engine.sender import SenderLink
 from amqp10.engine.serial import MASK
 from amqp10.engine.states import SESSION_TRANSITIONS, LinkState, SessionState, Trigger
 from amqp10.engine.window import SessionWindow
+from amqp10.engine.wire_errors import remote_error, wire_error
 from amqp10.errors import AMQPError, LimitError, ProtocolError
-from amqp10.wire.messaging import Modified, Rejected
 from amqp10.wire.performatives import (
     Attach,
     Begin,
     Detach,
     Disposition,
     End,
-    Error,
     Flow,
     ReceiverSettleMode,
     SenderSettleMode,
 )
 
 if TYPE_CHECKING:
-    from amqp10.engine.connection import Connection
+    from amqp10.engine.channels import Channels
     from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
     from amqp10.engine.link import LinkEndpoint
     from amqp10.wire.messaging import Coordinator, DeliveryState, Source, Target
@@ -43,8 +43,6 @@ __all__ = ["Session"]
 
 _MOST_VISITS = 1_000_000
 _VISITS_PER_TRANSFER = 16
-_DISPOSITION_SIZE = 64
-"""Octets of a disposition frame without its state, at most."""
 
 # Looking up a member of an enumeration costs five times as much as looking up a name: these are looked at per frame.
 _SENDING: Final = (SessionState.MAPPED, SessionState.BEGIN_SENT, SessionState.END_RCVD)
@@ -54,7 +52,7 @@ class Session:
     """One session of a connection.
 
     Attributes:
-        connection: the connection it belongs to.
+        channels: the sessions of the connection, this one among them.
         channel: the channel number this side sends on.
         remote_channel: the channel number the peer sends on; None while its begin has not arrived.
         state: transport, "session states".
@@ -63,12 +61,12 @@ class Session:
         incoming_unsettled: deliveries received here and not settled, by delivery id.
         outgoing_unsettled: deliveries sent here and not settled, by delivery id, in the order sent.
         output: where frames go.
+        dispositions: the disposition that is being collected.
         window: the numbers of the session's flow control.
         context: whatever the user of the engine wants to find again.
     """
 
     __slots__ = (
-        "_disposition",
         "_free_handles",
         "_next_handle",
         "_unsent",
@@ -76,8 +74,9 @@ class Session:
         "_visits_from",
         "backlog",
         "channel",
-        "connection",
+        "channels",
         "context",
+        "dispositions",
         "error",
         "handle_max",
         "incoming_unsettled",
@@ -96,7 +95,7 @@ class Session:
 
     def __init__(
         self,
-        connection: Connection,
+        channels: Channels,
         channel: int,
         *,
         incoming_window: int,
@@ -105,8 +104,9 @@ class Session:
         initial_outgoing_id: int,
         initial_delivery_count: int,
     ) -> None:
-        self.connection = connection
-        self.output = connection.output
+        self.channels = channels
+        self.output = channels.output
+        self.dispositions = Dispositions(self.output, channel, self)
         self.window = SessionWindow(incoming_window, outgoing_window, initial_outgoing_id)
         self.channel = channel
         self.remote_channel: int | None = None
@@ -130,7 +130,6 @@ class Session:
         self._free_handles: list[int] = []
         self._unsent: tuple[OutgoingDelivery, ...] = ()
         """What its links had not sent when it ended."""
-        self._disposition: tuple[bool, int, int, DeliveryState | None, bool] | None = None
 
     @property
     def incoming_window(self) -> int:
@@ -222,7 +221,7 @@ class Session:
             self.error = error
         self._forget_links()
         if self.unmapped:
-            self.connection.release_session(self)
+            self.channels.release(self)
 
     def on_end(self, end: End) -> SessionEnded:
         """Take the peer's end, answer it, and say what it means."""
@@ -234,7 +233,7 @@ class Session:
             self.error = error
         self._advance(Trigger.R_END)
         if ours:
-            self.connection.release_session(self)
+            self.channels.release(self)
         else:
             self.end()
         return SessionEnded(self, error, not ours, undelivered)
@@ -262,10 +261,10 @@ class Session:
     def undelivered(self, only: LinkEndpoint | None = None) -> tuple[OutgoingDelivery, ...]:
         """The outgoing deliveries without an outcome, of one link or of all: those that were written first, then those
         that wait for the window."""
-        written = [delivery for delivery in self.outgoing_unsettled.values() if only is None or delivery.link is only]
-        links = self.links.values() if only is None else (only,)
-        waiting = [delivery for link in links if isinstance(link, SenderLink) for delivery in link.unsent]
-        return (*written, *self._unsent, *waiting)
+        if only is not None:
+            return (*only.unsettled.values(), *only.unsent) if isinstance(only, SenderLink) else ()
+        waiting = [delivery for link in self.links.values() if isinstance(link, SenderLink) for delivery in link.unsent]
+        return (*self.outgoing_unsettled.values(), *self._unsent, *waiting)
 
     # -- links -----------------------------------------------------------------------------------------------------
 
@@ -383,13 +382,11 @@ class Session:
             del self.remote_handles[link.remote_handle]
         heappush(self._free_handles, link.handle)
         if link.closing:
-            self._forget_deliveries(link)
-
-    def _forget_deliveries(self, link: LinkEndpoint) -> None:
-        """The link is closed: its deliveries are not to be settled any more (transport, "disposition")."""
-        unsettled: dict[int, Any] = self.incoming_unsettled if link.is_receiver else self.outgoing_unsettled
-        for delivery in [delivery for delivery in unsettled.values() if delivery.link is link]:
-            del unsettled[delivery.delivery_id]
+            # Its deliveries are not to be settled any more (transport, "disposition").
+            unsettled: dict[int, Any] = self.incoming_unsettled if link.is_receiver else self.outgoing_unsettled
+            for delivery_id in link.unsettled:
+                del unsettled[delivery_id]
+            link.unsettled.clear()
 
     # -- sending ---------------------------------------------------------------------------------------------------
 
@@ -451,56 +448,11 @@ class Session:
 
     def queue_disposition(self, receiver: bool, delivery_id: int, state: DeliveryState | None, settled: bool) -> None:
         """Report a state for a delivery. Neighbours that share one travel in a range (transport, "disposition")."""
-        pending = self._disposition
-        if (
-            pending is not None
-            and pending[2] == ((delivery_id - 1) & MASK)
-            and pending[3] is state
-            and pending[0] is receiver
-            and pending[4] is settled
-        ):
-            self._disposition = (receiver, pending[1], delivery_id, state, settled)
-            return
-        if isinstance(state, (Modified, Rejected)) and (problem := self._too_large_for_a_frame(state)) is not None:
-            if receiver:
-                raise problem
-            state = None  # It was the receiver that said so: it needs no telling, only that the delivery is settled.
-        if pending is not None:
-            self.flush_dispositions()
-        else:
-            self.output.mark_dirty(self)
-        self._disposition = (receiver, delivery_id, delivery_id, state, settled)
-
-    def _too_large_for_a_frame(self, state: Modified | Rejected) -> ProtocolError | None:
-        """What is wrong with annotations, or the condition of an error, that do not fit a frame. (Its description is
-        cut short when it does not.)"""
-        what = "modified with its annotations"
-        if isinstance(state, Rejected):
-            if state.error is None:
-                return None
-            what = "rejected with its condition"
-            state = Rejected(error=Error(condition=state.error.condition))
-        size = len(state.encode()) + _DISPOSITION_SIZE
-        if size <= self.output.max_frame_size:
-            return None
-        return ProtocolError(
-            f"the outcome {what} makes a frame of {size} octets; the peer accepts {self.output.max_frame_size}",
-            condition="amqp:frame-size-too-small",
-        )
+        self.dispositions.add(receiver, delivery_id, state, settled)
 
     def flush_dispositions(self) -> None:
         """Queue the disposition that is being collected."""
-        pending = self._disposition
-        if pending is None:
-            return
-        self._disposition = None
-        if self.can_send:
-            receiver, first, last, state, settled = pending
-            self.send(
-                Disposition(
-                    role=receiver, first=first, last=None if first == last else last, settled=settled, state=state
-                )
-            )
+        self.dispositions.flush()
 
     def flush(self) -> None:
         """Called before bytes are handed out: dispositions, and the incoming window when half of it is used."""

@@ -1,7 +1,8 @@
 """The shapes of transfer frames: what the frames that one peer sends on one link have in common.
 
 ``incoming.receive_transfer`` reads the fields of a usual transfer in place (:func:`read_fields`), and keeps its shape
-with the link; a next frame of the same shape, in which only delivery id and tag differ, is unpacked in one call.
+with the link; a next frame of the same shape, in which only delivery id and tag differ, is unpacked in one call. Frames
+that follow it are compared as whole heads in ``runs.receive_run``.
 What is unusual goes to the general decoder. Transport, "transfer".
 """
 
@@ -10,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from struct import Struct
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
-__all__ = ["NOTHING", "NO_SHAPE", "TransferShape", "read_fields", "shape_of"]
+__all__ = ["NOTHING", "NO_SHAPE", "RunShape", "TransferShape", "read_fields", "run_shape_of", "shape_of"]
 
 _UINT = Struct(">I").unpack_from
 
@@ -94,3 +95,34 @@ def shape_of(buf: bytes, p: int, body: int, count: int, tag_size: int, settled: 
     rest = body - p - 7 - tag_size
     unpack = _layout(tag_size, rest).unpack_from
     return unpack, count, body - p, buf[p + 5 : p + 7], buf[body - rest : body], settled
+
+
+class RunShape(NamedTuple):
+    """What the heads of frames have in common that follow each other on one link: all but size, delivery id and tag."""
+
+    shape: TransferShape
+    """The shape of their transfers."""
+    unpack: Callable[[bytes, int], tuple[Any, ...]]
+    """How to unpack size, head, delivery id, head of the tag, tag and the rest."""
+    head: bytes
+    """What is between the size and the delivery id."""
+    tag_head: bytes
+    rest: bytes
+    """What is between the tag and the payload."""
+    size: int
+    """How many bytes are in front of the payload."""
+    settled: bool
+
+
+@cache
+def _run_layout(head: int, tag_size: int, rest: int) -> Struct:
+    return Struct(f">I{head}sI2s{tag_size}s{rest}s")
+
+
+def run_shape_of(shape: TransferShape, buf: bytes, start: int, pos: int) -> RunShape:
+    """For frames like the one at ``start``, which has the shape; ``pos`` is after its descriptor."""
+    _, _, size, tag_head, rest, settled = shape
+    body = pos + 2 + buf[pos + 1] if buf[pos] == 0xC0 else pos + 5 + _UINT(buf, pos + 1)[0]
+    at = body - size + 1
+    unpack = _run_layout(at - start - 4, size - 7 - len(rest), len(rest)).unpack_from
+    return RunShape(shape, unpack, buf[start + 4 : at], tag_head, rest, body - start, settled)

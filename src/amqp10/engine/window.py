@@ -28,6 +28,7 @@ class SessionWindow:
     """
 
     __slots__ = (
+        "_tags",
         "incoming",
         "initial_outgoing_id",
         "left",
@@ -48,6 +49,16 @@ class SessionWindow:
         self.next_outgoing_id = initial_outgoing_id
         self.next_delivery_id = initial_outgoing_id
         self.next_incoming_id: int | None = None
+        self._tags = 0
+
+    def new_tag(self) -> bytes:
+        """A delivery tag for a delivery that has no delivery id yet.
+
+        It has eight bytes, so that it is not the one of a delivery with an id. Like delivery ids, it does not come
+        again on a next connection whose ids go on where those of this one end.
+        """
+        self._tags += 1
+        return self.next_delivery_id.to_bytes(4, "big") + (self._tags & MASK).to_bytes(4, "big")
 
     @property
     def half_used(self) -> bool:
