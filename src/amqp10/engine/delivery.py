@@ -5,6 +5,7 @@ Transport, "transferring a message". The objects are small and carry no behaviou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from amqp10.engine.serial import MASK
@@ -233,7 +234,7 @@ class IncomingDelivery:
         """Whether it goes on where an earlier attachment of the link left it (transport, "resuming deliveries")."""
         return self in self.link.resumed
 
-    def take_parts(self) -> list[bytes | bytearray | memoryview]:
+    def take_parts(self) -> Sequence[bytes | bytearray | memoryview]:
         """The parts of the message that have arrived since the last call, in order; ``payload`` has them no more."""
         parts = self._parts
         if parts is None:
