@@ -124,7 +124,11 @@ class SenderLink(LinkEndpoint):
         """
         if self.credit <= 0 or self.state is not _ATTACHED:
             self._refuse_send()
-        size = len(payload) + len(body)
+        size = len(payload)
+        parts: bytes | tuple[bytes, bytes] = payload
+        if body:
+            size += len(body)
+            parts = (payload, body)
         if size > self.send_limit > 0:
             self._refuse_size(size)
         window = self.window
@@ -146,9 +150,7 @@ class SenderLink(LinkEndpoint):
             window.next_delivery_id = (delivery_id + 1) & MASK
             window.remote_incoming -= 1
             window.next_outgoing_id = (window.next_outgoing_id + 1) & MASK
-            delivery = self.delivery_type(
-                self, delivery_id, (payload, body) if body else payload, size, size, settled, context
-            )
+            delivery = self.delivery_type(self, delivery_id, parts, size, size, settled, context)
             if settled:
                 head = self._pack_settled(
                     frame_size + 1, self._settled_head, delivery_id, b"\xa0\x04", delivery_id, b"\x43\x41"
@@ -167,7 +169,7 @@ class SenderLink(LinkEndpoint):
                 buffers.append(body)
             return delivery
         # The delivery id is given when the first frame goes out: ids must appear on the wire in sequence.
-        delivery = self.delivery_type(self, -1, (payload, body) if body else payload, size, 0, settled, context)
+        delivery = self.delivery_type(self, -1, parts, size, 0, settled, context)
         if tag is not None or message_format or state is not None or resume:
             if resume if tag is None else len(tag) > _MOST_TAG:
                 self._refuse_tag(tag)
