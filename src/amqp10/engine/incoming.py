@@ -9,6 +9,7 @@ These are functions, not methods of a class that ``Session`` adds to: what they 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +25,7 @@ from amqp10.engine.events import (
 from amqp10.engine.faults import ConnectionFault, SessionFault
 from amqp10.engine.linking import errant_link, link_of, on_attach, on_detach
 from amqp10.engine.receiver import ReceiverLink
-from amqp10.engine.serial import HALF, MASK
+from amqp10.engine.serial import HALF, MASK, serial_range
 from amqp10.engine.shapes import NOTHING, read_fields, shape_of
 from amqp10.engine.states import LinkState, SessionState
 from amqp10.wire.frames import decode_frame_body
@@ -387,12 +388,11 @@ def _sent_range(
     if count == 1:
         one = unsettled.pop(first, None) if settled else unsettled.get(first)
         return [one] if one is not None and (settled or one.remote_state != state) else []
-    ids: range | list[int]
+    ids: Sequence[int]
     # A range costs no more than what it names or what is in flight, whichever is less.
     visited = min(count, len(unsettled))
     if count <= len(unsettled):
-        # Only a range over the end of the serial numbers is not one of Python's.
-        ids = range(first, first + count) if first + count <= MASK else [i & MASK for i in range(first, first + count)]
+        ids = serial_range(first, count)
     else:
         ids = [i for i in unsettled if (i - first) & MASK < count]
     if settled:
@@ -409,8 +409,9 @@ def _update_received(
 ) -> None:
     finished: list[IncomingDelivery] = []
     unsettled = session.incoming_unsettled
+    ids: Sequence[int]
     if count <= len(unsettled):
-        ids = [i & MASK for i in range(first, first + count)]
+        ids = serial_range(first, count)
     else:
         ids = [i for i in unsettled if (i - first) & MASK < count]
     visited = min(count, len(unsettled))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from amqp10.engine.delivery import OutgoingDelivery, TransferFields
 from amqp10.engine.link import LinkEndpoint
-from amqp10.engine.serial import MASK, serial_difference
+from amqp10.engine.serial import MASK, serial_difference, serial_range
 from amqp10.engine.states import LinkState
 from amqp10.errors import ProtocolError
 from amqp10.wire.performatives import Transfer
@@ -199,44 +199,52 @@ class SenderLink(LinkEndpoint):
         Returns:
             The deliveries of those that were sent. When they are fewer than the payloads, the first of the others
             needs :meth:`send`, which also has the words for what is wrong.
+
+        Raises:
+            ValueError: there are not as many contexts as payloads.
         """
         window = self.window
         output = self.output
+        if len(payloads) != len(contexts):
+            raise ValueError(f"{len(payloads)} payloads have {len(contexts)} contexts")
         if self.state is not _ATTACHED or self._backlog or output.trace is not None:
             return []
-        room = min(self.credit, window.remote_incoming)
+        room = min(self.credit, window.remote_incoming, len(payloads))
         head_size = self._head_size
         largest = min(output.max_frame_size - head_size - 1, _SMALL)
         if self.send_limit > 0:
             largest = min(largest, self.send_limit)
-        delivery_id = window.next_delivery_id
         unsettled, of_session = self.unsettled, self._of_session
-        append = output.buffers.append
+        buffers = output.buffers
+        append = buffers.append
+        before = len(buffers)
         pack, head = self._pack, self._head
         delivery_type = self.delivery_type
         deliveries: list[OutgoingDelivery] = []
-        for payload, context in zip(payloads, contexts, strict=True):
-            size = len(payload)
-            if room <= 0 or size > largest:
-                break
-            room -= 1
-            delivery = delivery_type(self, delivery_id, payload, size, size, settled, context)
-            deliveries.append(delivery)
-            if settled:
-                frame_head = self._pack_settled(
-                    head_size + size + 1, self._settled_head, delivery_id, b"\xa0\x04", delivery_id, b"\x43\x41"
-                )
-                append(frame_head + payload)
-            else:
-                unsettled[delivery_id] = of_session[delivery_id] = delivery
-                append(pack(head_size + size, head, delivery_id, b"\xa0\x04", delivery_id, b"\x43") + payload)
-            delivery_id = (delivery_id + 1) & MASK
-        sent = len(deliveries)
-        self.credit -= sent
-        self.delivery_count = (self.delivery_count + sent) & MASK
-        window.next_delivery_id = delivery_id
-        window.remote_incoming -= sent
-        window.next_outgoing_id = (window.next_outgoing_id + sent) & MASK
+        try:
+            ids = serial_range(window.next_delivery_id, room)
+            for delivery_id, payload, context in zip(ids, payloads, contexts, strict=False):
+                size = len(payload)
+                if size > largest:
+                    break
+                delivery = delivery_type(self, delivery_id, payload, size, size, settled, context)
+                deliveries.append(delivery)
+                if settled:
+                    frame_head = self._pack_settled(
+                        head_size + size + 1, self._settled_head, delivery_id, b"\xa0\x04", delivery_id, b"\x43\x41"
+                    )
+                    append(frame_head + payload)
+                else:
+                    unsettled[delivery_id] = of_session[delivery_id] = delivery
+                    append(pack(head_size + size, head, delivery_id, b"\xa0\x04", delivery_id, b"\x43") + payload)
+        finally:
+            # A signal handler may raise in between: what is queued has been sent.
+            sent = len(buffers) - before
+            self.credit -= sent
+            self.delivery_count = (self.delivery_count + sent) & MASK
+            window.next_delivery_id = (window.next_delivery_id + sent) & MASK
+            window.remote_incoming -= sent
+            window.next_outgoing_id = (window.next_outgoing_id + sent) & MASK
         return deliveries
 
     def _refuse_send(self) -> None:
