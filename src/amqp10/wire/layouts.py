@@ -37,22 +37,22 @@ Reader = Callable[[Any, bytes], bool]
 """Fills the sections of a message from its payload; False, with nothing changed, if it has another layout."""
 
 Layouts = dict[bytes, tuple[Reader, ...]]
-"""Layouts that are known, by the octets that a message starts with."""
+"""Layouts that are known, by the bytes that a message starts with."""
 _STARTS_KEPT: Final = 64
 _ALIKE_KEPT: Final = 4
 """For how many starts of messages layouts are kept, and how many layouts for each."""
 _SEEN_KEPT: Final = 1024
 _LONGEST: Final = 1024
-"""The longest front of a message, in octets, that is looked at."""
+"""The longest front of a message, in bytes, that is looked at."""
 _seen: Final[set[tuple[bytes | str, ...]]] = set()
 """The layouts of earlier samples."""
 
 
 class _Kind(NamedTuple):
-    """How a value of one format code is read, given what stands for it in the unpacked data as ``{}``."""
+    """How a value of one format code is read, given its place in the unpacked data as ``{}``."""
 
     format: str
-    """Its code in a ``Struct``; "s" for octets whose size precedes them, nothing for a value without octets."""
+    """Its code in a ``Struct``; "s" for bytes whose size precedes them, nothing for a value without bytes."""
     source: str
     width: int = 0
 
@@ -129,14 +129,14 @@ class _Draft:
     def __init__(self, buf: bytes) -> None:
         self.buf = buf
         self.start = 0
-        """Where the octets start that have not been unpacked yet."""
+        """Where the bytes start that have not been unpacked yet."""
         self.formats: list[str] = []
         self.fixed: dict[str, bytes] = {}
         self.keys: list[str | Symbol] = []
         self.lines: list[str] = []
 
     def skip_to(self, pos: int) -> None:
-        """What stands in front of ``pos`` is the same in every message of this layout."""
+        """What comes before ``pos`` is the same in every message of this layout."""
         if pos > self.start:
             self.fixed[f"f{len(self.formats)}"] = self.buf[self.start : pos]
             self.formats.append(f"{pos - self.start}s")
@@ -170,7 +170,7 @@ class _Draft:
         return f"keys[{len(self.keys) - 1}]" if isinstance(key, Symbol) else repr(key), pos
 
     def compound(self, pos: int, code: int) -> tuple[int, int]:
-        """How many elements the list or map at ``pos`` has, in either form, and where the first one stands."""
+        """How many elements the list or map at ``pos`` has, in either form, and where the first one starts."""
         if self.buf[pos] == code:
             return self.buf[pos + 2], pos + 3
         if self.buf[pos] != code + 0x10:
@@ -233,7 +233,7 @@ class _Draft:
     def source(self, spans: Mapping[int, tuple[int, int, int]], end: int) -> str:
         """The function for messages whose front is like this one, and ends at ``end``."""
         names = ", ".join(f"{'f' if f'f{i}' in self.fixed else 'v'}{i}" for i in range(len(self.formats)))
-        differs = " or ".join(f"{name} != {octets!r}" for name, octets in self.fixed.items())
+        differs = " or ".join(f"{name} != {data!r}" for name, data in self.fixed.items())
         found = "".join(f"{code}: {span}, " for code, span in spans.items() if code != SECTION_AMQP_VALUE)
         present = {
             _COMPOSITES[code].NAME if code in _COMPOSITES else _MAPS[code] for code in spans if code in _SECTIONS
@@ -273,9 +273,9 @@ def learn(known: Layouts, key: bytes, buf: bytes, spans: Mapping[int, tuple[int,
 
     Args:
         known: the layouts that have been compiled.
-        key: the octets that the message starts with, by which it will be looked up.
+        key: the bytes that the message starts with, by which it will be looked up.
         buf: the payload.
-        spans: where its sections stand, see ``Message.scan``.
+        spans: where its sections are, see ``Message.scan``.
     """
     body = spans.get(SECTION_AMQP_VALUE)
     if body is None or not len(key) < body[0] <= _LONGEST or buf[body[1]] not in _BODIES or body[2] != len(buf):
