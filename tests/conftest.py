@@ -4,9 +4,11 @@ import signal
 
 from hypothesis import settings
 
+from tests.examples import examples
+
 # How long an example takes says something about the machine, not about what is tested. The rest stays as it is: on a CI
 # system, Hypothesis takes the same examples every time.
-settings.register_profile("unhurried", settings(), deadline=None)
+settings.register_profile("unhurried", settings(), deadline=None, max_examples=examples(100))
 settings.load_profile("unhurried")
 
 # A shell that starts a program in the background has Ctrl-C ignored in it, and Python leaves it so.

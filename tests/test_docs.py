@@ -220,7 +220,7 @@ def test_json_examples_are_composite_documents(block: Block) -> None:
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "sh"], ids=lambda block: block.name)
 def test_commands_exist(block: Block) -> None:
     for line in block.text.splitlines():
-        words = line.split("#")[0].split()
+        words = re.sub(r"^(\w+=\S+ )+", "", line).split("#")[0].split()
         if not words:
             continue
         if words[:2] == ["pip", "install"]:

@@ -115,6 +115,7 @@ def hovers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         server.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ATTRIBUTES)
 def test_hovering_over_an_attribute_shows_its_text(name: str, hovers: dict[str, str]) -> None:
     expected = text(name)
@@ -124,6 +125,7 @@ def test_hovering_over_an_attribute_shows_its_text(name: str, hovers: dict[str, 
     assert all(word in shown for word in words), (name, shown)
 
 
+@pytest.mark.slow
 def test_hovering_over_methods_and_messages_shows_their_text(hovers: dict[str, str]) -> None:
     assert "open the AMQP connection" in hovers["connect"]
     assert len(hovers["body"]) > 40
@@ -151,6 +153,7 @@ def test_what_messages_are_made_of_imports_from_the_package() -> None:
         assert name in amqp10.__all__
 
 
+@pytest.mark.slow
 def test_completion_offers_nothing_that_is_not_for_programs() -> None:
     assert "clock" not in dir(AMQP())
     assert not [name for name in dir(amqp10) if not name.startswith("_") and not hasattr(amqp10, name)]

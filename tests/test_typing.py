@@ -25,7 +25,8 @@ VALUES = {"int": "1", "bool": "True", "str": '"text"', "bytes": 'b"bytes"'}
 MARK = "  # E"
 
 Complaints = dict[str, set[int]]
-pytestmark = pytest.mark.xdist_group("types")  # what its fixtures start is started once
+# What its fixtures start is started once; a checker takes some seconds.
+pytestmark = [pytest.mark.xdist_group("types"), pytest.mark.slow]
 
 
 def everything() -> Iterator[str]:
@@ -168,7 +169,6 @@ KNOWN = ("amqp10.codec.", "amqp10.errors.", "amqp10.wire.", "amqp10.component.am
 """Where all of it has."""
 
 
-@pytest.mark.slow
 def test_types_are_complete_where_they_were_and_on_the_whole_no_less_so(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable]
     run = subprocess.run(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from amqp10 import AMQP, AMQPError, AMQPMessageInEventParams, MessageState, ReceiveMode, ValueType
-from amqp10.broker import Broker
+from amqp10.broker import Broker, Limits
 from amqp10.broker.container import BrokerConnection
 from amqp10.broker.messages import StoredMessage, expiry
 from amqp10.broker.queues import Queue
@@ -176,7 +176,7 @@ def test_full_queue_rejects_with_a_reason() -> None:
 
 
 def test_users_are_checked_and_strangers_kept_out() -> None:
-    with Broker(users={"u": "p"}) as broker:
+    with Broker(users={"u": "p"}, limits=Limits(login_pause=0)) as broker:
         for user, password in (("u", "wrong"), ("x", "p"), ("", "")):
             stranger = AMQP()
             stranger.user, stranger.password = user, password

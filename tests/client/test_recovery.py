@@ -26,6 +26,7 @@ from amqp10.errors import (
 )
 from amqp10.wire.performatives import Close, Error
 from tests.client.fake import Peer, Rig
+from tests.examples import examples
 
 OPEN, LOST, BACKOFF = ConnectionState.OPEN, ConnectionState.LOST, ConnectionState.BACKOFF
 
@@ -312,7 +313,7 @@ def produce_through(cuts: list[tuple[str, int]], messages: int, credit: int) -> 
     assert (sender.open, sender.unsettled, len(sender.turns), len(sender.again)) == (0, 0, 0, 0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(cuts=CUTS, messages=st.integers(1, 30), credit=st.integers(1, 20))
 def test_nothing_is_lost_wherever_the_connection_is_cut(
     cuts: list[tuple[str, int]], messages: int, credit: int
@@ -326,7 +327,7 @@ def test_nothing_is_lost_when_the_connection_is_cut_after_any_byte(direction: st
         produce_through([(direction, count), (direction, count + 1)], messages=3, credit=2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(cuts=CUTS, messages=st.integers(1, 20), prefetch=st.integers(0, 8))
 def test_every_message_is_received_wherever_the_connection_is_cut(
     cuts: list[tuple[str, int]], messages: int, prefetch: int

@@ -37,6 +37,7 @@ from amqp10.codec import (
     encode,
 )
 from amqp10.codec.decode import DECODE_FAULTS, skip_value
+from tests.examples import examples
 from tests.strategies import exact, values
 
 
@@ -130,7 +131,7 @@ def element_forms(draw: st.DrawFn, items: Sequence[Any]) -> tuple[bytes, list[by
 
 
 @given(values, st.data())
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=examples(200), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_a_value_in_any_form_is_the_same_value(value: Any, data: st.DataObject) -> None:
     raw = data.draw(encodings(value))
     decoded, end = decode(raw)

@@ -14,7 +14,7 @@ from amqp10 import AMQP, AMQPError
 from amqp10.component.error_notes import ERROR_NOTES
 from amqp10.engine import SaslServer
 from amqp10.errors import ERROR_CODES, code_from_errno
-from tests.component.server import Server, client
+from tests.component.server import Server, client, faster
 from tests.component.test_events_rules import pump
 
 TESTS = Path(__file__).parents[1]
@@ -101,7 +101,7 @@ def no_credit() -> None:
 
 
 def timed_out() -> None:
-    with Server() as server, client(server, "get?", fetch_timeout=1) as amqp:
+    with Server() as server, client(server, "get?", fetch_timeout=1) as amqp, faster(amqp):
         amqp.fetch_message("get")
 
 

@@ -19,7 +19,7 @@ from amqp10.engine import LinkRequested
 from amqp10.net import options
 from amqp10.wire.message import Message
 from amqp10.wire.performatives import Attach, Begin, Open, SaslInit, SenderSettleMode, Transfer
-from tests.component.server import LIMIT, Peer, Server, client, skipping
+from tests.component.server import LIMIT, Peer, Server, client, faster, skipping
 from tests.component.test_events_rules import code_of, pump
 
 TESTS = Path(__file__).parents[1]
@@ -289,7 +289,7 @@ def test_the_connection_time_out_replaces_the_general_one_while_connecting() -> 
         amqp = AMQP()
         amqp.timeout = int(LIMIT) - 1
         amqp.config("ConnectionTimeout=1")
-        with pytest.raises(AMQPError, match="1 second") as caught:
+        with faster(amqp), pytest.raises(AMQPError, match="1 second") as caught:
             amqp.connect_to(server.host, server.port)
         assert caught.value.code == 201
 

@@ -26,7 +26,11 @@ def zero_width(count: int) -> bytes:
     return b"\x00\x53\x77\xf0" + struct.pack(">II", 4 + len(body), count) + body
 
 
-@pytest.mark.parametrize("payload", [long_descriptor(50_000), zero_width(30_000)], ids=["descriptor", "zero width"])
+@pytest.mark.parametrize(
+    "payload",
+    [long_descriptor(50_000), pytest.param(zero_width(30_000), marks=pytest.mark.slow)],
+    ids=["descriptor", "zero width"],
+)
 def test_a_value_that_makes_gigabytes_of_text_ends_within_bounds_as_an_error(payload: bytes) -> None:
     message = Message.decode(payload)
     assert message.value is not None

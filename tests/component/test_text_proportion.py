@@ -32,12 +32,24 @@ def array32(count: int, body: bytes) -> bytes:
     return b"\xf0" + struct.pack(">II", 4 + len(body), count) + body
 
 
-SHARED = array32(50_000, b"\x00\xb3" + struct.pack(">I", 50_000) + b"d" * 50_000 + b"\x50" + bytes(50_000))
-LONG: dict[str, bytes] = {
-    "octets that share a long descriptor": SHARED,
-    "a list of them": b"\xd0" + struct.pack(">II", 4 + len(SHARED), 1) + SHARED,
-    "nested arrays of elements without bytes": array32(10_000, b"\xe0" + b"\x02\x01\x43" * 10_000),
-}
+def shared(size: int) -> bytes:
+    """An array of bytes, each described by the same descriptor, which is as long as the array."""
+    return array32(size, b"\x00\xb3" + struct.pack(">I", size) + b"d" * size + b"\x50" + bytes(size))
+
+
+def long_texts(size: int) -> dict[str, bytes]:
+    """Values whose texts are much longer than they are."""
+    value = shared(size)
+    return {
+        "bytes that share a long descriptor": value,
+        "a list of them": b"\xd0" + struct.pack(">II", 4 + len(value), 1) + value,
+        "nested arrays of elements without bytes": array32(size // 5, b"\xe0" + b"\x02\x01\x43" * (size // 5)),
+    }
+
+
+SHARED = shared(50_000)
+LONG = long_texts(50_000)
+SHORT = long_texts(8_000)
 
 
 def view(payload: bytes, most: int) -> MessageView:
@@ -47,9 +59,13 @@ def view(payload: bytes, most: int) -> MessageView:
     return MessageView(payload, "link", True, delivery, settings)
 
 
-@pytest.mark.parametrize("body", LONG.values(), ids=LONG.keys())
+@pytest.mark.parametrize(
+    "body",
+    [*SHORT.values(), *(pytest.param(body, marks=pytest.mark.slow) for body in LONG.values())],
+    ids=[f"{name}, {size}" for size in ("small", "large") for name in LONG],
+)
 def test_a_text_that_is_too_long_is_an_error_before_it_costs_memory(body: bytes) -> None:
-    message = view(VALUE + body, 200_000)
+    message = view(VALUE + body, 2 * len(body))
 
     def look() -> None:
         with pytest.raises(AMQPError, match="MaxJSONSize"):
@@ -83,8 +99,9 @@ def test_a_text_of_the_longest_size_is_given_and_one_character_more_is_not(simpl
     assert caught.value.code == 604
 
 
-def test_a_text_is_not_made_of_a_message_that_nobody_looks_at() -> None:
-    for data in LONG.values():
+@pytest.mark.parametrize("size", [8_000, pytest.param(50_000, marks=pytest.mark.slow)])
+def test_a_text_is_not_made_of_a_message_that_nobody_looks_at(size: int) -> None:
+    for data in long_texts(size).values():
         message = view(VALUE + data, 1024)
 
         def unseen(message: MessageView = message) -> None:

@@ -94,6 +94,10 @@ def start(server: Server, name: str, *settings: str) -> tuple[AMQP, FakeClock, b
     if amqp._pump is not None:
         amqp._pump.clock = clock
     amqp._clock = clock
+    # The clock is looked at often, and not only when a second has passed in the world outside.
+    waiter = amqp._get_waiter()
+    poll = waiter._poll
+    waiter._poll = lambda timeout=None, /: poll(None if timeout is None else timeout / 20)
     amqp.timeout = 1
     amqp.fetch_timeout = 1
     part = b"AMQP\x00\x01\x00\x00" + PART if name == "connect" else PART

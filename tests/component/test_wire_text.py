@@ -18,6 +18,7 @@ from amqp10.errors import AMQPError
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import Properties
 from tests.codec.test_forms import encodings
+from tests.examples import examples
 from tests.strategies import TEXT, values
 from tests.strategies import scalars as any_scalar
 
@@ -82,13 +83,13 @@ def payloads(draw: st.DrawFn) -> bytes:
 
 
 @given(payloads(), st.sampled_from([0, 40, 100]))
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 def test_a_message_looks_the_same_whichever_way_it_is_read(payload: bytes, most: int) -> None:
     assert outcome(payload, general=False, most=most) == outcome(payload, general=True, most=most)
 
 
 @given(payloads(), st.data())
-@settings(max_examples=600)
+@settings(max_examples=examples(600))
 def test_a_damaged_message_looks_the_same_whichever_way_it_is_read(payload: bytes, data: st.DataObject) -> None:
     raw = bytearray(payload)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -112,7 +113,7 @@ def stream_of(text: str, identifier: str) -> bytes:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "b", "\u00e9", "abcd"]), TEXT), min_size=2, max_size=5), st.data())
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 def test_a_message_looks_the_same_whatever_came_before_it(texts: list[tuple[str, str]], data: st.DataObject) -> None:
     seen = Beginning()
     for identifier, text in texts:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from amqp10 import AMQP, AMQPError, AuthScheme
-from amqp10.broker import Broker
+from amqp10.broker import Broker, Limits
+from tests.component.server import faster
 
 TLS_ALERT = b"\x15\x03\x03\x00\x02\x02\x46"
 
@@ -73,11 +74,13 @@ def test_a_server_that_says_nothing_is_201_with_a_hint_that_fits_the_settings() 
     with answering(None) as port:
         amqp = AMQP()
         amqp.timeout = 1
-        error = failure(amqp, "127.0.0.1", port)
+        with faster(amqp):
+            error = failure(amqp, "127.0.0.1", port)
         assert error.code == 201
         assert "it may wait for TLS" in error.message
         amqp.auth_scheme = AuthScheme.smNone
-        assert "insist on SASL" in failure(amqp, "127.0.0.1", port).message
+        with faster(amqp):
+            assert "insist on SASL" in failure(amqp, "127.0.0.1", port).message
 
 
 def test_a_server_that_hangs_up_on_tls_without_a_word_may_not_use_it() -> None:
@@ -90,7 +93,7 @@ def test_a_server_that_hangs_up_on_tls_without_a_word_may_not_use_it() -> None:
 
 
 def test_a_forgotten_user_is_told_as_such_and_a_wrong_one_is_not() -> None:
-    with Broker(users={"u": "p"}) as broker:
+    with Broker(users={"u": "p"}, limits=Limits(login_pause=0)) as broker:
         amqp = AMQP()
         error = failure(amqp, broker.host, broker.port)
         assert (error.code, "user and password are not set" in error.message) == (602, True)

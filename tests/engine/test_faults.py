@@ -32,6 +32,7 @@ from amqp10.wire.performatives import (
     Transfer,
 )
 from tests.engine.harness import BIG, Pair, Scripted
+from tests.examples import examples
 
 PAYLOAD = b"\x00\x53\x77\x40"
 
@@ -264,7 +265,7 @@ def test_random_bytes_never_raise(make: Callable[[], Connection], header: bytes,
 
 
 @given(st.data())
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_damaged_conversation_never_raises(data: st.DataObject) -> None:
     raw = bytearray(CONVERSATION)
     for _ in range(data.draw(st.integers(1, 5))):

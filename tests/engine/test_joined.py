@@ -27,6 +27,7 @@ from amqp10.engine import (
 from amqp10.errors import AuthenticationError, LimitError, ProtocolError
 from amqp10.wire.messaging import ACCEPTED, Source, Target
 from tests.engine.harness import Pair
+from tests.examples import examples
 
 NEAR_WRAP = {"initial_outgoing_id": 0xFFFFFFFA, "initial_delivery_count": 0xFFFFFFFB}
 
@@ -372,7 +373,7 @@ def test_fast_and_general_decoding_agree(sizes: list[int], chunk: int, frame: in
     settled=st.booleans(),
     traced=st.sampled_from([False, False, False, True]),
 )
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_many_sent_at_once_are_the_same_bytes_as_sent_one_by_one(
     sizes: list[int], credit: int, window: int, frame: int, limit: int, settled: bool, traced: bool
 ) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from amqp10.engine import IncomingDelivery, ReceiverLink, connection, incoming
 from tests.engine.harness import Pair
+from tests.examples import examples
 
 Frame = tuple[bytes, ...]
 """The fields of a transfer, each encoded, and what follows the performative."""
@@ -119,7 +120,7 @@ def outcome(frames: list[bytes], traced: bool, credit: int = 40, most: int = 0) 
 
 
 @given(transfers())
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 def test_transfers_in_any_shape_mean_the_same_read_in_place_and_decoded(frames: list[bytes]) -> None:
     assert outcome(frames, traced=False) == outcome(frames, traced=True)
 

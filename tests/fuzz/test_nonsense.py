@@ -40,6 +40,7 @@ from amqp10.wire.performatives import (
     Open,
     Transfer,
 )
+from tests.examples import examples
 from tests.fuzz.auditor import Frames
 
 SMALL = st.sampled_from([0, 1, 2, 3])
@@ -114,7 +115,7 @@ STEPS = st.lists(
 @pytest.mark.parametrize("role", list(EndpointRole))
 @given(steps=STEPS, last=maybe(RARE), size=st.sampled_from([512, 4096]), step=st.integers(1, 4000))
 @settings(
-    max_examples=250,
+    max_examples=examples(250),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )

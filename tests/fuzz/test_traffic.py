@@ -39,6 +39,7 @@ from amqp10.engine import (
 from amqp10.errors import ProtocolError
 from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected, Source, Target
 from amqp10.wire.performatives import Error, ReceiverSettleMode, SenderSettleMode
+from tests.examples import examples
 from tests.fuzz.auditor import Auditor
 
 ENDS = st.sampled_from([0, 1])
@@ -492,7 +493,7 @@ def test_random_legal_traffic_loses_nothing_doubles_nothing_and_overruns_nothing
     run_state_machine_as_test(
         Traffic,
         settings=settings(
-            max_examples=100,
+            max_examples=examples(300),
             stateful_step_count=70,
             report_multiple_bugs=False,
             deadline=None,

@@ -26,7 +26,7 @@ from amqp10 import (
     MessageRejectedError,
     Reconnect,
 )
-from amqp10.broker import Broker
+from amqp10.broker import Broker, Limits
 from tests.modern.helpers_aio import BLOCKING, connect, fetch, outcome, pause, together, until
 
 NOW = datetime(2126, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
@@ -388,7 +388,7 @@ async def body_connecting_is_bounded_by_its_time_out(broker: Broker) -> None:
 
 
 async def body_a_wrong_password_is_not_tried_for_ever(broker: Broker) -> None:
-    with Broker(users={"me": "right"}) as strict:
+    with Broker(users={"me": "right"}, limits=Limits(login_pause=0)) as strict:
         with pytest.raises(AuthenticationError):
             await connect(strict.url, user="me", password="wrong", timeout=10)
         url = strict.url.replace("amqp://", "amqp://me:right@")
@@ -514,7 +514,7 @@ async def body_the_server_says_who_it_is(broker: Broker) -> None:
 
 
 async def body_many_senders_and_receivers_share_one_link_each(broker: Broker) -> None:
-    many, each = (50, 40) if BLOCKING else (500, 10)
+    many, each = (50, 20) if BLOCKING else (200, 10)
     async with connect(broker.url) as connection:
         sender = await connection.sender("q")
         receiver = await connection.receiver("q", prefetch=100)

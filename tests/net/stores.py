@@ -44,7 +44,7 @@ def ec_identity() -> Identity:
 
 @cache
 def rsa_identity() -> Identity:
-    return issue("rsa client", middle(), hosts=(), usage=None, key=rsa_key(2048, "store"))
+    return issue("rsa client", middle(), hosts=(), usage=None, key=rsa_key(1024, "store"))
 
 
 def encryption(password: str) -> KeySerializationEncryption:

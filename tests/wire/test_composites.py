@@ -26,6 +26,7 @@ from amqp10.wire.performatives import (
     SaslMechanisms,
     Transfer,
 )
+from tests.examples import examples
 from tests.strategies import SCALARS, TEXT, scalars
 
 ALL: list[type[Composite]] = sorted(
@@ -92,7 +93,7 @@ composites = st.one_of([composites_of(cls) for cls in ALL])
 
 
 @given(composites)
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.too_slow])
 def test_any_composite_survives_a_round_trip(value: Composite) -> None:
     data = value.encode()
     decoded, end = decode_composite(b"\xff\xff" + data + b"\xff", 2)
@@ -104,7 +105,7 @@ def test_any_composite_survives_a_round_trip(value: Composite) -> None:
 
 
 @given(composites, st.data())
-@settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(600), suppress_health_check=[HealthCheck.too_slow])
 def test_fields_read_in_place_are_those_of_the_decoded_list_also_when_damaged(
     value: Composite, data: st.DataObject
 ) -> None:
@@ -149,7 +150,7 @@ def test_a_composite_cut_anywhere_is_refused(value: Composite, data: st.DataObje
 
 
 @given(composites, st.data())
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.too_slow])
 def test_a_damaged_composite_gives_an_object_or_a_decode_error(value: Composite, data: st.DataObject) -> None:
     raw = bytearray(value.encode())
     for _ in range(data.draw(st.integers(1, 3))):

@@ -252,18 +252,20 @@ def test_layouts_are_learned_from_a_stream_of_messages(monkeypatch: pytest.Monke
     assert Message.decode(data).application_properties == TYPICAL.application_properties
 
 
-def test_however_many_layouts_there_are_few_are_kept() -> None:
-    for size in range(1, 8):
-        for key in range(100):
+def test_however_many_layouts_there_are_few_are_kept_and_those_of_the_last_messages() -> None:
+    last = b""
+    for key in range(100):
+        for size in range(1, 8):
             message = Message(
                 properties=Properties(message_id="x" * key), application_properties={"k" * size: 1}, value=""
             )
-            teach(message.encode())
+            last = message.encode()
+            teach(last)
     assert len(LAYOUTS.known) == layouts.BEGINNINGS_KEPT
-    assert {len(alike) for alike in LAYOUTS.known.values()} <= {layouts.ALIKE_KEPT, 1, 2, 3}
+    assert max(len(alike) for alike in LAYOUTS.known.values()) == layouts.ALIKE_KEPT
     assert len(LAYOUTS.seen) <= layouts.SEEN_KEPT
-    # Those of the last messages are among them: nobody can fill the room for good.
-    assert message.encode()[:8] in LAYOUTS.known
+    # Nobody can fill the room for good.
+    assert last[:8] in LAYOUTS.known
 
 
 def test_what_one_stream_has_taught_takes_nothing_from_another() -> None:

@@ -33,6 +33,9 @@ class _Token:
         reason = challenge[:_LONGEST_REASON].decode("utf-8", "replace")
         raise AuthenticationError(f"the server does not accept the token: {reason}")
 
+    def finish(self, additional_data: bytes | None) -> None:
+        """The server accepts the token, and proves nothing."""
+
 
 class OAuthBearerMechanism(_Token):
     """OAUTHBEARER (RFC 7628).

@@ -5,6 +5,7 @@ Transport, "transferring a message". The objects are small and carry no behaviou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from amqp10.engine.serial import MASK
@@ -211,15 +212,15 @@ class IncomingDelivery:
         Parts of a multi-frame message are joined once, when they are first looked at.
         """
         parts = self._parts
-        if parts is not None:
+        if parts:
             self._payload = b"".join(parts)
             # While more is to come they stay parts, so that looking at a growing delivery does not join it each time.
-            self._parts = [self._payload] if self.partial else None
+            self._parts = [self._payload] if self.partial or self._size != len(self._payload) else None
         return self._payload
 
     @property
     def size(self) -> int:
-        """Octets of the encoded message that have arrived."""
+        """Bytes of the encoded message that have arrived, those taken by :meth:`take_parts` included."""
         return self._size if self._parts is not None else len(self._payload)
 
     def start_parts(self) -> None:
@@ -227,6 +228,21 @@ class IncomingDelivery:
         self.partial = True
         self._size = len(self._payload)
         self._parts = [self._payload]
+
+    @property
+    def resumed(self) -> bool:
+        """Whether it goes on where an earlier attachment of the link left it (transport, "resuming deliveries")."""
+        return self in self.link.resumed
+
+    def take_parts(self) -> Sequence[bytes | bytearray | memoryview]:
+        """The parts of the message that have arrived since the last call, in order; ``payload`` has them no more."""
+        parts = self._parts
+        if parts is None:
+            self._size = len(self._payload)
+            parts = [self._payload]
+        self._parts = []
+        self._payload = b""
+        return parts
 
     def add_part(self, part: bytes) -> None:
         """Append the payload of a continuation transfer."""
@@ -236,7 +252,7 @@ class IncomingDelivery:
         self._size += size
         if size >= _SMALL_PART:
             parts.append(part)
-        elif type(last := parts[-1]) is bytearray:
+        elif parts and type(last := parts[-1]) is bytearray:
             last += part
         else:
             # An object of its own costs many times the size of a part of a few octets.

@@ -7,6 +7,7 @@ message is what the hot path can afford.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from amqp10.engine.delivery import IncomingDelivery
@@ -26,6 +27,7 @@ __all__ = [
     "DeliveriesSettled",
     "DeliveriesUpdated",
     "DeliveryAborted",
+    "DeliveryGrows",
     "Event",
     "Events",
     "LinkAttached",
@@ -86,6 +88,9 @@ class LinkAttached(NamedTuple):
     """The peer's attach for a link that was attached here: the link can be used."""
 
     link: LinkEndpoint
+    unsettled: Mapping[bytes, DeliveryState | None] | None = None
+    """The deliveries that the peer has not settled, by tag, with their states at the peer (transport, "resuming
+    deliveries"); None when it says nothing of them."""
 
 
 class LinkRequested(NamedTuple):
@@ -93,6 +98,8 @@ class LinkRequested(NamedTuple):
 
     link: LinkEndpoint
     attach: Attach
+    unsettled: Mapping[bytes, DeliveryState | None] | None = None
+    """As in :class:`LinkAttached`."""
 
 
 class LinkDetached(NamedTuple):
@@ -128,6 +135,12 @@ class DeliveriesSettled(NamedTuple):
     deliveries: list[IncomingDelivery]
 
 
+class DeliveryGrows(NamedTuple):
+    """A part of a delivery arrived, and more is to come. Only on links with ``streaming``; see ``take_parts()``."""
+
+    delivery: IncomingDelivery
+
+
 class DeliveryAborted(NamedTuple):
     """The sender gave up a delivery of which parts had arrived; they are discarded."""
 
@@ -147,6 +160,7 @@ Event: TypeAlias = (
     | LinkFlow
     | DeliveriesUpdated
     | DeliveriesSettled
+    | DeliveryGrows
     | DeliveryAborted
     | IncomingDelivery
 )

@@ -210,6 +210,8 @@ class Handshake:
                 )
                 refused.retryable = code == SaslCode.SYS_TEMP
                 raise refused
+            data = performative.additional_data
+            sasl.finish(None if data is None else bytes(data))
             self.authenticated = True
             return self._send_amqp_header()
         else:

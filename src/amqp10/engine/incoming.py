@@ -13,7 +13,14 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from amqp10.engine.delivery import IncomingDelivery
-from amqp10.engine.events import DeliveriesSettled, DeliveriesUpdated, DeliveryAborted, LinkFlow, SessionEnded
+from amqp10.engine.events import (
+    DeliveriesSettled,
+    DeliveriesUpdated,
+    DeliveryAborted,
+    DeliveryGrows,
+    LinkFlow,
+    SessionEnded,
+)
 from amqp10.engine.faults import ConnectionFault, SessionFault
 from amqp10.engine.linking import errant_link, link_of, on_attach, on_detach
 from amqp10.engine.receiver import ReceiverLink
@@ -149,7 +156,7 @@ def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: 
         raise link.too_large()
     # A view keeps all of what arrived, which must not be much more than the message.
     payload = buf[body:stop] if size < _LARGE or size < len(buf) >> 1 else memoryview(buf)[body:stop]
-    delivery = IncomingDelivery(link, delivery_id, tag, payload, settled)
+    delivery = link.delivery_type(link, delivery_id, tag, payload, settled)
     if not settled:
         link.unsettled[delivery_id] = session.incoming_unsettled[delivery_id] = delivery
     events.append(delivery)
@@ -201,7 +208,10 @@ def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Ev
     if delivery is None:
         delivery = _start_delivery(session, link, transfer, payload)
         if transfer.resume:
-            link.skipped = delivery
+            if link.resumable is not None and delivery.tag in link.resumable:
+                link.resumed.add(delivery)
+            else:
+                link.skipped = delivery
         if transfer.more and not transfer.aborted:
             delivery.start_parts()
             link.partial = delivery
@@ -211,8 +221,8 @@ def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Ev
     if transfer.state is not None:
         delivery.remote_state = transfer.state
     if delivery is link.skipped:
-        # Nothing is left unsettled from an earlier attachment, so there is nothing to resume: the receiver must
-        # ignore it (transport, "transfer", resume).
+        # It is not left unsettled from an earlier attachment, so there is nothing to resume: the receiver must ignore
+        # it (transport, "transfer", resume).
         link.forget(delivery)
         if transfer.aborted or not transfer.more:
             link.end_partial()
@@ -228,6 +238,8 @@ def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Ev
         if not delivery.settled:
             link.keep(delivery)
         events.append(delivery)
+    elif link.streaming:
+        events.append(DeliveryGrows(delivery))
 
 
 def _start_delivery(session: Session, link: ReceiverLink, transfer: Transfer, payload: bytes) -> IncomingDelivery:
@@ -242,7 +254,7 @@ def _start_delivery(session: Session, link: ReceiverLink, transfer: Transfer, pa
     link.take_delivery()
     if len(payload) > link.max_message_size > 0:
         raise link.too_large()
-    delivery = IncomingDelivery(link, int(delivery_id), bytes(tag), payload, bool(transfer.settled))
+    delivery = link.delivery_type(link, int(delivery_id), bytes(tag), payload, bool(transfer.settled))
     delivery.message_format = int(transfer.message_format or 0)
     if not delivery.settled:
         link.keep(delivery)

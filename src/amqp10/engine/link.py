@@ -17,7 +17,7 @@ from amqp10.wire.performatives import Attach, Detach, ReceiverSettleMode, Sender
 
 if TYPE_CHECKING:
     from amqp10.engine.session import Session
-    from amqp10.wire.messaging import Coordinator, Source, Target
+    from amqp10.wire.messaging import Coordinator, DeliveryState, Source, Target
     from amqp10.wire.performatives import Flow
 
 __all__ = ["LinkEndpoint"]
@@ -47,6 +47,8 @@ class LinkEndpoint:
         drain: whether the receiver asked the sender to use up or give back its credit.
         remote_max_message_size: the largest message the peer takes, in octets; 0 when it states no limit.
         send_limit: the largest message that may be sent, in octets, by both sides' limits; 0 for none.
+        resumable: the deliveries of an earlier attachment that this side has not settled, by tag, as it has told the
+            peer; None if it has said nothing of them.
         context: whatever the user of the engine wants to find again.
     """
 
@@ -70,6 +72,7 @@ class LinkEndpoint:
         "remote_attach",
         "remote_handle",
         "remote_max_message_size",
+        "resumable",
         "send_limit",
         "session",
         "snd_settle_mode",
@@ -117,6 +120,7 @@ class LinkEndpoint:
         self.error: AMQPError | None = None
         self.local_request = True
         self.remote_attach: Attach | None = None
+        self.resumable: Mapping[bytes, DeliveryState | None] | None = None
         self.context: Any = None
         self.refusing = False
         """Whether the peer attached without its terminus: a detach with the reason is to follow."""
@@ -157,8 +161,11 @@ class LinkEndpoint:
         properties: Mapping[Symbol, Any] | None = None,
         offered_capabilities: Sequence[str] = (),
         desired_capabilities: Sequence[str] = (),
+        unsettled: Mapping[bytes, DeliveryState | None] | None = None,
+        incomplete_unsettled: bool = False,
     ) -> None:
         """Queue this side's attach."""
+        self.resumable = unsettled
         attach = Attach(
             name=self.name,
             handle=self.handle,
@@ -167,6 +174,8 @@ class LinkEndpoint:
             rcv_settle_mode=self.rcv_settle_mode,
             source=self.source,
             target=self.target,
+            unsettled=None if unsettled is None else dict(unsettled),
+            incomplete_unsettled=incomplete_unsettled,
             initial_delivery_count=None if self.is_receiver else self.delivery_count,
             max_message_size=self.max_message_size or None,
             offered_capabilities=tuple(Symbol(name) for name in offered_capabilities),
@@ -213,6 +222,8 @@ class LinkEndpoint:
         max_message_size: int = 0,
         properties: Mapping[Symbol, Any] | None = None,
         offered_capabilities: Sequence[str] = (),
+        unsettled: Mapping[bytes, DeliveryState | None] | None = None,
+        incomplete_unsettled: bool = False,
     ) -> None:
         """Answer the attach that the peer started. Does nothing when the link has gone meanwhile.
 
@@ -224,6 +235,8 @@ class LinkEndpoint:
             max_message_size: the largest message accepted, in octets; 0 for no limit.
             properties: link properties to state.
             offered_capabilities: capabilities to offer.
+            unsettled, incomplete_unsettled: as for :meth:`Session.attach_sender`; what the peer has not settled is in
+                its attach.
         """
         if self._gone:
             return
@@ -236,7 +249,12 @@ class LinkEndpoint:
         if rcv_settle_mode is not None:
             self.rcv_settle_mode = rcv_settle_mode
         self.max_message_size = max_message_size
-        self.send_attach(properties=properties, offered_capabilities=offered_capabilities)
+        self.send_attach(
+            properties=properties,
+            offered_capabilities=offered_capabilities,
+            unsettled=unsettled,
+            incomplete_unsettled=incomplete_unsettled,
+        )
 
     def refuse(self, error: AMQPError) -> None:
         """Refuse the attach that the peer started: an attach without a terminus, then a detach with the error.

@@ -5,8 +5,10 @@ These are functions for the same reason as those of ``incoming.py``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from amqp10.codec.composite import resolve
 from amqp10.engine.events import LinkAttached, LinkDetached, LinkRequested
 from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault
 from amqp10.engine.receiver import ReceiverLink
@@ -17,10 +19,12 @@ if TYPE_CHECKING:
     from amqp10.engine.events import Events
     from amqp10.engine.link import LinkEndpoint
     from amqp10.engine.session import Session
+    from amqp10.wire.messaging import DeliveryState
     from amqp10.wire.performatives import Attach, Detach
 
 __all__ = ["errant_link", "fail_link", "link_of", "on_attach", "on_detach"]
 
+_MOST_TAG = 32
 _ATTACH_SIZE = 64
 """Bytes of an attach frame that refuses a link, without the name, at most."""
 
@@ -41,13 +45,14 @@ def on_attach(session: Session, attach: Attach, events: Events) -> None:
         raise SessionFault(
             session, "amqp:invalid-field", f"the peer's attach of link {attach.name!r} has an unknown settle mode"
         )
+    unsettled = _unsettled(session, attach)
     receiver = not attach.role  # the peer's role is the opposite of ours
     link = session.links.get((attach.name, receiver))
     if link is not None and link.remote_attach is None:
         session.remote_handles[handle] = link
         if link.on_attach(attach) and link.attached:
             _check_resumption(link, attach)
-            events.append(LinkAttached(link))
+            events.append(LinkAttached(link, unsettled))
         return
     if link is not None and link.errant:
         raise errant_link(link, "an attach")
@@ -84,12 +89,25 @@ def on_attach(session: Session, attach: Attach, events: Events) -> None:
     session.remote_handles[handle] = link
     link.on_attach(attach)
     _check_resumption(link, attach)
-    events.append(LinkRequested(link, attach))
+    events.append(LinkRequested(link, attach, unsettled))
+
+
+def _unsettled(session: Session, attach: Attach) -> Mapping[bytes, DeliveryState | None] | None:
+    """What the peer has not settled."""
+    if attach.unsettled is None:
+        return None
+    if not all(isinstance(tag, bytes) and len(tag) <= _MOST_TAG for tag in attach.unsettled):
+        raise SessionFault(
+            session,
+            "amqp:invalid-field",
+            f"the unsettled map of link {attach.name!r} has keys that are no delivery tags",
+        )
+    return {tag: resolve(state) for tag, state in attach.unsettled.items()}
 
 
 def _check_resumption(link: LinkEndpoint, attach: Attach) -> None:
-    # To such a peer only deliveries that are resumed may be sent, and none is resumed here.
-    if attach.incomplete_unsettled and not link.is_receiver:
+    # To such a peer only deliveries that are resumed may be sent: it has to be known which these are.
+    if attach.incomplete_unsettled and not link.is_receiver and link.resumable is None:
         raise LinkFault(
             link,
             "amqp:not-implemented",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from amqp10.engine.delivery import IncomingDelivery
 from amqp10.engine.faults import LinkFault
 from amqp10.engine.link import LinkEndpoint
 from amqp10.engine.serial import HALF, MASK
@@ -15,7 +16,6 @@ from amqp10.engine.states import LinkState
 from amqp10.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from amqp10.engine.delivery import IncomingDelivery
     from amqp10.engine.session import Session
     from amqp10.wire.performatives import Flow
 
@@ -28,13 +28,29 @@ _ATTACHED: Final = LinkState.ATTACHED
 class ReceiverLink(LinkEndpoint):
     """The receiving end of a link."""
 
-    __slots__ = ("_excess", "partial", "returned", "run", "shape", "skipped")
+    __slots__ = (
+        "_excess",
+        "delivery_type",
+        "partial",
+        "resumed",
+        "returned",
+        "run",
+        "shape",
+        "skipped",
+        "streaming",
+    )
 
     is_receiver = True
     unsettled: dict[int, IncomingDelivery]
 
     def __init__(self, session: Session, name: str, handle: int, **kwargs: Any) -> None:
         super().__init__(session, name, handle, **kwargs)
+        self.delivery_type: type[IncomingDelivery] = IncomingDelivery
+        """The class of its deliveries: a subclass makes one object do for the engine and for its user."""
+        self.streaming = False
+        """Whether each part of a delivery is reported as it comes, with ``DeliveryGrows``."""
+        self.resumed: set[IncomingDelivery] = set()
+        """The deliveries that went on here where an earlier attachment left them."""
         self.partial: IncomingDelivery | None = None
         """The delivery of which more is to come."""
         self.shape = NO_SHAPE
@@ -42,7 +58,7 @@ class ReceiverLink(LinkEndpoint):
         self.run: RunShape | None = None
         """The same of whole frames, for ``runs.receive_run``."""
         self.skipped: IncomingDelivery | None = None
-        """A resumed delivery that is passed over (transport, "resuming deliveries")."""
+        """A resumed delivery of which this side knows nothing: it is passed over (transport, "resuming deliveries")."""
         self.returned = False
         """Whether the sender's last flow said that it has no credit and is draining. It has answered a drain then, even
         if it did not advance its delivery count; whether it was the last drain or one before, only the caller knows."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from amqp10.engine.delivery import IncomingDelivery
 from amqp10.engine.serial import MASK
 from amqp10.engine.shapes import run_shape_of
 
@@ -53,6 +52,7 @@ def receive_run(link: ReceiverLink, buf: bytes, start: int, pos: int, stop: int,
     unsettled = link.unsettled
     of_session = session.incoming_unsettled
     append = events.append
+    delivery_type = link.delivery_type
     end = len(buf)
     last = end - head_size
     taken = 0
@@ -68,7 +68,7 @@ def receive_run(link: ReceiverLink, buf: bytes, start: int, pos: int, stop: int,
                 or delivery_id in of_session
             ):
                 break
-            delivery = IncomingDelivery(link, delivery_id, tag, buf[stop + head_size : stop + size], settled)
+            delivery = delivery_type(link, delivery_id, tag, buf[stop + head_size : stop + size], settled)
             stop += size
             taken += 1
             if not settled:

@@ -52,8 +52,24 @@ class ClientMechanism(Protocol):
         """The response to a challenge. Raises AuthenticationError for one that makes no sense."""
         ...
 
+    def finish(self, additional_data: bytes | None) -> None:
+        """The server lets the client in: its last word, if it has one (security, "sasl-outcome").
 
-class AnonymousMechanism:
+        Raises AuthenticationError if that does not prove what the mechanism asks the server to prove.
+        """
+        ...
+
+
+class _Plain:
+    """What mechanisms have in common in which the server proves nothing."""
+
+    __slots__ = ()
+
+    def finish(self, additional_data: bytes | None) -> None:
+        """The server lets the client in. What else it says has no meaning here."""
+
+
+class AnonymousMechanism(_Plain):
     """ANONYMOUS (RFC 4505). ``trace`` is the optional, public trace information."""
 
     __slots__ = ("_trace",)
@@ -69,7 +85,7 @@ class AnonymousMechanism:
         raise AuthenticationError("the server sent a challenge, which SASL ANONYMOUS does not have")
 
 
-class PlainMechanism:
+class PlainMechanism(_Plain):
     """PLAIN (RFC 4616): authorization identity, user and password in one response.
 
     Raises:
@@ -91,7 +107,7 @@ class PlainMechanism:
         raise AuthenticationError("the server sent a challenge, which SASL PLAIN does not have")
 
 
-class ExternalMechanism:
+class ExternalMechanism(_Plain):
     """EXTERNAL (RFC 4422, appendix A): the identity comes from outside, as a rule the TLS client certificate."""
 
     __slots__ = ("_identity",)
@@ -147,6 +163,11 @@ class SaslClient:
         if self._current is None:
             raise AuthenticationError("the server sent a challenge before a mechanism was chosen")
         return self._current.step(challenge)
+
+    def finish(self, additional_data: bytes | None) -> None:
+        """The exchange has succeeded: give the mechanism in use the server's last word. Errors as for its own."""
+        if self._current is not None:
+            self._current.finish(additional_data)
 
     def __repr__(self) -> str:
         return f"<SaslClient {' '.join(mechanism.name for mechanism in self._mechanisms)}>"

@@ -45,6 +45,7 @@ class SenderLink(LinkEndpoint):
         "_pack_settled",
         "_settled_head",
         "_stopped",
+        "delivery_type",
         "held",
         "pending",
     )
@@ -54,6 +55,8 @@ class SenderLink(LinkEndpoint):
 
     def __init__(self, session: Session, name: str, handle: int, **kwargs: Any) -> None:
         super().__init__(session, name, handle, **kwargs)
+        self.delivery_type: type[OutgoingDelivery] = OutgoingDelivery
+        """The class of its deliveries: a subclass makes one object do for the engine and for its user."""
         self.pending: deque[OutgoingDelivery] = deque()
         """Deliveries that took credit but wait for the session window, in order."""
         self.held = 0
@@ -143,7 +146,7 @@ class SenderLink(LinkEndpoint):
             window.next_delivery_id = (delivery_id + 1) & MASK
             window.remote_incoming -= 1
             window.next_outgoing_id = (window.next_outgoing_id + 1) & MASK
-            delivery = OutgoingDelivery(
+            delivery = self.delivery_type(
                 self, delivery_id, (payload, body) if body else payload, size, size, settled, context
             )
             if settled:
@@ -164,7 +167,7 @@ class SenderLink(LinkEndpoint):
                 buffers.append(body)
             return delivery
         # The delivery id is given when the first frame goes out: ids must appear on the wire in sequence.
-        delivery = OutgoingDelivery(self, -1, (payload, body) if body else payload, size, 0, settled, context)
+        delivery = self.delivery_type(self, -1, (payload, body) if body else payload, size, 0, settled, context)
         if tag is not None or message_format or state is not None or resume:
             if resume if tag is None else len(tag) > _MOST_TAG:
                 self._refuse_tag(tag)
@@ -208,13 +211,14 @@ class SenderLink(LinkEndpoint):
         unsettled, of_session = self.unsettled, self._of_session
         append = output.buffers.append
         pack, head = self._pack, self._head
+        delivery_type = self.delivery_type
         deliveries: list[OutgoingDelivery] = []
         for payload, context in zip(payloads, contexts, strict=True):
             size = len(payload)
             if room <= 0 or size > largest:
                 break
             room -= 1
-            delivery = OutgoingDelivery(self, delivery_id, payload, size, size, settled, context)
+            delivery = delivery_type(self, delivery_id, payload, size, size, settled, context)
             deliveries.append(delivery)
             if settled:
                 frame_head = self._pack_settled(

@@ -6,7 +6,7 @@ Transport, "sessions". What arrives is taken in ``incoming.py``, about links in 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
@@ -278,7 +278,10 @@ class Session:
         rcv_settle_mode: ReceiverSettleMode = ReceiverSettleMode.FIRST,
         max_message_size: int = 0,
         properties: Mapping[Symbol, Any] | None = None,
-        desired_capabilities: tuple[str, ...] = (),
+        desired_capabilities: Sequence[str] = (),
+        offered_capabilities: Sequence[str] = (),
+        unsettled: Mapping[bytes, DeliveryState | None] | None = None,
+        incomplete_unsettled: bool = False,
     ) -> SenderLink:
         """Attach a link on which messages are sent from here (transport, "establishing or resuming a link").
 
@@ -290,6 +293,10 @@ class Session:
             max_message_size: stated to the peer, in octets; 0 for no limit.
             properties: link properties.
             desired_capabilities: capabilities asked for.
+            offered_capabilities: capabilities offered.
+            unsettled: deliveries of an earlier attachment that this side has not settled, by tag, with their states
+                here; None to say nothing of them (transport, "resuming deliveries").
+            incomplete_unsettled: whether there are more than these.
 
         Raises:
             ProtocolError: the name is in use, or the attach does not fit a frame that the peer accepts.
@@ -307,7 +314,14 @@ class Session:
             max_message_size=max_message_size,
         )
         link.delivery_count = self.initial_delivery_count
-        self._add_link(link, properties, desired_capabilities)
+        self._add_link(
+            link,
+            properties=properties,
+            desired_capabilities=desired_capabilities,
+            offered_capabilities=offered_capabilities,
+            unsettled=unsettled,
+            incomplete_unsettled=incomplete_unsettled,
+        )
         return link
 
     def attach_receiver(
@@ -320,7 +334,10 @@ class Session:
         rcv_settle_mode: ReceiverSettleMode = ReceiverSettleMode.FIRST,
         max_message_size: int = 0,
         properties: Mapping[Symbol, Any] | None = None,
-        desired_capabilities: tuple[str, ...] = (),
+        desired_capabilities: Sequence[str] = (),
+        offered_capabilities: Sequence[str] = (),
+        unsettled: Mapping[bytes, DeliveryState | None] | None = None,
+        incomplete_unsettled: bool = False,
     ) -> ReceiverLink:
         """Attach a link on which messages are received here. Arguments and errors as for :meth:`attach_sender`.
 
@@ -336,15 +353,20 @@ class Session:
             rcv_settle_mode=rcv_settle_mode,
             max_message_size=max_message_size,
         )
-        self._add_link(link, properties, desired_capabilities)
+        self._add_link(
+            link,
+            properties=properties,
+            desired_capabilities=desired_capabilities,
+            offered_capabilities=offered_capabilities,
+            unsettled=unsettled,
+            incomplete_unsettled=incomplete_unsettled,
+        )
         return link
 
-    def _add_link(
-        self, link: LinkEndpoint, properties: Mapping[Symbol, Any] | None, desired_capabilities: tuple[str, ...]
-    ) -> None:
+    def _add_link(self, link: LinkEndpoint, **fields: Any) -> None:
         self.links[link.name, link.is_receiver] = link
         try:
-            link.send_attach(properties=properties, desired_capabilities=desired_capabilities)
+            link.send_attach(**fields)
         except AMQPError:
             # It does not fit the peer's frames, or has no encoding: name and handle are free again.
             self.release_link(link)
