@@ -12,7 +12,7 @@ import pytest
 import amqp10
 from amqp10 import AMQP, AMQPError, AMQPTimeoutError, MessageState, OutcomeDirection, ReceiveMode, ValueType
 from tests.interop.conftest import prepared
-from tests.interop.java_brokers import Artemis, BrokerJ, Classic, JavaBroker
+from tests.interop.peers.java import Artemis, BrokerJ, Classic, JavaBroker
 from tests.interop.support import work
 
 pytestmark = pytest.mark.interop

@@ -170,7 +170,7 @@ class Message:
     # -- decoding --------------------------------------------------------------------------------------------------
 
     @classmethod
-    def decode(cls, payload: bytes | bytearray | memoryview, layouts: Layouts = LAYOUTS) -> Self:
+    def decode(cls, payload: bytes | bytearray | memoryview, layouts: Layouts | None = None) -> Self:
         """The message of an encoded payload. Nothing is looked at yet, so this raises nothing.
 
         Every later access to a section raises :class:`DecodeError` when the sections are out of order, repeated, of
@@ -178,11 +178,11 @@ class Message:
 
         Args:
             payload: the encoded message.
-            layouts: what is known of the messages of its stream.
+            layouts: what is known of the messages of its stream; by default, of all that are decoded without it.
         """
         self = _new(cls)
         self._payload = payload if type(payload) is bytes else bytes(payload)
-        self._spans = layouts
+        self._spans = layouts or LAYOUTS
         self._header = self._delivery_annotations = self._message_annotations = self._properties = _UNREAD
         self._application_properties = self._data = self._sequence = self._value = self._footer = _UNREAD
         return self
