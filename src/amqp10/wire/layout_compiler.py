@@ -12,7 +12,7 @@ map, or with which anything is wrong, goes the general way through :mod:`amqp10.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
@@ -20,7 +20,6 @@ from amqp10.codec import DecodeError
 from amqp10.codec.composite import RESTRICTED, Composite
 from amqp10.codec.decode import DECODE_FAULTS, decode_map, decode_symbol, decode_value
 from amqp10.codec.types import Byte, Int, Short, Symbol, Timestamp, UByte, UInt, ULong, UShort
-from amqp10.wire.layouts import Reader
 from amqp10.wire.messaging import (
     SECTION_AMQP_VALUE,
     SECTION_APPLICATION_PROPERTIES,
@@ -228,7 +227,7 @@ class Draft:
         at = self.spans[SECTION_AMQP_VALUE][1]
         return (*self.formats, *self.fixed.values(), self.buf[at : at + 1])
 
-    def reader(self) -> Reader:
+    def reader(self) -> Callable[[Any, bytes], bool]:
         """The function for messages of this layout, compiled."""
         context: dict[str, Any] = {
             **_NAMES,
@@ -236,7 +235,7 @@ class Draft:
             "unpack": Struct(">" + "".join(self.formats)).unpack_from,
         }
         exec(self._source(), context)
-        read: Reader = context["read"]
+        read: Callable[[Any, bytes], bool] = context["read"]
         return read
 
     def _source(self) -> str:
