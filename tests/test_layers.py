@@ -40,17 +40,9 @@ HEAVY = ("OpenSSL", "asyncio", "click", "cryptography", "rich", "service_identit
 
 # Modules that import each other, if only for annotations, and why they may. Everything else is free of circles.
 CIRCLES: dict[str, set[str]] = {
-    "connections, sessions and links hold each other": {
-        "engine.channels",
-        "engine.connection",
+    "a session makes its links and they their deliveries, which are asked for their link and session": {
         "engine.delivery",
-        "engine.discarding",
-        "engine.events",
-        "engine.faults",
-        "engine.incoming",
-        "engine.handshake",
         "engine.link",
-        "engine.linking",
         "engine.receiver",
         "engine.sender",
         "engine.session",

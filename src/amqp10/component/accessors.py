@@ -242,11 +242,11 @@ class Accessors:
         self.firewall_user = value
 
     def get_idle_timeout(self) -> int:
-        """Return the seconds without data from the server after which the connection is given up; 0 for no limit."""
+        """Return the seconds without data after which the connection is given up; 0 for no limit."""
         return self.idle_timeout
 
     def set_idle_timeout(self, value: int) -> None:
-        """Set the seconds without data from the server after which the connection is given up; 0 for no limit."""
+        """Set the seconds without data after which the connection is given up; 0 for no limit."""
         self.idle_timeout = value
 
     def get_incoming_message_count(self) -> int:

@@ -241,7 +241,7 @@ PROPERTIES: Final[tuple[PropertySpec, ...]] = (
         "idle_timeout",
         int,
         0,
-        "seconds without data from the server after which the connection is given up; 0 for no limit",
+        "seconds without data after which the connection is given up; 0 for no limit",
     ),
     _plain(
         "incoming_message_count", int, 0, "number of messages that are partly here or being handled", settable=False

@@ -460,9 +460,9 @@ class Connection:
                             continue
                 self._dispatch(channel, data, body, stop, events)
             except LinkFault as fault:
-                fail_link(fault, events)
+                fail_link(incoming[channel], fault, events)
             except SessionFault as fault:
-                fail_session(fault, events)
+                fail_session(incoming[channel], fault, events)
             except ConnectionFault as fault:
                 events.extend(self._fail(fault.error, in_step=True))
             except (IndexError, struct_error, AMQPError) as error:

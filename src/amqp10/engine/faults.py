@@ -1,4 +1,5 @@
-"""How the engine stops at a broken rule: exceptions that name the scope the specification wants ended.
+"""How the engine stops at a broken rule: exceptions that name the scope the specification wants ended, by the numbers
+that the frame carries.
 
 They never leave the engine: ``Connection.receive_data`` answers with the close, end or detach that carries the
 condition and reports the event. They are raised only when a peer misbehaves, never on the way of a good frame.
@@ -6,22 +7,10 @@ condition and reports the event. They are raised only when a peer misbehaves, ne
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from amqp10.codec import DecodeError
 from amqp10.errors import AMQPError, LimitError, MalformedFrameError, ProtocolError
 
-if TYPE_CHECKING:
-    from amqp10.engine.link import LinkEndpoint
-    from amqp10.engine.session import Session
-
-__all__ = [
-    "ConnectionFault",
-    "LinkFault",
-    "SessionFault",
-    "bad_frame",
-    "unreadable",
-]
+__all__ = ["ConnectionFault", "LinkFault", "SessionFault", "bad_frame", "unreadable"]
 
 
 class ConnectionFault(Exception):  # noqa: N818 - never leaves the engine
@@ -43,20 +32,19 @@ class ConnectionFault(Exception):  # noqa: N818 - never leaves the engine
 
 
 class SessionFault(Exception):  # noqa: N818 - never leaves the engine
-    """The session must be ended with this error (transport, "session errors")."""
+    """The session on whose channel the frame came must be ended with this error (transport, "session errors")."""
 
-    def __init__(self, session: Session, condition: str, message: str) -> None:
+    def __init__(self, condition: str, message: str) -> None:
         super().__init__(message)
-        self.session = session
         self.error = ProtocolError(message, condition=condition)
 
 
 class LinkFault(Exception):  # noqa: N818 - never leaves the engine
-    """The link must be detached with this error (transport, "link errors")."""
+    """The link that the peer has on a handle must be detached with this error (transport, "link errors")."""
 
-    def __init__(self, link: LinkEndpoint, condition: str, message: str) -> None:
+    def __init__(self, remote_handle: int | None, condition: str, message: str) -> None:
         super().__init__(message)
-        self.link = link
+        self.remote_handle = remote_handle
         self.error = ProtocolError(message, condition=condition)
 
 

@@ -52,7 +52,9 @@ _ATTACHED: Final = LinkState.ATTACHED
 def receive_frame(session: Session, performative: Composite, payload: bytes, events: Events) -> None:
     """Take a frame of a session that has begun: any but begin."""
     if isinstance(performative, End):
-        events.append(session.on_end(performative))
+        by_peer = session.state not in (SessionState.END_SENT, SessionState.DISCARDING)
+        undelivered = session.undelivered()
+        events.append(SessionEnded(session, session.on_end(performative), by_peer, undelivered))
     elif session.state not in (SessionState.MAPPED, SessionState.BEGIN_RCVD):
         # Sent before the peer saw our end (transport, "session errors").
         return
@@ -71,9 +73,8 @@ def receive_frame(session: Session, performative: Composite, payload: bytes, eve
         raise ConnectionFault.broken_rule("amqp:not-allowed", f"the peer sent {name} where it has no meaning")
 
 
-def fail_session(fault: SessionFault, events: Events) -> None:
+def fail_session(session: Session, fault: SessionFault, events: Events) -> None:
     """End a session on which the peer broke a rule (transport, "session errors")."""
-    session = fault.session
     session.error = fault.error
     undelivered = session.undelivered()
     session.end(fault.error)
@@ -145,7 +146,7 @@ def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: 
     else:
         _take_transfer(session)
     if delivery_id in session.incoming_unsettled:
-        raise _delivery_id_in_use(session, delivery_id)
+        raise _delivery_id_in_use(delivery_id)
     if link.credit > 0 and not link.available:
         link.credit -= 1
         link.delivery_count = (link.delivery_count + 1) & MASK
@@ -169,7 +170,6 @@ def _take_transfer(session: Session) -> None:
     left = window.left - 1
     if left < 0:
         raise SessionFault(
-            session,
             "amqp:session:window-violation",
             f"the peer sent more than the {window.incoming} transfers that the session window allows",
         )
@@ -179,10 +179,8 @@ def _take_transfer(session: Session) -> None:
     window.next_incoming_id = ((window.next_incoming_id or 0) + 1) & MASK
 
 
-def _delivery_id_in_use(session: Session, delivery_id: int) -> SessionFault:
-    return SessionFault(
-        session, "amqp:invalid-field", f"the peer started delivery {delivery_id}, which is still unsettled"
-    )
+def _delivery_id_in_use(delivery_id: int) -> SessionFault:
+    return SessionFault("amqp:invalid-field", f"the peer started delivery {delivery_id}, which is still unsettled")
 
 
 def _receive_general(session: Session, buf: bytes, pos: int, stop: int, events: Events) -> None:
@@ -198,7 +196,7 @@ def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Ev
     link = link_of(session, int(transfer.handle), "transfer")
     if not isinstance(link, ReceiverLink):
         raise SessionFault(
-            session, "amqp:not-allowed", f"the peer sent a message on link {link.name!r}, on which it is the receiver"
+            "amqp:not-allowed", f"the peer sent a message on link {link.name!r}, on which it is the receiver"
         )
     if link.state is not _ATTACHED:
         if link.requested:
@@ -246,11 +244,11 @@ def _start_delivery(session: Session, link: ReceiverLink, transfer: Transfer, pa
     delivery_id, tag = transfer.delivery_id, transfer.delivery_tag
     if delivery_id is None or tag is None:
         missing = "delivery-id" if delivery_id is None else "delivery-tag"
-        raise SessionFault(session, "amqp:invalid-field", f"the first transfer of a delivery lacks its {missing}")
+        raise SessionFault("amqp:invalid-field", f"the first transfer of a delivery lacks its {missing}")
     if len(tag) > 32:
-        raise SessionFault(session, "amqp:invalid-field", f"a delivery tag has {len(tag)} bytes; 32 are the limit")
+        raise SessionFault("amqp:invalid-field", f"a delivery tag has {len(tag)} bytes; 32 are the limit")
     if int(delivery_id) in session.incoming_unsettled:
-        raise _delivery_id_in_use(session, int(delivery_id))
+        raise _delivery_id_in_use(int(delivery_id))
     link.take_delivery()
     if len(payload) > link.max_message_size > 0:
         raise link.too_large()
@@ -266,14 +264,13 @@ def _continue_delivery(
 ) -> None:
     if transfer.delivery_id is not None and int(transfer.delivery_id) != delivery.delivery_id:
         raise SessionFault(
-            session,
             "amqp:not-allowed",
             f"delivery {int(transfer.delivery_id)} starts on link {link.name!r} before delivery"
             f" {delivery.delivery_id} is complete",
         )
     if transfer.delivery_tag is not None and bytes(transfer.delivery_tag) != delivery.tag:
         raise SessionFault(
-            session, "amqp:not-allowed", f"the delivery tag of delivery {delivery.delivery_id} changes on its way"
+            "amqp:not-allowed", f"the delivery tag of delivery {delivery.delivery_id} changes on its way"
         )
     if transfer.aborted:
         return
@@ -365,7 +362,7 @@ def _take_disposition(
     count = ((last - first) & MASK) + 1
     if count > HALF:
         raise SessionFault(
-            session, "amqp:invalid-field", f"a disposition names the deliveries {first} to {last}, which is no range"
+            "amqp:invalid-field", f"a disposition names the deliveries {first} to {last}, which is no range"
         )
     if receiver:
         deliveries = _sent_range(session, first, count, settled, state)
@@ -443,7 +440,6 @@ def on_flow(session: Session, flow: Flow, events: Events) -> None:
     window = session.window
     if not window.on_flow(flow):
         raise SessionFault(
-            session,
             "amqp:session:window-violation",
             f"the peer expects transfer {window.expected(flow)}, but only {window.next_outgoing_id} has been reached",
         )

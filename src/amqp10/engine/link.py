@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.codec import Symbol
-from amqp10.engine.events import LinkDetached
 from amqp10.engine.states import LINK_TRANSITIONS, LinkState, Trigger
 from amqp10.engine.wire_errors import remote_error, wire_error
 from amqp10.errors import AMQPError, ProtocolError
@@ -298,12 +297,11 @@ class LinkEndpoint:
         if self.detached:
             self.session.release_link(self)
 
-    def on_detach(self, detach: Detach) -> LinkDetached:
-        """Take the peer's detach, answer it, and say what it means."""
+    def on_detach(self, detach: Detach) -> AMQPError | None:
+        """Take the peer's detach, and answer it. Returns the error that it carries, or why the link was refused."""
         if self.requested:
             # A peer need not wait for the answer to its attach before it detaches.
             self._attach_nothing()
-        undelivered = self.session.undelivered(self)
         ours = self.state is LinkState.DETACH_SENT
         self.closing = self.closing or bool(detach.closed) or detach.error is not None
         refused = self.refusing and not ours
@@ -320,9 +318,7 @@ class LinkEndpoint:
             self.session.release_link(self)
         else:
             self.detach(closed=bool(detach.closed))
-        return LinkDetached(
-            self, error, by_peer=not ours, closed=bool(detach.closed), refused=refused, undelivered=undelivered
-        )
+        return error
 
     def stop(self) -> None:
         """Called when no more may be sent on the link."""

@@ -13,6 +13,7 @@ from amqp10.engine.events import LinkAttached, LinkDetached, LinkRequested
 from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault
 from amqp10.engine.receiver import ReceiverLink
 from amqp10.engine.sender import SenderLink
+from amqp10.engine.states import LinkState
 from amqp10.wire.performatives import ReceiverSettleMode, SenderSettleMode
 
 if TYPE_CHECKING:
@@ -39,11 +40,11 @@ def on_attach(session: Session, attach: Attach, events: Events) -> None:
         )
     if handle in session.remote_handles:
         raise SessionFault(
-            session, "amqp:session:handle-in-use", f"the peer attached a link with handle {handle}, which is in use"
+            "amqp:session:handle-in-use", f"the peer attached a link with handle {handle}, which is in use"
         )
     if attach.snd_settle_mode > SenderSettleMode.MIXED or attach.rcv_settle_mode > ReceiverSettleMode.SECOND:
         raise SessionFault(
-            session, "amqp:invalid-field", f"the peer's attach of link {attach.name!r} has an unknown settle mode"
+            "amqp:invalid-field", f"the peer's attach of link {attach.name!r} has an unknown settle mode"
         )
     unsettled = _unsettled(session, attach)
     receiver = not attach.role  # the peer's role is the opposite of ours
@@ -58,15 +59,14 @@ def on_attach(session: Session, attach: Attach, events: Events) -> None:
         raise errant_link(link, "an attach")
     if link is not None:
         raise SessionFault(
-            session, "amqp:not-allowed", f"the peer attached link {attach.name!r} a second time on the same session"
+            "amqp:not-allowed", f"the peer attached link {attach.name!r} a second time on the same session"
         )
     if attach.role is False and attach.initial_delivery_count is None:
         raise SessionFault(
-            session, "amqp:invalid-field", f"the peer's attach of sender {attach.name!r} lacks initial-delivery-count"
+            "amqp:invalid-field", f"the peer's attach of sender {attach.name!r} lacks initial-delivery-count"
         )
     if len(attach.name.encode()) + _ATTACH_SIZE > session.output.max_frame_size:
         raise SessionFault(
-            session,
             "amqp:frame-size-too-small",
             f"the peer attached a link whose name of {len(attach.name)} characters does not fit the frames that it"
             " accepts",
@@ -98,7 +98,6 @@ def _unsettled(session: Session, attach: Attach) -> Mapping[bytes, DeliveryState
         return None
     if not all(isinstance(tag, bytes) and len(tag) <= _MOST_TAG for tag in attach.unsettled):
         raise SessionFault(
-            session,
             "amqp:invalid-field",
             f"the unsettled map of link {attach.name!r} has keys that are no delivery tags",
         )
@@ -109,7 +108,7 @@ def _check_resumption(link: LinkEndpoint, attach: Attach) -> None:
     # To such a peer only deliveries that are resumed may be sent: it has to be known which these are.
     if attach.incomplete_unsettled and not link.is_receiver and link.resumable is None:
         raise LinkFault(
-            link,
+            link.remote_handle,
             "amqp:not-implemented",
             f"the peer wants to resume link {link.name!r} with more unsettled deliveries than it named",
         )
@@ -124,7 +123,6 @@ def link_of(session: Session, handle: int, what: str) -> LinkEndpoint:
     link = session.remote_handles.get(handle)
     if link is None:
         raise SessionFault(
-            session,
             "amqp:session:unattached-handle",
             f"the peer sent a {what} for handle {handle}, which no link has",
         )
@@ -136,7 +134,6 @@ def link_of(session: Session, handle: int, what: str) -> LinkEndpoint:
 def errant_link(link: LinkEndpoint, what: str) -> SessionFault:
     """The fault of a peer that goes on after it broke a rule on a link (transport, "link errors")."""
     return SessionFault(
-        link.session,
         "amqp:session:errant-link",
         f"the peer sent {what} for link {link.name!r}, which has been detached with an error",
     )
@@ -148,16 +145,21 @@ def on_detach(session: Session, detach: Detach, events: Events) -> None:
     if isinstance(link, ReceiverLink):
         link.end_partial()
     del session.remote_handles[int(detach.handle)]
-    events.append(link.on_detach(detach))
+    by_peer = link.state is not LinkState.DETACH_SENT
+    undelivered = session.undelivered(link)
+    error = link.on_detach(detach)
+    closed, refused = bool(detach.closed), link.refusing and by_peer
+    events.append(LinkDetached(link, error, by_peer, closed, refused, undelivered))
 
 
-def fail_link(fault: LinkFault, events: Events) -> None:
+def fail_link(session: Session, fault: LinkFault, events: Events) -> None:
     """End a link on which the peer broke a rule (transport, "link errors")."""
-    link = fault.link
+    assert fault.remote_handle is not None
+    link = session.remote_handles[fault.remote_handle]
     link.error = fault.error
     link.errant = True
     if isinstance(link, ReceiverLink):
         link.end_partial()
-    undelivered = link.session.undelivered(link)
+    undelivered = session.undelivered(link)
     link.detach(error=fault.error)
     events.append(LinkDetached(link, fault.error, by_peer=False, closed=True, undelivered=undelivered))

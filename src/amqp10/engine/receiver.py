@@ -106,7 +106,7 @@ class ReceiverLink(LinkEndpoint):
             self._excess -= 1
         else:
             raise LinkFault(
-                self,
+                self.remote_handle,
                 "amqp:link:transfer-limit-exceeded",
                 f"the peer sent a message on link {self.name!r} without credit",
             )
@@ -147,7 +147,7 @@ class ReceiverLink(LinkEndpoint):
     def too_large(self) -> LinkFault:
         """The fault of a peer whose message is larger than what this side said it accepts."""
         return LinkFault(
-            self,
+            self.remote_handle,
             "amqp:link:message-size-exceeded",
             f"a message on link {self.name!r} is larger than the {self.max_message_size} bytes accepted",
         )

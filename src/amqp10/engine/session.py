@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from amqp10.codec import Symbol
 from amqp10.engine.dispositions import Dispositions
-from amqp10.engine.events import SessionEnded
 from amqp10.engine.faults import SessionFault
 from amqp10.engine.receiver import ReceiverLink
 from amqp10.engine.sender import SenderLink
@@ -33,9 +32,9 @@ from amqp10.wire.performatives import (
 )
 
 if TYPE_CHECKING:
-    from amqp10.engine.channels import Channels
     from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
     from amqp10.engine.link import LinkEndpoint
+    from amqp10.engine.output import Output
     from amqp10.wire.messaging import Coordinator, DeliveryState, Source, Target
     from amqp10.wire.performatives import Transfer
 
@@ -48,11 +47,21 @@ _VISITS_PER_TRANSFER = 16
 _SENDING: Final = (SessionState.MAPPED, SessionState.BEGIN_SENT, SessionState.END_RCVD)
 
 
+class SessionOwner(Protocol):
+    """What a session needs of the connection that it belongs to."""
+
+    output: Output
+    partials: dict[IncomingDelivery, None]
+
+    def release(self, session: Session) -> None:
+        """The session is over: its channels are free again."""
+
+
 class Session:
     """One session of a connection.
 
     Attributes:
-        channels: the sessions of the connection, this one among them.
+        channels: what it belongs to: the sessions of the connection.
         channel: the channel number this side sends on.
         remote_channel: the channel number the peer sends on; None while its begin has not arrived.
         state: transport, "session states".
@@ -95,7 +104,7 @@ class Session:
 
     def __init__(
         self,
-        channels: Channels,
+        channels: SessionOwner,
         channel: int,
         *,
         incoming_window: int,
@@ -223,10 +232,9 @@ class Session:
         if self.unmapped:
             self.channels.release(self)
 
-    def on_end(self, end: End) -> SessionEnded:
-        """Take the peer's end, answer it, and say what it means."""
+    def on_end(self, end: End) -> AMQPError | None:
+        """Take the peer's end, and answer it. Returns the error that it carries."""
         self.answer_begin()
-        undelivered = self.undelivered()
         ours = self.state in (SessionState.END_SENT, SessionState.DISCARDING)
         error = remote_error(end.error, "the peer ended the session")
         if self.error is None:
@@ -236,7 +244,7 @@ class Session:
             self.channels.release(self)
         else:
             self.end()
-        return SessionEnded(self, error, not ours, undelivered)
+        return error
 
     def drop(self, error: AMQPError | None) -> None:
         """The connection is over, and the session with it: nothing may be sent any more."""
@@ -497,7 +505,6 @@ class Session:
         moved = self.window.transfers
         if ((moved - self._visits_from) & MASK) * _VISITS_PER_TRANSFER < self._visits:
             raise SessionFault(
-                self,
                 "amqp:resource-limit-exceeded",
                 "the peer keeps on sending dispositions of deliveries about which they say nothing new",
             )
