@@ -14,7 +14,7 @@ from amqp10.codec import DecodeError, Int, Symbol, Timestamp, UByte, UInt, ULong
 from amqp10.codec.composite import Composite
 from amqp10.wire import layouts
 from amqp10.wire import message as message_module
-from amqp10.wire.layouts import learn
+from amqp10.wire.layouts import Layouts
 from amqp10.wire.message import LAYOUTS, Message
 from amqp10.wire.messaging import Header, Properties
 from tests.strategies import exact, scalars
@@ -118,8 +118,8 @@ def _nothing_learned() -> Iterator[None]:
 
 
 def forget() -> None:
-    LAYOUTS.clear()
-    layouts._seen.clear()
+    LAYOUTS.known.clear()
+    LAYOUTS.seen.clear()
 
 
 def shown(value: Any) -> Any:
@@ -148,9 +148,9 @@ def read(data: bytes, *, by_layout: bool) -> list[Any]:
 def teach(data: bytes) -> bool:
     """Have a layout learned; whether it was one that can be."""
     spans = Message.decode(data).scan()
-    learn(LAYOUTS, data[:8], data, spans)
-    learn(LAYOUTS, data[:8], data, spans)
-    return data[:8] in LAYOUTS
+    LAYOUTS.learn(data[:8], data, spans)
+    LAYOUTS.learn(data[:8], data, spans)
+    return data[:8] in LAYOUTS.known
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -194,7 +194,7 @@ TYPICAL = Message(
 
 def test_a_usual_message_is_one_that_can_be_learned_and_another_with_the_same_layout_is_read_by_it() -> None:
     assert teach(TYPICAL.encode())
-    (reader,) = LAYOUTS[TYPICAL.encode()[:8]]
+    (reader,) = LAYOUTS.known[TYPICAL.encode()[:8]]
     other = Message.decode(TYPICAL.encode().replace(b"id-1", b"id-2").replace(b"some text", b"more text"))
     assert reader(other, other.encode())
     assert other._spans is not None  # everything is there, nothing is left to be found
@@ -227,7 +227,7 @@ def test_what_has_no_short_cut_is_not_learned(what: str, message: Message) -> No
 def test_the_messages_of_proton_are_ones_that_can_be_learned() -> None:
     first = bytes.fromhex("005370 45 005373 d0000000060000000153 07 005377 d10000000e00000002a10373657171000102fe")
     assert teach(first)
-    (reader,) = LAYOUTS[first[:8]]
+    (reader,) = LAYOUTS.known[first[:8]]
     message = Message.decode(first)
     assert reader(message, first)
     assert (message.properties, message.value) == (Properties(message_id=ULong(7)), {"seq": Int(66302)})
@@ -236,8 +236,8 @@ def test_the_messages_of_proton_are_ones_that_can_be_learned() -> None:
 
 def test_a_layout_is_compiled_only_when_it_comes_again() -> None:
     data = TYPICAL.encode()
-    learn(LAYOUTS, data[:8], data, Message.decode(data).scan())
-    assert not LAYOUTS
+    LAYOUTS.learn(data[:8], data, Message.decode(data).scan())
+    assert not LAYOUTS.known
 
 
 def test_layouts_are_learned_from_a_stream_of_messages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,13 +252,26 @@ def test_layouts_are_learned_from_a_stream_of_messages(monkeypatch: pytest.Monke
     assert Message.decode(data).application_properties == TYPICAL.application_properties
 
 
-def test_however_many_layouts_there_are_few_are_kept() -> None:
-    for size in range(1, 8):
-        for key in range(100):
+def test_however_many_layouts_there_are_few_are_kept_and_those_of_the_last_messages() -> None:
+    last = b""
+    for key in range(100):
+        for size in range(1, 8):
             message = Message(
                 properties=Properties(message_id="x" * key), application_properties={"k" * size: 1}, value=""
             )
-            teach(message.encode())
-    assert len(LAYOUTS) == layouts._STARTS_KEPT
-    assert {len(alike) for alike in LAYOUTS.values()} == {layouts._ALIKE_KEPT}
-    assert len(layouts._seen) <= layouts._SEEN_KEPT
+            last = message.encode()
+            teach(last)
+    assert len(LAYOUTS.known) == layouts.BEGINNINGS_KEPT
+    assert max(len(alike) for alike in LAYOUTS.known.values()) == layouts.ALIKE_KEPT
+    assert len(LAYOUTS.seen) <= layouts.SEEN_KEPT
+    # Nobody can fill the room for good.
+    assert last[:8] in LAYOUTS.known
+
+
+def test_what_one_stream_has_taught_takes_nothing_from_another() -> None:
+    mine = Layouts()
+    data = TYPICAL.encode()
+    for _ in range(200):
+        assert Message.decode(data, mine).value == "some text"
+    assert len(mine.known) == 1
+    assert not LAYOUTS.known

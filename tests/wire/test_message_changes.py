@@ -209,6 +209,6 @@ def test_many_data_sections_keep_their_edges() -> None:
 def test_repr_names_the_sections_and_shows_no_content() -> None:
     assert repr(Message(properties=Properties(subject="secret"), value="secret")) == "<Message: properties, amqp-value>"
     message = Message.decode(FULL.encode())
-    assert repr(message) == f"<Message of {len(FULL.encode())} octets>"
+    assert repr(message) == f"<Message of {len(FULL.encode())} bytes>"
     message.scan()
     assert "footer" in repr(message)

@@ -15,6 +15,7 @@ from amqp10.client.options import ReceiverSpec, receiver_fields
 from amqp10.client.wait import Turns, Waits
 from amqp10.codec import Symbol
 from amqp10.errors import AMQPError, AMQPTimeoutError, ClosedError
+from amqp10.wire.layouts import Layouts
 from amqp10.wire.message import Message as WireMessage
 from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected
 from amqp10.wire.performatives import Error
@@ -61,7 +62,7 @@ class ReceivedMessage(Message):
         """The sections as the specification has them, with AMQP's own types."""
         wire = self._wire
         if wire is None:
-            wire = self._wire = WireMessage.decode(self._delivery.payload)
+            wire = self._wire = WireMessage.decode(self._delivery.payload, self._receiver.layouts)
         return wire
 
     def _settle(self, state: Any) -> bool:
@@ -142,6 +143,7 @@ class ReceiverCore(LinkCore):
             self.name = self._base_name = spec.subscription
             self._named = True
         self.spec = spec
+        self.layouts = Layouts()
         self.message_type: type[ReceivedMessage] = ReceivedMessage
         self.queue: deque[IncomingDelivery] = deque()
         self.turns = Turns(core.driver, self.give_turns)

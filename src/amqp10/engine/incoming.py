@@ -45,7 +45,7 @@ _UINT = Struct(">I").unpack_from
 _TWO_UINTS = Struct(">II").unpack_from
 _ACCEPTED_FORMS: Final = (b"\x00\x53\x24\x45", b"\x00\x53\x24\xc0\x01\x00")
 _LARGE = 65536
-"""Octets of a payload from which on it is worth not to be copied out of what arrived."""
+"""The size of a payload, in bytes, from which it is cheaper not to copy it out of what arrived."""
 # Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per frame.
 _ATTACHED: Final = LinkState.ATTACHED
 
@@ -83,7 +83,7 @@ def fail_session(session: Session, fault: SessionFault, events: Events) -> None:
 
 
 def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: Events) -> ReceiverLink | None:
-    """Take a transfer frame; ``pos`` is just behind the descriptor, ``stop`` at the frame's end.
+    """Take a transfer frame; ``pos`` is just after the descriptor, ``stop`` at the frame's end.
 
     Shapes that common peers send are read here, field by field in place, and once a link has a shape its next
     frames are compared with it as a whole. Whatever else is legal goes through :func:`_receive_general`, with the
@@ -247,7 +247,7 @@ def _start_delivery(session: Session, link: ReceiverLink, transfer: Transfer, pa
         missing = "delivery-id" if delivery_id is None else "delivery-tag"
         raise SessionFault("amqp:invalid-field", f"the first transfer of a delivery lacks its {missing}")
     if len(tag) > 32:
-        raise SessionFault("amqp:invalid-field", f"a delivery tag has {len(tag)} octets; 32 are the limit")
+        raise SessionFault("amqp:invalid-field", f"a delivery tag has {len(tag)} bytes; 32 are the limit")
     if int(delivery_id) in session.incoming_unsettled:
         raise _delivery_id_in_use(int(delivery_id))
     link.take_delivery()
@@ -283,7 +283,7 @@ def _continue_delivery(
 
 
 def receive_disposition(session: Session, buf: bytes, pos: int, stop: int, events: Events) -> bool:
-    """Take a disposition frame that says "accepted and settled" in a usual shape; ``pos`` is behind the descriptor.
+    """Take a disposition frame that says "accepted and settled" in a usual shape; ``pos`` is after the descriptor.
 
     Returns whether it was one. What was not is left to the general decoder.
     """

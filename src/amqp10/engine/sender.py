@@ -27,7 +27,7 @@ __all__ = ["SenderLink"]
 
 _MOST_TAG: Final = 32
 _SMALL = 8192
-"""Octets up to which a copy of a payload costs less than a buffer of its own."""
+"""Bytes up to which a copy of a payload costs less than a buffer of its own."""
 # Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per message.
 _ATTACHED: Final = LinkState.ATTACHED
 
@@ -70,7 +70,7 @@ class SenderLink(LinkEndpoint):
     def _make_template(self) -> None:
         """Precompute the frame of a one-frame transfer: all but size and delivery id is the same for every message.
 
-        The performative is a list8 of handle, delivery-id (uint), delivery-tag (the four octets of the delivery id),
+        The performative is a list8 of handle, delivery-id (uint), delivery-tag (the four bytes of the delivery id),
         message-format 0 and, for settled ones, settled=true (transport, "transfer").
         """
         handle = self.handle
@@ -103,7 +103,7 @@ class SenderLink(LinkEndpoint):
     ) -> OutgoingDelivery:
         """Send one message (transport, "transferring a message").
 
-        What the session window does not let out now is kept and goes out as soon as it does.
+        What the session window does not allow now is kept and goes out as soon as it does.
 
         Args:
             payload: the encoded message, or its first part.
@@ -286,14 +286,14 @@ class SenderLink(LinkEndpoint):
         limit = self.send_limit
         whose = "the peer accepts" if limit == self.remote_max_message_size else "this side has set"
         raise ProtocolError(
-            f"the message has {size} octets; {whose} at most {limit} on this link",
+            f"the message has {size} bytes; {whose} at most {limit} on this link",
             condition="amqp:link:message-size-exceeded",
         )
 
     def _refuse_tag(self, tag: bytes | None) -> NoReturn:
         if tag is None:
             raise ProtocolError("a delivery that is resumed needs its delivery tag")
-        raise ProtocolError(f"a delivery tag has up to {_MOST_TAG} octets, not {len(tag)}")
+        raise ProtocolError(f"a delivery tag has up to {_MOST_TAG} bytes, not {len(tag)}")
 
     def send_frames(self, limit: int) -> bool:
         """Frame up to ``limit`` transfers of the first pending delivery. Returns whether it is wholly framed now."""
@@ -358,7 +358,7 @@ class SenderLink(LinkEndpoint):
             self.forget(delivery)
             session.pump_backlog()
             return
-        # Not one octet went out: as far as the receiver can tell the credit was never used.
+        # Not one byte went out: as far as the receiver can tell the credit was never used.
         self.pending.remove(delivery)
         if self.held:
             self.held -= 1

@@ -1,308 +1,63 @@
-"""Layouts: a message that is built like earlier ones is read in one go.
+"""The layouts of a stream of messages, as far as they are known; ``layout_compiler.py`` says what a layout is.
 
-The messages of a stream are mostly built alike: the same sections, fields and keys, in texts of the same sizes. What
-does not change, everything in front of the body but the contents of the fields, is their *layout*. Some messages are
-looked at more closely; a layout that is met again among them is compiled into a function, which takes a message apart
-with one ``unpack``, compares what must not differ, and builds the sections from the rest. That takes less time than
-finding the sections does.
-
-It is a short cut and nothing else. A message whose layout is not known, whose body is neither a short text nor a
-map, or with which anything is wrong, goes the general way through :mod:`amqp10.wire.message`; a test compares the two.
+They belong to whoever reads the stream: a link of the client has its own, which die with it, so that what one peer
+sends takes nothing from another. Whoever decodes messages by themselves shares those in ``message.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from struct import Struct
-from typing import Any, Final, NamedTuple
+from itertools import cycle
+from typing import Any, Final, final
 
-from amqp10.codec import DecodeError
-from amqp10.codec.composite import RESTRICTED, Composite
-from amqp10.codec.decode import DECODE_FAULTS, decode_map, decode_symbol, decode_value
-from amqp10.codec.types import Byte, Int, Short, Symbol, Timestamp, UByte, UInt, ULong, UShort
-from amqp10.wire.messaging import (
-    SECTION_AMQP_VALUE,
-    SECTION_APPLICATION_PROPERTIES,
-    SECTION_DELIVERY_ANNOTATIONS,
-    SECTION_HEADER,
-    SECTION_MESSAGE_ANNOTATIONS,
-    SECTION_PROPERTIES,
-    Header,
-    Properties,
-)
-
-__all__ = ["Layouts", "learn"]
+__all__ = ["Layouts", "Reader"]
 
 Reader = Callable[[Any, bytes], bool]
 """Fills the sections of a message from its payload; False, with nothing changed, if it has another layout."""
 
-Layouts = dict[bytes, tuple[Reader, ...]]
-"""Layouts that are known, by the octets that a message starts with."""
-_STARTS_KEPT: Final = 64
-_ALIKE_KEPT: Final = 4
-"""For how many starts of messages layouts are kept, and how many layouts for each."""
-_SEEN_KEPT: Final = 1024
-_LONGEST: Final = 1024
-"""The longest front of a message, in octets, that is looked at."""
-_seen: Final[set[tuple[bytes | str, ...]]] = set()
-"""The layouts of earlier samples."""
+BEGINNINGS_KEPT: Final = 64
+ALIKE_KEPT: Final = 4
+"""For how many beginnings of messages layouts are kept, and how many layouts for each. Beyond them the oldest goes."""
+SEEN_KEPT: Final = 1024
+_SAMPLES: Final = (*(False,) * 63, True)
 
 
-class _Kind(NamedTuple):
-    """How a value of one format code is read, given what stands for it in the unpacked data as ``{}``."""
+@final
+class Layouts:
+    """The layouts of the messages of one stream.
 
-    format: str
-    """Its code in a ``Struct``; "s" for octets whose size precedes them, nothing for a value without octets."""
-    source: str
-    width: int = 0
-
-
-_KINDS: Final[Mapping[int, _Kind]] = {
-    0x40: _Kind("", "None"),
-    0x41: _Kind("", "True"),
-    0x42: _Kind("", "False"),
-    0x43: _Kind("", "new(UInt, 0)"),
-    0x44: _Kind("", "new(ULong, 0)"),
-    0x50: _Kind("B", "new(UByte, {})", 1),
-    0x51: _Kind("b", "new(Byte, {})", 1),
-    0x52: _Kind("B", "new(UInt, {})", 1),
-    0x53: _Kind("B", "new(ULong, {})", 1),
-    0x54: _Kind("b", "new(Int, {})", 1),
-    0x55: _Kind("b", "{}", 1),
-    0x60: _Kind("H", "new(UShort, {})", 2),
-    0x61: _Kind("h", "new(Short, {})", 2),
-    0x70: _Kind("I", "new(UInt, {})", 4),
-    0x71: _Kind("i", "new(Int, {})", 4),
-    0x80: _Kind("Q", "new(ULong, {})", 8),
-    0x81: _Kind("q", "{}", 8),
-    0x82: _Kind("d", "{}", 8),
-    0x83: _Kind("q", "new(Timestamp, {})", 8),
-    0xA0: _Kind("s", "{}"),
-    0xA1: _Kind("s", "{}.decode()"),
-    0xA3: _Kind("s", "symbol({})"),
-}
-_FITTING: Final[Mapping[str, frozenset[int]]] = {
-    "*": frozenset(_KINDS),
-    "binary": frozenset((0x40, 0xA0)),
-    "boolean": frozenset((0x40, 0x41, 0x42)),
-    "string": frozenset((0x40, 0xA1)),
-    "symbol": frozenset((0x40, 0xA3)),
-    "timestamp": frozenset((0x40, 0x83)),
-    "ubyte": frozenset((0x40, 0x50)),
-    "uint": frozenset((0x40, 0x43, 0x52, 0x70)),
-}
-"""The format codes that fit a field of each type, whatever their contents."""
-_NAMES: Final = {
-    "new": int.__new__,
-    "Byte": Byte,
-    "Int": Int,
-    "Short": Short,
-    "Timestamp": Timestamp,
-    "UByte": UByte,
-    "UInt": UInt,
-    "ULong": ULong,
-    "UShort": UShort,
-    "symbol": decode_symbol,
-    "make": object.__new__,
-    "read_map": decode_map,
-    "sizes": Struct(">II").unpack_from,
-    "Header": Header,
-    "Properties": Properties,
-    "faults": (*DECODE_FAULTS, DecodeError),
-}
-_COMPOSITES: Final[Mapping[int, type[Composite]]] = {SECTION_HEADER: Header, SECTION_PROPERTIES: Properties}
-_MAPS: Final[Mapping[int, str]] = {
-    SECTION_DELIVERY_ANNOTATIONS: "delivery_annotations",
-    SECTION_MESSAGE_ANNOTATIONS: "message_annotations",
-    SECTION_APPLICATION_PROPERTIES: "application_properties",
-}
-_OTHERS: Final = ("header", *_MAPS.values(), "properties", "data", "sequence", "footer")
-
-
-class _UnfitError(Exception):
-    """The message has something for which there is no short cut."""
-
-
-class _Draft:
-    """A layout while it is made out: what to unpack, and the source of what is built from it."""
-
-    def __init__(self, buf: bytes) -> None:
-        self.buf = buf
-        self.start = 0
-        """Where the octets start that have not been unpacked yet."""
-        self.formats: list[str] = []
-        self.fixed: dict[str, bytes] = {}
-        self.keys: list[str | Symbol] = []
-        self.lines: list[str] = []
-
-    def skip_to(self, pos: int) -> None:
-        """What stands in front of ``pos`` is the same in every message of this layout."""
-        if pos > self.start:
-            self.fixed[f"f{len(self.formats)}"] = self.buf[self.start : pos]
-            self.formats.append(f"{pos - self.start}s")
-            self.start = pos
-
-    def value(self, pos: int, fitting: frozenset[int]) -> tuple[str, int]:
-        """The source of the value at ``pos``, and where it ends."""
-        code = self.buf[pos]
-        if code not in fitting:
-            raise _UnfitError
-        kind = _KINDS[code]
-        pos += 1
-        size = kind.width
-        if kind.format == "s":
-            size = self.buf[pos]
-            pos += 1
-        if not kind.format:
-            return kind.source, pos
-        self.skip_to(pos)
-        name = f"v{len(self.formats)}"
-        self.formats.append(f"{size}s" if kind.format == "s" else kind.format)
-        self.start = pos + size
-        return kind.source.format(name), pos + size
-
-    def key(self, pos: int) -> tuple[str, int]:
-        """The source of the key of a map: it is the same in every message."""
-        if self.buf[pos] not in (0xA1, 0xA3):
-            raise _UnfitError
-        key, pos = decode_value(self.buf, pos)
-        self.keys.append(key)
-        return f"keys[{len(self.keys) - 1}]" if isinstance(key, Symbol) else repr(key), pos
-
-    def compound(self, pos: int, code: int) -> tuple[int, int]:
-        """How many elements the list or map at ``pos`` has, in either form, and where the first one stands."""
-        if self.buf[pos] == code:
-            return self.buf[pos + 2], pos + 3
-        if self.buf[pos] != code + 0x10:
-            raise _UnfitError
-        return _SIZES(self.buf, pos + 1)[1], pos + 9
-
-    def composite(self, cls: type[Composite], pos: int, end: int) -> None:
-        """The section of a composite type whose list starts at ``pos``."""
-        name = cls.NAME
-        if self.buf[pos] == 0x45:
-            count = 0
-            pos += 1
-        else:
-            count, pos = self.compound(pos, 0xC0)
-        self.lines.append(f"{name} = make({cls.__name__})")
-        absent = ""
-        for i, spec in enumerate(cls.FIELDS):
-            source = "None"
-            if i < count:
-                source, pos = self.value(pos, _FITTING[RESTRICTED.get(spec.type, spec.type)])
-            if source == "None":
-                absent += f"{name}.{spec.attribute} = "
-            else:
-                self.lines.append(f"{name}.{spec.attribute} = {source}")
-        if absent:
-            self.lines.append(f"{absent}None")
-        if pos != end:
-            raise _UnfitError
-
-    def map(self, name: str, pos: int, end: int) -> None:
-        """The section of keys and values whose map starts at ``pos``."""
-        count, pos = self.compound(pos, 0xC1)
-        pairs = []
-        first = len(self.keys)
-        while pos < end:
-            key, pos = self.key(pos)
-            value, pos = self.value(pos, _FITTING["*"])
-            pairs.append(f"{key}: {value}")
-        keys = self.keys[first:]
-        self.lines.append(f"{name} = {{{', '.join(pairs)}}}")
-        if pos != end or 2 * len(pairs) != count or len(set(keys)) < len(keys):
-            raise _UnfitError
-
-    def body(self, pos: int) -> list[str]:
-        """The lines that read a body at ``pos`` of the same form as this one, and all in front of it."""
-        form = self.buf[pos + 3]
-        same = f"if buf[{pos} : {pos + 4}] != {_BODY + bytes((form,))!r}"
-        at = pos + 4
-        if form == 0xA1:
-            size = f"buf[{at}] != size - {at + 1}"
-            read = [f"value = buf[{at + 1} :].decode()"]
-        elif form == 0xC1:
-            size = f"buf[{at}] != size - {at + 1}"
-            read = [f"value = read_map(buf, {at + 2}, buf[{at + 1}], size, 1)"]
-        else:
-            size = f"sizes(buf, {at})[0] != size - {at + 4}"
-            read = [f"value = read_map(buf, {at + 8}, sizes(buf, {at})[1], size, 1)"]
-        return [f"{same} or {size}:", "    return False", *self.lines, *read]
-
-    def source(self, spans: Mapping[int, tuple[int, int, int]], end: int) -> str:
-        """The function for messages whose front is like this one, and ends at ``end``."""
-        names = ", ".join(f"{'f' if f'f{i}' in self.fixed else 'v'}{i}" for i in range(len(self.formats)))
-        differs = " or ".join(f"{name} != {octets!r}" for name, octets in self.fixed.items())
-        found = "".join(f"{code}: {span}, " for code, span in spans.items() if code != SECTION_AMQP_VALUE)
-        present = {
-            _COMPOSITES[code].NAME if code in _COMPOSITES else _MAPS[code] for code in spans if code in _SECTIONS
-        }
-        lines = [
-            f"({names},) = unpack(buf)",
-            f"if {differs}:",
-            "    return False",
-            "size = len(buf)",
-            *self.body(end),
-        ]
-        return "\n".join(
-            (
-                "def read(message, buf):",
-                "    try:",
-                *(f"        {line}" for line in lines),
-                "    except faults:",
-                "        return False",
-                *(f"    message._{name} = {name}" for name in sorted(present)),
-                *(f"    message._{name} = None" for name in _OTHERS if name not in present),
-                "    message._value = value",
-                f"    message._spans = {{{found}{SECTION_AMQP_VALUE}: ({end}, {end + 3}, size)}}",
-                "    return True",
-            )
-        )
-
-
-_SECTIONS: Final = frozenset((*_COMPOSITES, *_MAPS))
-_BODY: Final = bytes((0x00, 0x53, SECTION_AMQP_VALUE))
-_BODIES: Final = frozenset((0xA1, 0xC1, 0xD1))
-"""The format codes of bodies for which there is a short cut: a short text, and a map of values of any kind."""
-_SIZES: Final = Struct(">II").unpack_from
-
-
-def learn(known: Layouts, key: bytes, buf: bytes, spans: Mapping[int, tuple[int, int, int]]) -> None:
-    """Take note of the layout of a message, and compile it when it is not the first one that has it.
-
-    Args:
-        known: the layouts that have been compiled.
-        key: the octets that the message starts with, by which it will be looked up.
-        buf: the payload.
-        spans: where its sections stand, see ``Message.scan``.
+    Attributes:
+        known: compiled layouts, by the bytes that a message begins with.
+        samples: which messages are looked at more closely, to learn their layouts.
+        seen: the layouts of earlier samples.
     """
-    body = spans.get(SECTION_AMQP_VALUE)
-    if body is None or not len(key) < body[0] <= _LONGEST or buf[body[1]] not in _BODIES or body[2] != len(buf):
-        return
-    alike = known.get(key, ())
-    if len(alike) == _ALIKE_KEPT or (not alike and len(known) >= _STARTS_KEPT):
-        return
-    draft = _Draft(buf)
-    try:
-        for code, (_, start, end) in spans.items():
-            if code in _COMPOSITES:
-                draft.composite(_COMPOSITES[code], start, end)
-            elif code in _MAPS:
-                draft.map(_MAPS[code], start, end)
-    except (_UnfitError, IndexError, UnicodeDecodeError, DecodeError):
-        return
-    draft.skip_to(body[0])
-    layout: tuple[bytes | str, ...] = (*draft.formats, *draft.fixed.values(), buf[body[1] : body[1] + 1])
-    if layout not in _seen:
-        if len(_seen) >= _SEEN_KEPT:
-            _seen.clear()
-        _seen.add(layout)
-        return
-    context: dict[str, Any] = {
-        **_NAMES,
-        "keys": draft.keys,
-        "unpack": Struct(">" + "".join(draft.formats)).unpack_from,
-    }
-    exec(draft.source(spans, body[0]), context)
-    known[key] = (*alike, context["read"])
+
+    __slots__ = ("known", "samples", "seen")
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, tuple[Reader, ...]] = {}
+        self.samples = cycle(_SAMPLES)
+        self.seen: set[tuple[bytes | str, ...]] = set()
+
+    def learn(self, key: bytes, buf: bytes, spans: Mapping[int, tuple[int, int, int]]) -> None:
+        """Take note of the layout of a message, and compile it when it is not the first one that has it.
+
+        Args:
+            key: the bytes that the message begins with, by which it will be looked up.
+            buf: the payload.
+            spans: where its sections are, see ``Message.scan``.
+        """
+        from amqp10.wire.layout_compiler import draft_of  # not before there is a stream of messages to learn from
+
+        draft = draft_of(key, buf, spans)
+        if draft is None:
+            return
+        if draft.layout not in self.seen:
+            if len(self.seen) >= SEEN_KEPT:
+                self.seen.clear()
+            self.seen.add(draft.layout)
+            return
+        alike = self.known.pop(key, ())
+        if len(self.known) >= BEGINNINGS_KEPT:
+            del self.known[next(iter(self.known))]
+        self.known[key] = (*alike[1 - ALIKE_KEPT :], draft.reader())

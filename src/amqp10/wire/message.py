@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from itertools import cycle
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias
 
 from amqp10.codec.decode import DECODE_FAULTS, decode_map, translate
 from amqp10.codec.encode import encode
 from amqp10.errors import EncodeError
+from amqp10.wire.layouts import Layouts
 from amqp10.wire.messaging import (
     SECTION_AMQP_SEQUENCE,
     SECTION_AMQP_VALUE,
@@ -37,9 +37,6 @@ from amqp10.wire.sections import (
     section_value,
     sequence_sections,
 )
-
-if TYPE_CHECKING:
-    from amqp10.wire.layouts import Layouts
 
 __all__ = ["ABSENT", "BodyKind", "Message"]
 
@@ -80,10 +77,8 @@ _COMPOSITES: Final[dict[int, type[Header | Properties]]] = {SECTION_HEADER: Head
 _SIZES: Final = Struct(">II").unpack_from
 _COMPOSED: Final[dict[int, Span]] = {}
 """The spans of a message that was not decoded."""
-LAYOUTS: Final[Layouts] = {}
-"""The layouts that are known, see ``layouts.py``."""
-_SAMPLES: Final = cycle((*(False,) * 63, True))
-"""Which messages are looked at more closely, to learn their layouts."""
+LAYOUTS: Final = Layouts()
+"""The layouts of messages that are decoded without saying which stream they are of."""
 
 
 class Message:
@@ -106,7 +101,7 @@ class Message:
         application_properties: the program's own; string keys, simple values.
         data: one binary section, or a sequence of at least one.
         sequence: the elements of one amqp-sequence section, or a sequence of at least one list, one for each section.
-        value: one value of any type; None stands for null.
+        value: one value of any type; None is null.
         footer: what can only be known once the message is complete.
 
     Raises:
@@ -128,7 +123,8 @@ class Message:
     )
 
     _payload: bytes
-    _spans: dict[int, Span] | None
+    _spans: dict[int, Span] | Layouts
+    """Where the sections are; until somebody looks for them, the layouts that the message may have."""
     _header: Header | _Unread | None
     _delivery_annotations: Pairs | _Unread | None
     _message_annotations: Pairs | _Unread | None
@@ -174,27 +170,31 @@ class Message:
     # -- decoding --------------------------------------------------------------------------------------------------
 
     @classmethod
-    def decode(cls, payload: bytes | bytearray | memoryview) -> Self:
+    def decode(cls, payload: bytes | bytearray | memoryview, layouts: Layouts | None = None) -> Self:
         """The message of an encoded payload. Nothing is looked at yet, so this raises nothing.
 
         Every later access to a section raises :class:`DecodeError` when the sections are out of order, repeated, of
         mixed bodies or cut short, or when that section itself is malformed.
+
+        Args:
+            payload: the encoded message.
+            layouts: what is known of the messages of its stream; by default, of all that are decoded without it.
         """
         self = _new(cls)
         self._payload = payload if type(payload) is bytes else bytes(payload)
-        self._spans = None
+        self._spans = layouts or LAYOUTS
         self._header = self._delivery_annotations = self._message_annotations = self._properties = _UNREAD
         self._application_properties = self._data = self._sequence = self._value = self._footer = _UNREAD
         return self
 
     def scan(self) -> Mapping[int, Span]:
-        """Find the sections, without decoding them: descriptor code -> where it stands in the payload.
+        """Find the sections, without decoding them: descriptor code -> where it starts in the payload.
 
         Raises:
             DecodeError: the payload is not a sequence of sections in the right order.
         """
         spans = self._spans
-        if spans is None:
+        if type(spans) is Layouts:
             try:
                 spans = self._spans = find_sections(self._payload)
             except DECODE_FAULTS as error:
@@ -206,16 +206,15 @@ class Message:
         buf = self._payload
         try:
             spans = self._spans
-            if spans is None:
+            if type(spans) is Layouts:
+                layouts = spans
                 key = buf[:8]
-                for read in LAYOUTS.get(key, ()):
+                for read in layouts.known.get(key, ()):
                     if read(self, buf):
                         return getattr(self, _SLOTS[code])
                 spans = self._spans = find_sections(buf)
-                if next(_SAMPLES):
-                    from amqp10.wire.layouts import learn  # not before there is a stream of messages to learn from
-
-                    learn(LAYOUTS, key, buf, spans)
+                if next(layouts.samples):
+                    layouts.learn(key, buf, spans)
             span = spans.get(code)
             if span is None:
                 return ABSENT if code == SECTION_AMQP_VALUE else None
@@ -440,7 +439,7 @@ class Message:
             DecodeError: a decoded message was changed, and what it was decoded from is malformed.
         """
         spans = self._spans
-        if spans is None:
+        if type(spans) is Layouts:
             return self._payload
         if spans is _COMPOSED:
             return self._compose()
@@ -500,12 +499,13 @@ class Message:
         return encode_section(code, before) == encode_section(code, value)
 
     def __repr__(self) -> str:
-        if self._spans is None:
-            return f"<Message of {len(self._payload)} octets>"
+        spans = self._spans
+        if type(spans) is Layouts:
+            return f"<Message of {len(self._payload)} bytes>"
         shown = []
         for code, slot in _SLOTS.items():
             value = getattr(self, slot)
-            if code in self._spans if value is _UNREAD else value is not None and value is not ABSENT:
+            if code in spans if value is _UNREAD else value is not None and value is not ABSENT:
                 shown.append(SHORT_NAMES[code])
         return f"<Message: {', '.join(shown)}>"
 
@@ -521,4 +521,4 @@ _SLOTS: Final = {
     SECTION_AMQP_VALUE: "_value",
     SECTION_FOOTER: "_footer",
 }
-"""Every section and the slot that it is kept in, in the order in which they stand in a message."""
+"""Every section and the slot that it is kept in, in the order that they have in a message."""
