@@ -9,9 +9,9 @@ These are functions, not methods of a class that ``Session`` adds to: what they 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.engine.delivery import IncomingDelivery
 from amqp10.engine.events import (
@@ -380,6 +380,13 @@ def _take_disposition(
         _update_received(session, first, count, settled, state, events)
 
 
+def _named(unsettled: Mapping[int, Any], first: int, count: int) -> Sequence[int]:
+    """Delivery ids in a range of so many: all of them, or those in flight, whichever costs less."""
+    if count <= len(unsettled):
+        return serial_range(first, count)
+    return [i for i in unsettled if (i - first) & MASK < count]
+
+
 def _sent_range(
     session: Session, first: int, count: int, settled: bool, state: DeliveryState | None
 ) -> list[OutgoingDelivery]:
@@ -388,13 +395,8 @@ def _sent_range(
     if count == 1:
         one = unsettled.pop(first, None) if settled else unsettled.get(first)
         return [one] if one is not None and (settled or one.remote_state != state) else []
-    ids: Sequence[int]
-    # A range costs no more than what it names or what is in flight, whichever is less.
     visited = min(count, len(unsettled))
-    if count <= len(unsettled):
-        ids = serial_range(first, count)
-    else:
-        ids = [i for i in unsettled if (i - first) & MASK < count]
+    ids = _named(unsettled, first, count)
     if settled:
         pop = unsettled.pop
         found = [d for i in ids if (d := pop(i, None)) is not None]
@@ -409,11 +411,7 @@ def _update_received(
 ) -> None:
     finished: list[IncomingDelivery] = []
     unsettled = session.incoming_unsettled
-    ids: Sequence[int]
-    if count <= len(unsettled):
-        ids = serial_range(first, count)
-    else:
-        ids = [i for i in unsettled if (i - first) & MASK < count]
+    ids = _named(unsettled, first, count)
     visited = min(count, len(unsettled))
     for i in ids:
         delivery = unsettled.get(i)
