@@ -230,7 +230,7 @@ class Report:
     help=f"A broker: amqp://user@host:port/ADDRESS. Default: an own one. Password: {PASSWORD_VARIABLE}, or asked for.",
 )
 @click.option("--count", default=5000, show_default=True, type=click.IntRange(1, 10_000_000), help="How many messages.")
-@click.option("--size", default=100, show_default=True, type=click.IntRange(0, 16_000_000), help="Octets of each.")
+@click.option("--size", default=100, show_default=True, type=click.IntRange(0, 16_000_000), help="Bytes of each.")
 def demo(url: str, count: int, size: int) -> None:
     """Send messages, receive them again, and show how it went."""
     with _place(url) as target:
@@ -278,7 +278,7 @@ def run_demo(target: Target, count: int, size: int, progress: Progress, *, share
     Args:
         target: the broker and the queue.
         count: how many messages.
-        size: octets of text in each.
+        size: bytes of text in each.
         progress: shows how far it is.
         shared: whether others may use the queue: then it has to be empty. What an earlier demonstration left is taken.
 
@@ -390,5 +390,5 @@ def _show(target: Target, report: Report, size: int) -> None:
         p50 = latencies[len(latencies) // 2] * 1000
         p99 = latencies[len(latencies) * 99 // 100] * 1000
         table.add_row("latency p50 / p99", f"{p50:.2f} / {p99:.2f} ms", "")
-    table.add_row("message size", f"{size:,} octets", "")
+    table.add_row("message size", f"{size:,} bytes", "")
     Console().print(table)

@@ -47,7 +47,7 @@ __all__ = [
 
 def escaped(text: str) -> str:
     """The text in one line that hides nothing: characters that cannot be printed (control characters, line ends, marks
-    that turn the direction of writing) stand as escapes."""
+    that turn the direction of writing) are written as escapes."""
     if text.isprintable():
         return text
     return "".join([char if char.isprintable() else repr(char)[1:-1] for char in text])

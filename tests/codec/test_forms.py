@@ -109,7 +109,7 @@ def encodings(draw: st.DrawFn, value: Any) -> bytes:
 
 @st.composite
 def element_forms(draw: st.DrawFn, items: Sequence[Any]) -> tuple[bytes, list[bytes]]:
-    """A constructor that all these elements can have, and their octets behind it."""
+    """A constructor that all these elements can have, and their bytes after it."""
     if isinstance(items[0], Described):
         constructor, bodies = draw(element_forms([item.value for item in items]))
         return b"\x00" + draw(encodings(items[0].descriptor)) + constructor, bodies

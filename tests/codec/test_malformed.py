@@ -24,7 +24,7 @@ decoder = importlib.import_module("amqp10.codec.decode")
 BAD: dict[str, str] = {
     "nothing at all": "",
     "unknown format code": "3f",
-    "boolean octet 2": "5602",
+    "boolean byte 2": "5602",
     "string that is not UTF-8": "a101ff",
     "symbol that is not ASCII": "a301ff",
     "string that runs over": "a105616263",
@@ -166,7 +166,7 @@ AMPLIFIERS: dict[str, bytes] = {
         for code in (b"\x40", b"\x45", b"\x00\x44\x40", b"\x00\x44" * 100 + b"\x40")
         for most in (8, 64, 255)
     },
-    "octets with 120 descriptors each": _array32(2000, b"\x00\x44" * 120 + b"\x50" + bytes(2000)),
+    "bytes with 120 descriptors each": _array32(2000, b"\x00\x44" * 120 + b"\x50" + bytes(2000)),
     "empty lists": b"\xd0" + struct.pack(">II", 4 + 2000, 2000) + b"\x45" * 2000,
     "described nulls": b"\xd0" + struct.pack(">II", 4 + 6000, 2000) + b"\x00\x44\x40" * 2000,
     "empty arrays": _array32(2000, b"\xe0" + b"\x02\x00\x40" * 2000),

@@ -133,7 +133,7 @@ def test_level_3_shows_each_frame_in_one_readable_line() -> None:
     transfer = next(line for line in frames if line.startswith("-> [0] transfer("))
     assert "handle=" in transfer
     assert "delivery-id=" in transfer
-    assert re.search(r"\+\d+ octets$", transfer)
+    assert re.search(r"\+\d+ bytes$", transfer)
     assert not any("bytes" in line.split()[1] for line in frames)
 
 

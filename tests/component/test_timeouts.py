@@ -21,7 +21,7 @@ from tests.component.test_events_rules import blocked_calls, prepare
 # The start of a frame that never becomes whole.
 PART = b"\x00\x00\x01\x00\x02\x00\x00\x00\x00\x53\x13\xd0\x00\x00\x00\xf0"
 STEP = 0.75
-"""Seconds between two octets; the time-out is 1."""
+"""Seconds between two bytes; the time-out is 1."""
 
 
 class Trickle:
@@ -143,7 +143,7 @@ def test_a_trickle_keeps_an_inactivity_time_out_away_and_a_stall_within_a_frame_
         before = clock.now
         with Trickle(server, amqp, clock, octets_of(part[:octets])) as trickle:
             expect_time_out(amqp, name)
-            assert trickle.sent == octets, "each octet gave the peer another second"
+            assert trickle.sent == octets, "each byte gave the peer another second"
         assert clock.now - before >= octets * STEP
         leave(server, amqp)
 

@@ -45,7 +45,7 @@ def transfer(**fields: Any) -> bytes:
 FLOW: dict[str, Any] = {"incoming_window": BIG, "next_outgoing_id": 0, "outgoing_window": BIG}
 
 CONNECTION_FAULTS: dict[str, tuple[bytes, str, int]] = {
-    "frame of 7 octets": (b"\0\0\0\x07\x02\0\0\0", "amqp:connection:framing-error", 601),
+    "frame of 7 bytes": (b"\0\0\0\x07\x02\0\0\0", "amqp:connection:framing-error", 601),
     "data offset 1": (b"\0\0\0\x08\x01\0\0\0", "amqp:connection:framing-error", 601),
     "data offset outside": (b"\0\0\0\x08\x03\0\0\0", "amqp:connection:framing-error", 601),
     "frame of 4 GiB": (b"\xff\xff\xff\xff\x02\0\0\0", "amqp:connection:framing-error", 601),
@@ -54,7 +54,7 @@ CONNECTION_FAULTS: dict[str, tuple[bytes, str, int]] = {
     "unknown descriptor": (b"\0\0\0\x0c\x02\0\0\0\x00\x53\x01\x45", "amqp:decode-error", 601),
     "truncated performative": (b"\0\0\0\x0c\x02\0\0\0\x00\x53\x13\xc0", "amqp:decode-error", 601),
     "mandatory field missing": (b"\0\0\0\x0c\x02\0\0\0\x00\x53\x13\x45", "amqp:decode-error", 601),
-    "performative that reaches behind its frame": (
+    "performative that reaches past its frame": (
         b"\0\0\0\x0c\x02\0\0\0\x00\x53\x18\xc0\x01\x00\0\0\0\x08\x02\0\0\0",
         "amqp:decode-error",
         601,
@@ -113,7 +113,7 @@ SESSION_FAULTS: dict[str, tuple[bytes, str]] = {
     ),
     "first transfer without a delivery id": (transfer(delivery_id=None), "amqp:invalid-field"),
     "first transfer without a tag": (transfer(delivery_tag=None), "amqp:invalid-field"),
-    "tag of 33 octets": (transfer(delivery_tag=b"x" * 33), "amqp:invalid-field"),
+    "tag of 33 bytes": (transfer(delivery_tag=b"x" * 33), "amqp:invalid-field"),
     "delivery id in use": (transfer() + transfer(delivery_tag=b"u"), "amqp:invalid-field"),
     "delivery id that changes": (transfer(more=True) + transfer(delivery_id=1, delivery_tag=None), "amqp:not-allowed"),
     "tag that changes": (transfer(more=True) + transfer(delivery_tag=b"u"), "amqp:not-allowed"),

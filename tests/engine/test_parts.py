@@ -10,7 +10,7 @@ from amqp10.engine.idle import IdleTimer
 from amqp10.engine.input import Input
 from amqp10.engine.output import Output
 from amqp10.engine.sasl import PlainMechanism, SaslClient, SaslServer
-from amqp10.engine.serial import serial_difference
+from amqp10.engine.serial import serial_difference, serial_range
 from amqp10.engine.states import EndpointRole, Trigger
 from amqp10.engine.window import SessionWindow
 from amqp10.wire.frames import AMQP_HEADER, SASL_HEADER
@@ -137,6 +137,12 @@ def test_a_window_takes_the_transfers_on_their_way_from_what_the_peer_states(sta
     ahead = Flow(next_incoming_id=(start + 4) & 0xFFFFFFFF, incoming_window=1, next_outgoing_id=1, outgoing_window=1)
     assert not window.on_flow(ahead)
     assert (window.remote_incoming, window.next_incoming_id) == (8, 9)
+
+
+def test_ranges_of_serial_numbers_go_over_their_end() -> None:
+    assert list(serial_range(5, 3)) == [5, 6, 7]
+    assert list(serial_range(0xFFFFFFFE, 2)) == [0xFFFFFFFE, 0xFFFFFFFF]
+    assert list(serial_range(0xFFFFFFFE, 4)) == [0xFFFFFFFE, 0xFFFFFFFF, 0, 1]
 
 
 def test_serial_numbers_are_compared_over_their_end() -> None:

@@ -163,6 +163,32 @@ def test_a_tag_that_is_too_long_or_lacking_takes_no_credit(tag: bytes | None, re
     assert peer.sent() == []
 
 
+class Interrupting(bytes):
+    """A payload at which the user presses Ctrl-C."""
+
+    def __len__(self) -> int:
+        raise KeyboardInterrupt
+
+
+def test_many_sends_that_are_interrupted_count_what_is_queued_and_nothing_else() -> None:
+    pair = Pair()
+    mine, _ = pair.session()
+    link, _ = pair.sender(mine, credit=10)
+    with pytest.raises(KeyboardInterrupt):
+        link.send_many([b"a", b"b", Interrupting(b"c")], [1, 2, 3])
+    assert (link.credit, len(link.unsettled)) == (8, 2)
+    (after,) = link.send_many([b"d"], [4])
+    assert after.delivery_id == 2
+    pair.step()
+    assert [delivery.payload for delivery in received(pair)] == [b"a", b"b", b"d"]
+
+
+def test_many_sends_need_a_context_for_each_payload() -> None:
+    _, _, link = attached()
+    with pytest.raises(ValueError, match="2 payloads have 1 contexts"):
+        link.send_many([b"a", b"b"], [1])
+
+
 def test_a_delivery_sent_in_two_parts_is_joined_when_it_is_looked_at() -> None:
     _, _, link = attached()
     sent = link.send(b"abc", b"def")

@@ -119,7 +119,7 @@ class Auditor:
         for channel, size, frame, payload in self.outgoing.feed(data):
             assert not self.closed, f"{self.name} sent {frame!r} behind its close"
             if not isinstance(frame, Open):
-                assert size <= self.frame_limit, f"{self.name} sent {size} octets: {frame!r}"
+                assert size <= self.frame_limit, f"{self.name} sent {size} bytes: {frame!r}"
             self._send(channel, frame, payload)
         for session in self.sessions.values():
             session.highest_end = session.window_end

@@ -111,8 +111,8 @@ def test_fields_read_in_place_are_those_of_the_decoded_list_also_when_damaged(
 ) -> None:
     encoded = bytearray(value.encode())
     assume(encoded[3] == 0xC0)
-    for _ in range(data.draw(st.integers(0, 2), label="damaged octets")):
-        # The count is an octet among them; the size is what the caller has checked.
+    for _ in range(data.draw(st.integers(0, 2), label="damaged bytes")):
+        # The count is a byte among them; the size is what the caller has checked.
         encoded[data.draw(st.integers(5, len(encoded) - 1))] = data.draw(st.integers(0, 255))
     buf, count, end = bytes(encoded), encoded[5], len(encoded)
     cls = type(value)
@@ -121,7 +121,7 @@ def test_fields_read_in_place_are_those_of_the_decoded_list_also_when_damaged(
         try:
             return ("read", repr(read()), read().encode().hex())
         except (AMQPError, *DECODE_FAULTS) as error:
-            # Which octet is found to be one too many may differ, what kind of fault it is may not.
+            # Which byte is found to be one too many may differ, what kind of fault it is may not.
             fault = translate(error)
             return ("refused", type(fault).__name__, str(fault.condition))
 

@@ -1,6 +1,6 @@
 """One daemon thread per process that keeps connections alive while their event loop computes.
 
-It writes an empty frame when a connection has been silent for half of the peer's idle time-out. It needs the GIL: code
+It writes an empty frame when a connection has sent nothing for half of the peer's idle time-out. It needs the GIL: code
 in C that holds it for longer than that is the limit.
 """
 

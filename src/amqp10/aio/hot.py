@@ -111,7 +111,7 @@ class SenderMethods:
         *,
         timeout: float | Default | None = DEFAULT,
     ) -> list[Outcome]:
-        """Send messages one behind the other without waiting for each, and wait for all outcomes.
+        """Send messages one after the other without waiting for each, and wait for all outcomes.
 
         Returns:
             Their outcomes, in order.

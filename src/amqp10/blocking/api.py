@@ -81,7 +81,7 @@ def connect(
             environment is not looked at.
         hostname: the name stated to the server, when it is not the one of the URL.
         container_id: this client's name; made up when not given.
-        idle_timeout: after how many seconds of silence the server is given up; 0 for never. It is told half of that.
+        idle_timeout: after how many seconds without data the server is given up; 0 for never. It is told half of that.
         max_frame_size: the largest frame accepted, in bytes, from 512.
         properties: connection properties stated to the server.
         desired_capabilities: capabilities asked for.
@@ -139,7 +139,7 @@ class Connection:
         """Another session, with windows of its own (transport, "session flow control"). Its links come back with it.
 
         Args:
-            incoming_window: how many transfer frames the server may send before it hears from this side again.
+            incoming_window: how many transfer frames the server may send before this side must answer.
             outgoing_window: stated to the server.
         """
         return self._open_session(incoming_window, outgoing_window)

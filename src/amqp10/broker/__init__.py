@@ -1,7 +1,7 @@
 """An in-memory AMQP 1.0 broker for development and tests, on the same engine as the client.
 
 ``queues.py`` holds the messages, ``directory.py`` finds the queues, ``connection.py`` joins them with the engine; none
-of them does I/O. ``loop.py`` serves connections behind sockets, and ``server.py`` runs that in a thread:
+of them does I/O. ``loop.py`` serves connections over sockets, and ``server.py`` runs that in a thread:
 :class:`Broker` is what programs use, with :class:`Limits` for how much it takes upon itself.
 """
 

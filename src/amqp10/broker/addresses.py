@@ -10,7 +10,7 @@ from amqp10.errors import ProtocolError
 __all__ = ["DEAD_LETTER_SUFFIX", "Address", "parse_address"]
 
 DEAD_LETTER_SUFFIX: Final = ".dlq"
-"""What the name of a dead-letter queue has behind the name of its queue."""
+"""What the name of a dead-letter queue has after the name of its queue."""
 
 _QUEUES: Final = "/queues/"
 _TOPICS: Final = "/topics/"

@@ -77,7 +77,7 @@ SOLE_CONNECTION: Final = "sole-connection-for-container"
 _SOLE_POLICY: Final = Symbol("sole-connection-enforcement-policy")
 _CLOSE_EXISTING: Final = 1
 _ESTABLISHMENT_FAILED: Final = "amqp:connection-establishment-failed"
-"""A property of *open*: a *close* with the reason comes right behind it."""
+"""A property of *open*: a *close* with the reason comes right after it."""
 _JMS_DESTINATION: Final = Symbol("x-opt-jms-dest")
 _JMS_TOPICS: Final = (1, 3)
 """What that annotation says of messages for topics, the temporary ones included."""
@@ -114,7 +114,7 @@ class BrokerConnection(Peer):
         number: tells connections apart.
         users: user name -> password; without users everybody gets in.
         max_frame_size: the largest frame accepted, in bytes.
-        idle_timeout: after how many seconds of silence the client is given up; 0 for never.
+        idle_timeout: after how many seconds without data the client is given up; 0 for never.
         external: who a client with a certificate is, given who it wants to be; None if clients have no certificates.
     """
 
@@ -217,7 +217,7 @@ class BrokerConnection(Peer):
             else:
                 self._change(event)
                 if self._ended:
-                    break  # what came behind is not looked at any more
+                    break  # what came after is not looked at any more
         if self.stalled:
             self.resume()
         if not directory.takes_turns:

@@ -63,7 +63,7 @@ class BrokerContainer(Directory):
 
         Args:
             max_frame_size: the largest frame accepted, in bytes; by default what the limits say.
-            idle_timeout: after how many seconds of silence the client is given up; 0 for never.
+            idle_timeout: after how many seconds without data the client is given up; 0 for never.
             external: who a client with a certificate is, given who it wants to be.
         """
         self._connections += 1

@@ -1,4 +1,4 @@
-"""The broker's clients behind their sockets: what is ready is served, in turns of bounded work.
+"""The broker's clients and their sockets: what is ready is served, in turns of bounded work.
 
 In a turn each client that sent something is read from once, the nodes do a bounded amount of work, and each client that
 has something to be written is written to. Clients for which there is nothing to do cost nothing.
@@ -87,7 +87,7 @@ class Loop:
         container: what the clients are joined with.
         listener: the listening socket, not blocking.
         tls: what TLS is spoken with; None for none.
-        idle_timeout: after how many seconds of silence a client is given up; 0 for never.
+        idle_timeout: after how many seconds without data a client is given up; 0 for never.
 
     Attributes:
         clients: those that are connected.

@@ -110,7 +110,7 @@ class Consumer:
         ready: whether it is among those that the queue serves: it has credit, as far as is known.
         selective: whether it passes messages over, so that ``position`` has to be minded.
         unsettled: what it has and has not settled, in the order sent.
-        position: how far it has come, for browsers and selective consumers: the place behind the last message it saw.
+        position: how far it has come, for browsers and selective consumers: the place after the last message it saw.
     """
 
     __slots__ = (
@@ -483,7 +483,7 @@ class Queue:
         link = consumer.link
         link.detach(
             error=ProtocolError(
-                f"the next message of queue {self.name!r} has {len(message.payload)} octets; this link takes no more"
+                f"the next message of queue {self.name!r} has {len(message.payload)} bytes; this link takes no more"
                 f" than {link.remote_max_message_size}",
                 condition="amqp:link:message-size-exceeded",
             )

@@ -1,4 +1,4 @@
-"""The broker as programs use it: behind a listening socket, in a thread."""
+"""The broker as programs use it: with a listening socket, in a thread."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Broker:
             ``amqp:resource-limit-exceeded``. 0 for no limit.
         max_message_size: the largest message accepted, in bytes; 0 for no limit.
         max_frame_size: the largest frame accepted, in bytes, from 512.
-        idle_timeout: after how many seconds of silence a client is given up; 0 for never.
+        idle_timeout: after how many seconds without data a client is given up; 0 for never.
         auto_create: whether queues and topics are made when they are first named.
         queues: queues that exist from the start.
         topics: topics that exist from the start.
@@ -262,7 +262,7 @@ class Broker:
         """Have the next of a kind refused: to see what a program makes of it.
 
         Args:
-            what: "login" (the answer to SASL is that the password is wrong), "connection" (a *close* right behind
+            what: "login" (the answer to SASL is that the password is wrong), "connection" (a *close* right after
                 *open*), "session" (*end*), "link" (*detach*) or "message" (*rejected*).
             count: how many of them. What is left from earlier calls comes first.
             condition: the error condition; a login has none.

@@ -64,7 +64,7 @@ class Stream(Queue):
         return super().clear()
 
     def start(self, consumer: Consumer, spec: OffsetSpec | None) -> None:
-        """Put a consumer where it wants to start; without a wish, behind the last message."""
+        """Put a consumer where it wants to start; without a wish, after the last message."""
         where = spec.where if spec is not None else "next"
         end = self.next_sequence
         if spec is None or where == "next":

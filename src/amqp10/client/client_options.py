@@ -67,7 +67,7 @@ class ClientOptions:
     external: bool = False
     """Whether a client certificate is presented, so that EXTERNAL makes sense."""
     proxied: bool = False
-    """Whether a proxy stands between, so that no server is local."""
+    """Whether a proxy is between, so that no server is local."""
     plain_without_tls: bool = True
     """Whether a password may be sent where others can read it."""
     random: Callable[[], float] = system_random
@@ -103,7 +103,7 @@ class ClientOptions:
         return True
 
     def host_of(self, address: Address) -> str:
-        """The name for open and SASL. A path stands for a virtual host of RabbitMQ."""
+        """The name for open and SASL. A path is a virtual host of RabbitMQ."""
         if self.hostname is not None:
             return self.hostname
         return f"vhost:{address.vhost}" if address.vhost is not None else address.host

@@ -139,7 +139,7 @@ class ClientCore:
         return self.closing or self.over
 
     def refuse(self) -> None:
-        """Raise what stands against using the connection.
+        """Raise the reason why the connection cannot be used, if there is one.
 
         Raises:
             ClosedError: the program has closed it.
@@ -352,7 +352,7 @@ class ClientCore:
             self.disconnected(incarnation, event.error, event.undelivered)
 
     def _prove(self) -> None:
-        """The peer has answered something behind the open: the connection works."""
+        """The peer has answered something after the open: the connection works."""
         if not self._proved:
             self._proved = True
             if self.state is ConnectionState.OPEN:

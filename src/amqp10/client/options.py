@@ -261,7 +261,7 @@ class Address:
     Attributes:
         host, port: where the server listens.
         secure: whether TLS comes first (``amqps``).
-        user, password: credentials that stood in the URL.
+        user, password: credentials of the URL.
         vhost: the path: RabbitMQ's virtual host.
     """
 

@@ -16,7 +16,7 @@ _FINE: Final = (Accepted, Released, Modified, Declared)
 
 
 def outcome_of(state: Any, settled: bool) -> Any | AMQPError | None:
-    """The outcome that a delivery state stands for, the error that it is, or None while there is more to come.
+    """The outcome that a delivery state is, the error that it is, or None while there is more to come.
 
     Args:
         state: the state that the receiver reported.

@@ -197,7 +197,7 @@ class SenderCore(LinkCore):
             self.turns.grant(self.room())
 
     def refuse(self) -> None:
-        """Raise what stands against sending, if anything does.
+        """Raise the reason why nothing can be sent, if there is one.
 
         Raises:
             AMQPError: the link is over or being closed, or the connection is down and messages do not wait.
@@ -340,7 +340,7 @@ class SenderCore(LinkCore):
         delivery = self.try_submit(message, settled)
         while delivery is None:
             await self.turns.wait(deadline)
-            # The turn is this call's: it is not to queue again behind those who came later.
+            # The turn is this call's: it is not to queue again after those who came later.
             if self.room() > 0:
                 delivery = self._send_new(message, settled)
             else:
@@ -524,7 +524,7 @@ class SenderCore(LinkCore):
             if alone:
                 delivery._breaks += 1
                 if delivery._breaks >= self.spec.max_attempts:
-                    text = f"the link ended {delivery._breaks} times behind this message: {error.message}"
+                    text = f"the link ended {delivery._breaks} times after this message: {error.message}"
                     self._finish(delivery, None, DeliveryError(text, condition=error.condition))
                     return
         if fate in (Fate.WAITS, Fate.RESENT):

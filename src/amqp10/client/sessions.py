@@ -23,7 +23,7 @@ class SessionCore:
 
     Args:
         core: the connection.
-        incoming_window: how many transfer frames the peer may send before it hears from this side again.
+        incoming_window: how many transfer frames the peer may send before this side must answer.
         outgoing_window: stated to the peer.
     """
 
@@ -46,7 +46,7 @@ class SessionCore:
         return self.engine is not None and self.engine.can_send
 
     def begin(self) -> None:
-        """Begin, and attach the links right behind: nothing of it waits for the peer."""
+        """Begin, and attach the links right after: nothing of it waits for the peer."""
         incarnation = self.core.incarnation
         if incarnation is None or not incarnation.opened or self.error is not None:
             return

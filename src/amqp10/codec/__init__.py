@@ -1,6 +1,6 @@
 """The AMQP type system: bytes to Python values and back (part 1 of the specification, "types").
 
-``decode(data, offset)`` gives a value and the offset behind it, ``encode(value)`` gives bytes. Malformed data raise
+``decode(data, offset)`` gives a value and the offset after it, ``encode(value)`` gives bytes. Malformed data raise
 :class:`DecodeError`, values without an encoding :class:`EncodeError`; both are ``AMQPError``.
 """
 

@@ -114,7 +114,7 @@ def _encode_source(specs: tuple[FieldSpec, ...]) -> list[str]:
         "    body = b''.join(parts)",
         "    size = len(body) + 1",
         "    if count and size < 256:",
-        "        return list8[size] + octets[count] + body",
+        "        return list8[size] + single[count] + body",
         "    return wrap(head, count, body)",
     ]
 
@@ -267,7 +267,7 @@ _TEXT_CODES: Final[dict[str, tuple[int, str]]] = {
 
 
 def _rest_lines(specs: tuple[FieldSpec, ...], index: int, general: str, at_end: list[str]) -> list[str]:
-    """Source for a list that ends in front of a field: this one and all behind it are absent."""
+    """Source for a list that ends in front of a field: this one and all after it are absent."""
     rest = specs[index:]
     if any(spec.mandatory for spec in rest):
         return [general]
@@ -382,7 +382,7 @@ _CONTEXT: Final[dict[str, Any]] = {
     "table": TABLE,
     "symbol": decode_symbol,
     "strings": STRING8,
-    "octets": OCTETS,
+    "single": OCTETS,
     "nothing": b"",
     **{f"encode_{name}": encoder for name, encoder in _ENCODERS.items()},
 }

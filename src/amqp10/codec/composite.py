@@ -141,7 +141,7 @@ def _show(value: Any) -> str:
     if isinstance(value, str):
         return str.__repr__(value)
     if isinstance(value, bytes):
-        return value.hex() if len(value) <= 32 else f"<{len(value)} octets>"
+        return value.hex() if len(value) <= 32 else f"<{len(value)} bytes>"
     if isinstance(value, tuple):
         return f"[{', '.join(_show(item) for item in value)}]"
     return shown(value, _LONGEST_SHOWN)
@@ -253,7 +253,7 @@ def decode_composite(buf: bytes, pos: int) -> tuple[Composite, int]:
     """Decode the composite at ``pos``.
 
     Returns:
-        The object, and the position behind it.
+        The object, and the position after it.
 
     Raises:
         DecodeError: it is malformed, its descriptor is not known, or its fields do not fit.
@@ -276,7 +276,7 @@ def decode_composite(buf: bytes, pos: int) -> tuple[Composite, int]:
             count = buf[p + 2]
             start = p + 3
             if end > len(buf) or end < start:
-                raise DecodeError(f"{cls.NAME} at offset {pos} reaches behind the data")
+                raise DecodeError(f"{cls.NAME} at offset {pos} reaches past the end of the data")
             return cls.from_buffer(buf, start, count, end), end
         values, end = decode_value(buf, p)
         if not isinstance(values, list):

@@ -4,7 +4,7 @@ One cursor, one table of 256 functions, and the commonest encodings inline in th
 
 How bounds are kept without a check per value: a list or map checks its size and count against the buffer before it
 starts, and that it ends exactly where it said when it is done, so an element that runs over is found out at the
-latest there. Reads behind the end of the buffer raise IndexError or struct.error; variable-width values check their
+latest there. Reads past the end of the buffer raise IndexError or struct.error; variable-width values check their
 own end, because slices do not. Only the public entry points turn these into :class:`DecodeError`.
 """
 
@@ -69,7 +69,7 @@ _TWO_U32 = Struct(">II").unpack_from
 _new = int.__new__
 
 Decoder = Callable[[bytes, int, int], tuple[Any, int]]
-"""(buffer, position behind the format code, depth) -> (value, position behind the value)"""
+"""(buffer, position after the format code, depth) -> (value, position after the value)"""
 
 
 def _null(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
@@ -85,10 +85,10 @@ def _false(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
 
 
 def _boolean(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
-    octet = buf[pos]
-    if octet > 1:
-        raise DecodeError(f"a boolean octet is 0 or 1, not {octet}, at offset {pos}")
-    return octet == 1, pos + 1
+    byte = buf[pos]
+    if byte > 1:
+        raise DecodeError(f"a boolean byte is 0 or 1, not {byte}, at offset {pos}")
+    return byte == 1, pos + 1
 
 
 def _ubyte(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
@@ -226,7 +226,7 @@ SYMBOLS: Final[dict[bytes, Symbol]] = {}
 
 
 def decode_symbol(data: bytes) -> Symbol:
-    """The symbol of these octets."""
+    """The symbol of these bytes."""
     symbol = SYMBOLS.get(data)
     if symbol is None:
         symbol = str.__new__(Symbol, data.decode("ascii"))
@@ -249,7 +249,7 @@ def _sym32(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
 
 
 def _head8(buf: bytes, pos: int, what: str) -> tuple[int, int, int]:
-    """Position of the first element, count, and end of a compound with octet-wide size and count."""
+    """Position of the first element, count, and end of a compound with one-byte size and count."""
     size = buf[pos]
     count = buf[pos + 1]
     end = pos + 1 + size
@@ -277,15 +277,15 @@ def _bad_size(what: str, at: int, start: int, size: int, least: int, have: int) 
 def decode_elements(buf: bytes, pos: int, count: int, end: int, depth: int) -> list[Any]:
     """The elements of a list or map: ``count`` values that reach from ``pos`` to exactly ``end``."""
     if count > end - pos:
-        # Every element takes an octet at least.
-        raise DecodeError(f"{count} elements cannot stand in {end - pos} octets, at offset {pos}")
+        # Every element takes one byte at least.
+        raise DecodeError(f"{count} elements do not fit in {end - pos} bytes, at offset {pos}")
     if depth > MAX_DEPTH:
         raise DecodeError(f"values nest more than {MAX_DEPTH} levels deep, at offset {pos}")
     start = pos
     items: list[Any] = []
     append = items.append
     table = TABLE
-    # An element that reaches behind the end is found out below: positions only grow.
+    # An element that reaches past the end is found out below: positions only grow.
     for _ in range(count):
         code = buf[pos]
         if code == 0xA1:
@@ -316,8 +316,8 @@ def decode_elements(buf: bytes, pos: int, count: int, end: int, depth: int) -> l
             append(decode_symbol(buf[pos + 2 : stop]))
             pos = stop
         elif code == 0x55:
-            octet = buf[pos + 1]
-            append(octet - 256 if octet > 127 else octet)
+            byte = buf[pos + 1]
+            append(byte - 256 if byte > 127 else byte)
             pos += 2
         elif code == 0x70:
             append(_new(UInt, _U32(buf, pos + 1)[0]))
@@ -382,8 +382,8 @@ def decode_map(buf: bytes, start: int, count: int, end: int, depth: int) -> dict
                 pos = stop + 2 + buf[stop + 1]
                 result[key] = buf[stop + 2 : pos].decode()
             elif code == 0x55:
-                octet = buf[stop + 1]
-                result[key] = octet - 256 if octet > 127 else octet
+                byte = buf[stop + 1]
+                result[key] = byte - 256 if byte > 127 else byte
                 pos = stop + 2
             else:
                 result[key], pos = table[code](buf, stop + 1, depth)
@@ -478,7 +478,7 @@ def _array_elements(buf: bytes, pos: int, count: int, end: int, depth: int) -> A
         if not objects:
             return Array(decoder(buf, pos, depth)[:1] * count)
     elif count > end - pos:
-        raise DecodeError(f"{count} elements cannot stand in {end - pos} octets, at offset {pos}")
+        raise DecodeError(f"{count} elements do not fit in {end - pos} bytes, at offset {pos}")
     elif descriptors and count * len(descriptors) > end - start:
         _charge(buf, start, count * len(descriptors) * _OBJECT)
     items = []
@@ -495,7 +495,7 @@ def _array_elements(buf: bytes, pos: int, count: int, end: int, depth: int) -> A
 
 
 class _Account:
-    """The elements of arrays in a buffer that no bytes stand for, so far, by the position of the array."""
+    """The elements of arrays in a buffer that take no bytes, so far, by the position of the array."""
 
     __slots__ = ("arrays", "buf", "left")
 
@@ -511,7 +511,7 @@ cannot belong to one call; threads that take turns at most begin anew."""
 
 
 def _charge(buf: bytes, pos: int, elements: int) -> None:
-    """Take note of elements that no bytes stand for. A message may have few of them, as they cost nothing to send."""
+    """Take note of elements that take no bytes. A message may have few of them, as they cost nothing to send."""
     (account,) = _latest
     if account.buf is not buf:
         account = _latest[0] = _Account(buf)
@@ -577,14 +577,14 @@ for _code, _decoder in {
 
 
 def decode_value(buf: bytes, pos: int, depth: int = 0) -> tuple[Any, int]:
-    """Decode the value at ``pos``. Reads behind the buffer raise IndexError or struct.error; see :func:`translate`."""
+    """Decode the value at ``pos``. Reads past the buffer raise IndexError or struct.error; see :func:`translate`."""
     return TABLE[buf[pos]](buf, pos + 1, depth)
 
 
 def skip_value(buf: bytes, pos: int, depth: int = 0) -> int:
-    """The position behind the value at ``pos``, found from its format code and size alone; nothing is built.
+    """The position after the value at ``pos``, found from its format code and size alone; nothing is built.
 
-    Descriptors nest no deeper than :func:`decode_value` takes them. Raises DecodeError where the value reaches behind
+    Descriptors nest no deeper than :func:`decode_value` takes them. Raises DecodeError where the value reaches past
     the buffer; IndexError or struct.error as :func:`decode_value`.
     """
     while buf[pos] == 0x00:
@@ -631,17 +631,17 @@ def decode(data: bytes | bytearray | memoryview, offset: int = 0) -> tuple[Any, 
 
     Args:
         data: encoded AMQP data.
-        offset: where the value's constructor stands.
+        offset: where the value's constructor is.
 
     Returns:
-        The value, and the offset just behind it.
+        The value, and the offset just after it.
 
     Raises:
         DecodeError: the data are malformed, truncated, or nest deeper than ``MAX_DEPTH``.
     """
     buf = data if isinstance(data, bytes) else bytes(data)
     if not 0 <= offset <= len(buf):
-        raise DecodeError(f"offset {offset} is outside the {len(buf)} octets")
+        raise DecodeError(f"offset {offset} is outside the {len(buf)} bytes")
     try:
         value, pos = decode_value(buf, offset)
     except DECODE_FAULTS as error:

@@ -74,13 +74,13 @@ _TWO_U32 = struct.Struct(">II").pack
 
 
 def _table(code: int) -> list[bytes]:
-    """The two octets of a small form for each value of the second."""
+    """The two bytes of a small form for each value of the second."""
     return [bytes((code, n)) for n in range(256)]
 
 
 _BIN8: Final = _table(0xA0)
 STRING8: Final = _table(0xA1)
-"""Format code and size of short strings, by their octets."""
+"""Format code and size of short strings, by their bytes."""
 _SYM8: Final = _table(0xA3)
 _UBYTE: Final = _table(0x50)
 _UINT8: Final = [b"\x43", *_table(0x52)[1:]]
@@ -89,16 +89,16 @@ _LIST8: Final = _table(0xC0)
 _MAP8: Final = _table(0xC1)
 _SMALLLONG: Final = [bytes((0x55, n & 0xFF)) for n in range(-128, 128)]
 OCTETS: Final = [bytes((n,)) for n in range(256)]
-"""Every octet."""
+"""Every byte."""
 _LIMIT: Final = 0xFFFFFFFF
 
 
 def _too_long(what: str) -> EncodeError:
-    return EncodeError(f"a {what} of more than {_LIMIT} octets has no encoding")
+    return EncodeError(f"a {what} of more than {_LIMIT} bytes has no encoding")
 
 
 def encode_boolean(value: bool) -> bytes:
-    """boolean, in the form without a data octet."""
+    """boolean, in the form without a data byte."""
     return b"\x41" if value else b"\x42"
 
 
@@ -273,7 +273,7 @@ def _meet_uuid() -> None:
 
 
 def _wrap(small: list[bytes], large: bytes, count: int, body: bytes) -> bytes:
-    """Size and count in front of the elements of a list or map: one octet each where both fit."""
+    """Size and count in front of the elements of a list or map: one byte each where both fit."""
     size = len(body) + 1
     if size < 256 and count < 256:
         return small[size] + OCTETS[count] + body
@@ -339,7 +339,7 @@ def _encode_described(value: Described, depth: int) -> bytes:
     return b"\x00" + encode_value(value.descriptor, depth) + encode_value(value.value, depth)
 
 
-# Array elements: the constructor stands once, in front, so all elements take the same form (types, "array"). Which form
+# Array elements: there is one constructor, in front, so all elements take the same form (types, "array"). Which form
 # holds them all depends on the widest.
 
 
@@ -447,7 +447,7 @@ _FIXED: Final[dict[type, tuple[bytes, Callable[[Any], bytes]]]] = {
 _OTHER_ARRAY_KINDS: Final = frozenset({str, Symbol, bytes, list, dict, Array, Described})
 
 
-def _check_backed(items: list[Any], constructor: int, octets: int) -> None:
+def _check_backed(items: list[Any], constructor: int, width: int) -> None:
     """The limits that decoding has on elements which take fewer bytes than they are objects."""
     descriptors = 0
     first = items[0]
@@ -456,12 +456,12 @@ def _check_backed(items: list[Any], constructor: int, octets: int) -> None:
         first = first.value
     if descriptors:
         objects = len(items) * descriptors
-        if objects > constructor + octets and objects > MAX_UNBACKED:
+        if objects > constructor + width and objects > MAX_UNBACKED:
             raise EncodeError(
                 f"an array of {len(items)} elements may not have {descriptors} descriptors for each:"
                 f" {MAX_UNBACKED} at most in all, or one for each byte"
             )
-    elif not octets and len(items) > MAX_ZERO_WIDTH:
+    elif not width and len(items) > MAX_ZERO_WIDTH:
         raise EncodeError(f"an array of null may have {MAX_ZERO_WIDTH} elements at most")
 
 

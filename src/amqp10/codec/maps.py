@@ -33,7 +33,7 @@ class Map(Mapping[Any, Any]):
         for key, value in pairs:
             identity = encode(key)
             if identity in self._pairs:
-                raise EncodeError(f"the key {shown(key, 60)} stands in the map twice")
+                raise EncodeError(f"the key {shown(key, 60)} is in the map twice")
             self._pairs[identity] = (key, value)
 
     def __getitem__(self, key: Any) -> Any:

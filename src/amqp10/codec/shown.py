@@ -64,14 +64,14 @@ def _show(value: Any, room: int, parts: list[str], depth: int) -> int:
     return room - len(text)
 
 
-def _show_all(items: Iterable[Any], before: str, behind: str, room: int, parts: list[str], depth: int) -> int:
+def _show_all(items: Iterable[Any], before: str, after: str, room: int, parts: list[str], depth: int) -> int:
     parts.append(before)
-    room -= len(before) + len(behind)
+    room -= len(before) + len(after)
     for number, item in enumerate(items):
         if number:
             parts.append(", ")
         room = _show(item, room - 2 if number else room, parts, depth + 1)
         if room < 0:
             return room
-    parts.append(behind)
+    parts.append(after)
     return room

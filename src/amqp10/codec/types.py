@@ -1,6 +1,6 @@
 """The AMQP type system as Python values (types, "primitive type definitions").
 
-Types that Python has stand for themselves: ``None``, ``bool``, ``int`` (long), ``float`` (double), ``str`` (string),
+Types that Python has are used as they are: ``None``, ``bool``, ``int`` (long), ``float`` (double), ``str`` (string),
 ``bytes`` (binary), ``uuid.UUID``, ``list`` and ``dict``. Every other type is a small subclass defined here, so that a
 value keeps its type through a round trip while it still compares and calculates like the Python value it is.
 """
@@ -133,7 +133,7 @@ class Short(_Integer):
 
 
 class Int(_Integer):
-    """int: -2**31 to 2**31 - 1. Not to be confused with Python's int, which stands for AMQP's long."""
+    """int: -2**31 to 2**31 - 1. Not to be confused with Python's int, which is AMQP's long."""
 
     __slots__ = ()
     MIN: ClassVar[int] = -0x80000000
@@ -224,7 +224,7 @@ class _DecimalBits(bytes):
 
     def __new__(cls, value: bytes) -> Self:
         if len(value) != cls.WIDTH:
-            raise EncodeError(f"{cls.__name__} takes {cls.WIDTH} octets, not {len(value)}")
+            raise EncodeError(f"{cls.__name__} takes {cls.WIDTH} bytes, not {len(value)}")
         return super().__new__(cls, value)
 
     def to_decimal(self) -> Decimal:

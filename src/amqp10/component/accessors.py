@@ -242,11 +242,11 @@ class Accessors:
         self.firewall_user = value
 
     def get_idle_timeout(self) -> int:
-        """Return the seconds of silence after which the connection is given up; 0 for no limit."""
+        """Return the seconds without data after which the connection is given up; 0 for no limit."""
         return self.idle_timeout
 
     def set_idle_timeout(self, value: int) -> None:
-        """Set the seconds of silence after which the connection is given up; 0 for no limit."""
+        """Set the seconds without data after which the connection is given up; 0 for no limit."""
         self.idle_timeout = value
 
     def get_incoming_message_count(self) -> int:
@@ -330,7 +330,7 @@ class Accessors:
         return self._get_incoming_message(incoming_message_index).ttl
 
     def get_incoming_message_user_id(self, incoming_message_index: int) -> str:
-        """Return the user who made the message; octets that are not UTF-8 are lone surrogates."""
+        """Return the user who made the message; bytes that are not UTF-8 are lone surrogates."""
         return self._get_incoming_message(incoming_message_index).user_id
 
     def get_incoming_message_value(self, incoming_message_index: int) -> str:
@@ -542,11 +542,11 @@ class Accessors:
         self.message_ttl = value
 
     def get_message_user_id(self) -> str:
-        """Return the user who made the message; octets that are not UTF-8 are lone surrogates."""
+        """Return the user who made the message; bytes that are not UTF-8 are lone surrogates."""
         return self.message_user_id
 
     def set_message_user_id(self, value: str) -> None:
-        """Set the user who made the message; octets that are not UTF-8 are lone surrogates."""
+        """Set the user who made the message; bytes that are not UTF-8 are lone surrogates."""
         self.message_user_id = value
 
     def get_message_value(self) -> str:
@@ -646,7 +646,7 @@ class Accessors:
         return self._get_outgoing_message(outgoing_message_index).ttl
 
     def get_outgoing_message_user_id(self, outgoing_message_index: int) -> str:
-        """Return the user who made the message; octets that are not UTF-8 are lone surrogates."""
+        """Return the user who made the message; bytes that are not UTF-8 are lone surrogates."""
         return self._get_outgoing_message(outgoing_message_index).user_id
 
     def get_outgoing_message_value(self, outgoing_message_index: int) -> str:
@@ -746,7 +746,7 @@ class Accessors:
         return self.received_message_ttl
 
     def get_received_message_user_id(self) -> str:
-        """Return the user who made the message; octets that are not UTF-8 are lone surrogates."""
+        """Return the user who made the message; bytes that are not UTF-8 are lone surrogates."""
         return self.received_message_user_id
 
     def get_received_message_value(self) -> str:

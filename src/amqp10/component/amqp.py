@@ -1,6 +1,6 @@
 """The class ``AMQP``: the whole public surface in one place, each property one line, each method a few.
 
-What the methods do stands in ``lifecycle.py`` (connections, sessions, links), ``sending.py`` and ``receiving.py``
+What the methods do is in ``lifecycle.py`` (connections, sessions, links), ``sending.py`` and ``receiving.py``
 (messages) and ``core.py`` (events, threads, time-outs). The ``get_...`` and ``set_...`` methods are generated from the
 same facts, in ``accessors.py``.
 """
@@ -100,7 +100,7 @@ class AMQP(Accessors, Lifecycle):
     """The password for SASL PLAIN. It never shows in a log, an error or a ``repr``."""
 
     idle_timeout: IntProperty = IntProperty(maximum=2147483, locked=211)
-    """After how many seconds of silence from the server the connection is given up; 0 for never (transport, "idle
+    """After how many seconds without data from the server the connection is given up; 0 for never (transport, "idle
     time-out of a connection")."""
 
     timeout: IntProperty = IntProperty()
@@ -335,7 +335,7 @@ class AMQP(Accessors, Lifecycle):
     """Time to live in milliseconds, 0 to 2**32 - 1; -1 for none (messaging, "header")."""
 
     message_user_id: DraftText = DraftText(errors="surrogateescape")
-    """Who made the message; sent as its UTF-8 octets, lone surrogates as the octets they stand for (messaging,
+    """Who made the message; sent as its UTF-8 bytes, lone surrogates as the bytes that they represent (messaging,
     "properties")."""
 
     message_value: FastText = FastText()
@@ -405,7 +405,7 @@ class AMQP(Accessors, Lifecycle):
     """Its time to live in milliseconds; -1 for none."""
 
     received_message_user_id: ReceivedText = ReceivedText()
-    """Who made it; octets that are not UTF-8 are lone surrogates. Empty when it says nothing."""
+    """Who made it; bytes that are not UTF-8 are lone surrogates. Empty when it says nothing."""
 
     received_message_value: ReceivedText = ReceivedText()
     """Its value as text, in the form that ``received_message_value_type`` has; 604 when it cannot be decoded."""

@@ -67,7 +67,7 @@ def check_bytes(name: str, value: object) -> bytes:
 
 
 def check_enum(name: str, enum: type[E], value: object) -> E:
-    """The member of ``enum`` that ``value`` is or stands for."""
+    """The member of ``enum`` that ``value`` is or names."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     try:

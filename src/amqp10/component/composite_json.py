@@ -1,14 +1,14 @@
 """AMQP values of any shape as JSON, and back (``json_text.py`` writes it).
 
 A value is an object ``{"type": NAME, "value": ...}``, with a ``"descriptor"`` in front where it is a described type.
-Null, booleans and strings may stand for themselves; a described one of these may leave out ``"type"``. The ``"value"``
+Null, booleans and strings may be written as they are; a described one of these may leave out ``"type"``. The value
 of an array, a list or a map is a JSON array of such objects; a map's are keys and values by turns, in order. Numbers
 are JSON numbers, read exactly; the floating-point values that JSON lacks are the strings "NaN", "Infinity" and
 "-Infinity". Binary and decimal values are hexadecimal.
 
 Three things have no place in that schema. They are additions, written only where they are needed:
 
-- An empty array has a type. It is kept as ``"constructor"``, the hexadecimal octets of the element constructor; without
+- An empty array has a type. It is kept as ``"constructor"``, the hexadecimal bytes of the element constructor; without
   one an empty array is an array of null.
 - A described value whose value is itself described leaves out ``"type"`` and has the inner object as its ``"value"``.
 - A NaN is one NaN: the bits that tell NaNs apart are lost.
@@ -82,17 +82,17 @@ _PLAIN: Final = (
 
 
 class _Object(list[tuple[str, Any]]):
-    """A JSON object with its members as they stand, so that a repeated one is seen."""
+    """A JSON object with its members in their order, so that a repeated one is seen."""
 
 
 class _Integer(str):
-    """A JSON number without fraction and exponent, as it stands."""
+    """A JSON number without fraction and exponent, as it is written."""
 
     __slots__ = ()
 
 
 class _Decimal(str):
-    """Another JSON number, as it stands."""
+    """Another JSON number, as it is written."""
 
     __slots__ = ()
 
@@ -152,7 +152,7 @@ def _read_object(node: _Object, depth: int) -> Any:
         if name not in ("descriptor", "type", "value", "constructor"):
             raise _DocumentError(f"unknown member {show(name)}", plain=True)
         if name in members:
-            raise _DocumentError(f'"{name}" stands here twice')
+            raise _DocumentError(f'"{name}" is here twice')
         members[name] = member
     if "value" not in members:
         raise _DocumentError('"value" is missing', plain=not members)
@@ -318,7 +318,7 @@ def _read_map(node: Any, depth: int) -> Map:
         for index in range(0, len(elements), 2):
             identity = encode(elements[index])
             if identity in seen:
-                raise _DocumentError("this key stands in the map twice", f"[{index}]") from None
+                raise _DocumentError("this key is in the map twice", f"[{index}]") from None
             seen.add(identity)
         raise
 
@@ -360,14 +360,14 @@ def _read_empty_array(members: dict[str, Any]) -> Array:
     if members["type"] != "array" or type(value) is not list or value:
         raise _DocumentError('"constructor" belongs to an empty array only')
     try:
-        octets = parse_hex(text) if type(text) is str else b""
+        code = parse_hex(text) if type(text) is str else b""
         # As the empty array itself, so that the codec decides what a constructor is.
-        decode(b"\xf0" + (len(octets) + 4).to_bytes(4, "big") + bytes(4) + octets)
+        decode(b"\xf0" + (len(code) + 4).to_bytes(4, "big") + bytes(4) + code)
     except (ValueError, DecodeError):
         raise _DocumentError(
             f"{_shown(text)} is not the hexadecimal form of an element constructor", ".constructor"
         ) from None
-    return Array((), octets)
+    return Array((), code)
 
 
 _READERS: Final[dict[str, Callable[[Any, int], Any]]] = {

@@ -1,6 +1,6 @@
 """``config()``: finds where a setting lives, and reads or changes it there.
 
-The facts stand in ``settings_table.py``. A setting lives in the ``Settings`` object, in a property of the component,
+The facts are in ``settings_table.py``. A setting lives in the ``Settings`` object, in a property of the component,
 in the metadata of the outcome that a handler is deciding, or nowhere: then it is asked of the connection.
 """
 
@@ -128,4 +128,4 @@ def _check_size(amqp: Lifecycle, spec: SettingSpec, metadata: OutcomeMetadata) -
         outcome = Rejected(error=Error(condition=Symbol(metadata.condition)))
     largest = amqp._engine.output.max_frame_size - _DISPOSITION_SIZE
     if len(outcome.encode()) > largest:
-        raise AMQPError(604, f"{spec.name} is too long: the peer takes outcomes of up to {largest} octets")
+        raise AMQPError(604, f"{spec.name} is too long: the peer takes outcomes of up to {largest} bytes")

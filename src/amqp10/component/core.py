@@ -91,7 +91,7 @@ def standard_logger() -> Logger:
 
 
 class Core:
-    """State, event queue and wait loop. See the module's docstring; the public class stands in ``amqp.py``."""
+    """State, event queue and wait loop. See the module's docstring; the public class is in ``amqp.py``."""
 
     __slots__ = (
         "__weakref__",
@@ -209,7 +209,7 @@ class Core:
         self._missed: AMQPMessageOutEventParams | None = None
         """An ``on_message_out`` that is due, though the handler before it has failed."""
         self._unheard: deque[AMQPError] = deque()
-        """Errors about undelivered messages that no ``on_error`` has heard: the next call raises one."""
+        """Errors about undelivered messages that no ``on_error`` has reported: the next call raises one."""
         self._left_over: AMQPError | None = None
         """What the next ``do_events()`` without a connection says of the messages that have no outcome."""
         self._unwritten: list[OutgoingDelivery] = []
@@ -267,7 +267,7 @@ class Core:
                 211, "another thread is using this instance; only interrupt() may be called from any thread"
             )
         if self._depth == 0:
-            # No handler runs and no fetch waits, whatever an exception has left behind.
+            # No handler runs and no fetch waits, whatever an exception has interrupted.
             self._dispatching = False
             if self._fetches or self._fetched:
                 self._clean_up()
@@ -324,7 +324,7 @@ class Core:
         self._post("_on_error", AMQPErrorEventParams(error.code, error.message))
 
     def _raise_unheard(self) -> None:
-        """Raise what a handler of ``on_error`` should have heard."""
+        """Raise what a handler of ``on_error`` should have been told."""
         if self._unheard:
             raise self._unheard.popleft()
 
@@ -403,14 +403,14 @@ class Core:
         raise NotImplementedError
 
     def _keep_alive(self, now: float) -> None:
-        """Between handlers: let out what they sent, and the heartbeat when it is due."""
+        """Between handlers: send what they queued, and the heartbeat when it is due."""
         pump = self._pump
         if pump is None:
             return
         engine = pump.engine
         due = engine.next_deadline()
         if due is not None and now >= due:
-            # Only our own silence matters here: what the peer sent waits in the socket and has not been looked at.
+            # Only what this side sent matters here: what the peer sent waits in the socket, not looked at yet.
             engine.send_heartbeat(now)
         self._let_out(pump)
 
@@ -467,7 +467,7 @@ class Core:
         if isinstance(event, LinkFlow):
             self._on_flow(event)
         elif isinstance(event, LinkAttached):
-            # Before anything fires: a handler that hears of the link's credit must find the link.
+            # Before anything fires: a handler that is told of the link's credit must find the link.
             link: LinkRecord | None = event.link.context
             if link is not None:
                 self._links.add(link)
@@ -550,7 +550,7 @@ class Core:
     def _end(
         self, reason: AMQPError, event: Event | None, deliveries: Iterable[OutgoingDelivery], *, tell: bool = False
     ) -> None:
-        """Queue the end of a link or session, behind the outcomes that have arrived."""
+        """Queue the end of a link or session, after the outcomes that have arrived."""
         last = self._queue[-1] if self._queue else None
         if event is not None and type(last) is Ended and last.event is event:
             return

@@ -21,12 +21,12 @@ _LONGEST_ID: Final = 60
 
 
 class Ended:
-    """A link or session is over: an entry of the event queue, behind the outcomes that arrived before the end.
+    """A link or session is over: an entry of the event queue, after the outcomes that arrived before the end.
 
     Attributes:
         reason: what the peer said, or who closed it.
         event: what the engine reported; None for an end that it does not report.
-        tell: whether the program hears of it even if no message is concerned.
+        tell: whether the program is told even if no message is concerned.
         deliveries: what had no outcome when it ended, in order.
         undelivered: of these the ones that have none by now; None until that has been looked at.
     """
@@ -55,7 +55,7 @@ def with_undelivered(
 ) -> AMQPError:
     """The same error, which says of which messages nothing more will be known.
 
-    ``links`` has the links named too, ``hint`` stands at the end.
+    ``links`` has the links named too, ``hint`` comes last.
     """
     if not undelivered:
         return error

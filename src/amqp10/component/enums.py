@@ -1,4 +1,4 @@
-"""The enumerations of the component: every number it takes or gives that stands for a choice.
+"""The enumerations of the component: every number it takes or gives that is a choice.
 
 The members have the names and the values that the component documents; plain ints compare equal to them. The text
 below a member goes into the reference.
@@ -64,7 +64,7 @@ class ValueType(IntEnum):
     mvtDouble = 11
     """The same with 64 bits."""
     mvtDecimal = 12
-    """A decimal number as the hexadecimal digits of its 4, 8 or 16 octets."""
+    """A decimal number as the hexadecimal digits of its 4, 8 or 16 bytes."""
     mvtChar = 13
     """One Unicode character."""
     mvtTimestamp = 14
@@ -72,7 +72,7 @@ class ValueType(IntEnum):
     mvtUuid = 15
     """32 hexadecimal digits, with all four hyphens or none."""
     mvtBinary = 16
-    """Octets as hexadecimal digits; travels as a data section."""
+    """Bytes as hexadecimal digits; travels as a data section."""
     mvtString = 17
     """Text."""
     mvtSymbol = 18

@@ -103,7 +103,7 @@ class Attribute:
 
 
 class Property(Attribute, Generic[T]):
-    """A settable property whose value stands in a slot of the instance.
+    """A settable property whose value is in a slot of the instance.
 
     Args:
         locked: the error code for a change while connected; 0 when the property may change at any time.

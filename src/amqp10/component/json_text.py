@@ -126,7 +126,7 @@ class _Writer:
         self.parts.append(text)
 
     def write(self, before: str, value: Any, depth: int) -> None:
-        """A value, behind ``before``."""
+        """A value, after ``before``."""
         scalar = self.scalars.get(type(value))
         if scalar is None:
             if isinstance(value, Described):
@@ -170,7 +170,7 @@ class _Writer:
             self.add("}")
 
     def sequence(self, before: str, items: Iterable[Any], depth: int) -> None:
-        """The elements of a compound value, up to the bracket behind them."""
+        """The elements of a compound value, up to the closing bracket."""
         depth = _deeper(depth)
         scalars = self.scalars
         append = self.parts.append
@@ -280,7 +280,7 @@ _NAMES: Final[dict[type, tuple[str, Callable[[Any], str]]]] = {
 }
 
 _Scalar = tuple[str, Callable[[Any], str], str]
-"""What stands in front of a scalar, its text, and what stands behind."""
+"""What is written before a scalar, its text, and what is written after it."""
 _FULL: Final[dict[type, _Scalar]] = {
     kind: (f'{{"type": "{name}", "value": ', form, "}") for kind, (name, form) in _NAMES.items()
 }

@@ -447,7 +447,7 @@ class Lifecycle(Network):
                     f"waiting for session {name!r} to begin",
                 )
             except BaseException:
-                # Nothing is left behind. A begin that has not been answered yet is ended when it is.
+                # Nothing is left. A begin that has not been answered yet is ended when it is.
                 engine.context = None
                 self._forget_session(record, None)
                 if self._pump is pump and engine.state is not SessionState.BEGIN_SENT:
@@ -544,7 +544,7 @@ class Lifecycle(Network):
         self._dispatch()
 
     def _finish_attach(self, record: LinkRecord, address: str) -> None:
-        """Wait for the peer's answer; leave no link behind when it is a refusal."""
+        """Wait for the peer's answer; leave no link when it is a refusal."""
         engine = record.engine
         engine.context = record
         pump = self._pump
@@ -559,7 +559,7 @@ class Lifecycle(Network):
                 f"waiting for the peer to attach link {record.name!r}",
             )
         except BaseException:
-            # Also when a handler failed meanwhile: a call that raises leaves no link behind.
+            # Also when a handler failed meanwhile: a call that raises leaves no link.
             engine.context = None
             self._forget_link(record, None)
             if pump is not None and self._pump is pump:

@@ -30,7 +30,7 @@ __all__ = ["event_line", "frame_line"]
 def frame_line(outgoing: bool, channel: int, performative: object, payload: int) -> str:
     """One readable line about a frame: direction, channel, performative with its fields, payload size."""
     what = "heartbeat" if performative is None else repr(performative)
-    size = f" +{payload} octets" if payload else ""
+    size = f" +{payload} bytes" if payload else ""
     return f"{'->' if outgoing else '<-'} [{channel}] {what}{size}"
 
 

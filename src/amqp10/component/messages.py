@@ -56,7 +56,7 @@ _STARTS: Final[dict[bytes, int]] = {
 _LONGEST_BEGINNING: Final = 256
 """Bytes in front of an id up to which they are kept, to be compared with those of the next message."""
 _LONG: Final = 8192
-"""Octets of a body from which on a part of its own costs less than a copy."""
+"""Bytes of a body from which on a part of its own costs less than a copy."""
 
 
 class MessageDraft:

@@ -1,6 +1,6 @@
 """How the component reaches its server: socket options, proxies, TLS, and the properties that describe them.
 
-What TLS and proxies do stands in ``amqp10.net``; here the properties and settings become the options of those modules.
+What TLS and proxies do is in ``amqp10.net``; here the properties and settings become the options of those modules.
 Nothing of them is imported before a connection needs it.
 """
 

@@ -1,6 +1,6 @@
 """An ordered collection with indexes, for what is appended at the end and goes in almost any order.
 
-Removing from the middle of a list moves all that stands behind, and an index counted anew after each removal is no
+Removing from the middle of a list moves all that comes after, and an index counted anew after each removal is no
 cheaper. Here removed items leave holes, which an index steps over by binary search, until there are so many that
 closing them pays.
 """
@@ -38,13 +38,13 @@ class Ordered(Generic[T]):
         self._first = 0
         """The position of the first item that is there."""
         self._holes: list[int] = []
-        """The positions behind that at which there is none, sorted."""
+        """The positions after that at which there is none, sorted."""
 
     def __len__(self) -> int:
         return len(self._where)
 
     def append(self, item: T) -> None:
-        """Add an item behind the last."""
+        """Add an item after the last."""
         self._where[item] = self._base + len(self._items)
         self._items.append(item)
 
@@ -71,7 +71,7 @@ class Ordered(Generic[T]):
             self._base = position
 
     def index(self, item: T) -> int:
-        """Where an item stands; one that is not there raises ``KeyError``."""
+        """The index of an item; one that is not there raises ``KeyError``."""
         position = self._where[item]
         return position - self._first - bisect_left(self._holes, position)
 

@@ -1,6 +1,6 @@
 """The metadata of outcomes: what the ``RejectError...`` and ``Modified...`` settings hold inside a handler.
 
-Messaging, "rejected" and "modified". A fresh object stands behind those settings for each handler call.
+Messaging, "rejected" and "modified". Each handler call gets a fresh object for those settings.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ __all__ = ["Pump"]
 
 _LARGE: Final = 65536
 """Up to here the buffer for a read costs next to nothing; a larger one is fetched from the system, and given back, each
-time, which costs more than reading a few octets does."""
+time, which costs more than reading a few bytes does."""
 _LARGEST: Final = 1 << 20
 
 
@@ -213,7 +213,7 @@ class Pump:
 
 
 def _rest(buffers: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
-    """What is left of the buffers when ``sent`` octets of them have gone."""
+    """What is left of the buffers when ``sent`` bytes of them have gone."""
     for i, buffer in enumerate(buffers):
         size = len(buffer)
         if sent < size:

@@ -230,7 +230,7 @@ class Registry(Generic[R]):
         self._reserved.discard(name)
 
     def index_of(self, name: str) -> int:
-        """Where the record stands in order; -1 when it is gone."""
+        """The index of the record; -1 when it is gone."""
         record = self._records.get(name)
         return -1 if record is None else self._ordered().index(record)
 

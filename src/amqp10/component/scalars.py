@@ -171,11 +171,11 @@ def format_hex(data: bytes | bytearray | memoryview) -> str:
 
 
 def parse_decimal(text: str) -> Decimal32 | Decimal64 | Decimal128:
-    """A decimal number as the hexadecimal digits of its 4, 8 or 16 octets. Raises ``ValueError`` for anything else."""
+    """A decimal number as the hexadecimal digits of its 4, 8 or 16 bytes. Raises ``ValueError`` for anything else."""
     data = parse_hex(text)
     kind = _DECIMALS.get(len(data))
     if kind is None:
-        raise ValueError("not 4, 8 or 16 octets")
+        raise ValueError("not 4, 8 or 16 bytes")
     return kind(data)
 
 

@@ -1,6 +1,6 @@
 """Configuration settings: their values, and the text form in which ``config()`` takes and gives them.
 
-The facts about every setting stand in :mod:`amqp10.component.settings_table`. Here are the class that holds the values,
+The facts about every setting are in :mod:`amqp10.component.settings_table`. Here are the class that holds the values,
 as typed attributes for the other layers, and the functions that find a setting by name, convert text and enforce the
 rules.
 
@@ -217,7 +217,7 @@ def parse(configuration_string: str) -> tuple[SettingSpec, str | None, str | Non
 
     Returns:
         The setting; the index (only for settings that take one, otherwise ``None``); and the text of the value as it
-        stands after the equals sign, ``None`` for a query.
+        comes after the equals sign, ``None`` for a query.
 
     Raises:
         TypeError: not a str.
@@ -258,7 +258,7 @@ def check_change(spec: SettingSpec, *, connected: bool) -> None:
 
 
 def convert(spec: SettingSpec, text: str) -> SettingValue:
-    """The typed value that a text stands for.
+    """The typed value of a text.
 
     Booleans are True, False, 1, 0, Yes and No in any case; space around booleans and numbers is ignored; texts are
     taken as they are.

@@ -306,7 +306,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         int,
         0,
         "keep_alive_time",
-        "Milliseconds of silence before the first TCP keep-alive probe; 0 for the system's. Turns TCPKeepAlive on.",
+        "Milliseconds without data before the first TCP keep-alive probe; 0 for the system's. Turns TCPKeepAlive on.",
         minimum=0,
         maximum=_INT,
         followed=True,
@@ -411,7 +411,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         bool,
         False,
         "absolute_timeout",
-        "Whether timeout bounds a whole call, rather than the silence within it. Heartbeats count as silence.",
+        "Whether timeout bounds a whole call, rather than the time in it without data. Heartbeats are no data.",
     ),
     SettingSpec(
         "FirewallData",
@@ -485,7 +485,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         int,
         16_777_216,
         "max_json_size",
-        "How many characters of composite JSON a received value may make; 0 for no limit. A few bytes can stand for"
+        "How many characters of composite JSON a received value may make; 0 for no limit. A few bytes can become"
         " gigabytes of text. A message whose value makes more is rejected when it is looked at.",
         minimum=0,
         maximum=_INT,

@@ -159,7 +159,7 @@ MESSAGE_FIELDS: Final[tuple[FieldSpec, ...]] = (
     FieldSpec("subject", str, "", "subject of the message; empty for none"),
     FieldSpec("to", str, "", "address that the message is meant for; empty for none"),
     FieldSpec("ttl", int, -1, "time to live in milliseconds; -1 for none"),
-    FieldSpec("user_id", str, "", "user who made the message; octets that are not UTF-8 are lone surrogates"),
+    FieldSpec("user_id", str, "", "user who made the message; bytes that are not UTF-8 are lone surrogates"),
     FieldSpec(
         "value",
         str,
@@ -237,7 +237,12 @@ PROPERTIES: Final[tuple[PropertySpec, ...]] = (
     _plain("firewall_password", str, "", "password for the proxy"),
     _plain("firewall_port", int, 0, "port of the proxy"),
     _plain("firewall_user", str, "", "user name for the proxy"),
-    _plain("idle_timeout", int, 0, "seconds of silence after which the connection is given up; 0 for no limit"),
+    _plain(
+        "idle_timeout",
+        int,
+        0,
+        "seconds without data after which the connection is given up; 0 for no limit",
+    ),
     _plain(
         "incoming_message_count", int, 0, "number of messages that are partly here or being handled", settable=False
     ),

@@ -50,12 +50,12 @@ __all__ = ["body_text", "check_body", "from_amqp", "from_json", "to_amqp", "to_j
 
 
 def to_amqp(value_type: ValueType | int, text: str, prop: str = "message_value") -> Any:
-    """The AMQP value that a text stands for.
+    """The AMQP value of a text.
 
     Args:
         value_type: the type to read the text as. For ``mvtNull`` the text is ignored.
         text: decimal digits for numbers ("NaN", "Infinity" and "-Infinity" for the floating-point ones); "True" or
-            "False" in any case; hexadecimal digits for binary, decimal (4, 8 or 16 octets) and UUID (hyphens optional);
+            "False" in any case; hexadecimal digits for binary, decimal (4, 8 or 16 bytes) and UUID (hyphens optional);
             milliseconds since 1970 UTC for timestamps; one character for char; ASCII for symbol; composite JSON.
         prop: the property that the text comes from, for errors.
 

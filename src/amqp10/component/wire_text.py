@@ -47,7 +47,7 @@ _ONE_OCTET: Final = {
     0x54: _texts("int", _SIGNED),
     0x55: _texts("long", _SIGNED),
 }
-"""The texts of values of one octet, by that octet."""
+"""The texts of values of one byte, by that byte."""
 
 
 def _wide(name: str, format: str) -> tuple[str, Callable[[bytes, int], tuple[Any, ...]], int]:
@@ -64,7 +64,7 @@ _WIDE: Final = {
     0x81: _wide("long", "q"),
     0x83: _wide("timestamp", "q"),
 }
-"""What stands in front of a number, how it is read, and what it takes with its format code."""
+"""What is written before a number, how it is read, and what it takes with its format code."""
 
 
 def compound_text(buf: bytes, pos: int, most: int) -> str | None:
@@ -153,7 +153,7 @@ def _elements(buf: bytes, pos: int, end: int, count: int) -> list[str] | None:
 
 
 def _other(buf: bytes, pos: int, code: int) -> tuple[str, int]:
-    """The text of a double or of a value without octets, and the position behind it; 0 for any other."""
+    """The text of a double or of a value without bytes, and the position after it; 0 for any other."""
     if code == 0x82:
         text = format_double(_DOUBLE(buf, pos + 1)[0])
         if text in NOT_FINITE:

@@ -295,7 +295,7 @@ class Connection:
         return self._discarding.until if self._discarding is not None and self._stage is _DISCARDED else None
 
     def tick(self, now: float) -> list[Event]:
-        """Do what is due: send a heartbeat, give up a silent peer (transport, "idle time-out of a connection")."""
+        """Do what is due: send a heartbeat, give up an idle peer (transport, "idle time-out of a connection")."""
         if self._stage is not _FRAMES:
             return self._finish() if (until := self.next_deadline()) is not None and now >= until else []
         if self.idle.silent(now):
@@ -313,7 +313,7 @@ class Connection:
         """Begin a session on the lowest free channel (transport, "establishing a session").
 
         Args:
-            incoming_window: how many transfer frames the peer may send before it hears from this side again.
+            incoming_window: how many transfer frames the peer may send before this side must answer.
             outgoing_window: stated to the peer.
             handle_max: the highest link handle to be used.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["IncomingDelivery", "OutgoingDelivery", "TransferFields"]
 
 _SMALL_PART = 1024
-"""Octets up to which parts of a message are copied together as they arrive."""
+"""Bytes up to which parts of a message are copied together as they arrive."""
 
 
 class TransferFields(NamedTuple):
@@ -151,7 +151,7 @@ class OutgoingDelivery:
         self.link.abort(self)
 
     def __repr__(self) -> str:
-        return f"<OutgoingDelivery {self.delivery_id} on {self.link.name!r}: {self.size} octets>"
+        return f"<OutgoingDelivery {self.delivery_id} on {self.link.name!r}: {self.size} bytes>"
 
 
 class IncomingDelivery:
@@ -255,7 +255,7 @@ class IncomingDelivery:
         elif parts and type(last := parts[-1]) is bytearray:
             last += part
         else:
-            # An object of its own costs many times the size of a part of a few octets.
+            # An object of its own costs many times the size of a part of a few bytes.
             parts.append(bytearray(part))
 
     def settle(self, state: DeliveryState) -> None:
@@ -288,4 +288,4 @@ class IncomingDelivery:
         self.link.dispositions.add(True, self.delivery_id, state, False)
 
     def __repr__(self) -> str:
-        return f"<IncomingDelivery {self.delivery_id} on {self.link.name!r}: {self.size} octets>"
+        return f"<IncomingDelivery {self.delivery_id} on {self.link.name!r}: {self.size} bytes>"

@@ -119,7 +119,7 @@ class Dispositions:
         if size <= self._output.max_frame_size:
             return None
         return ProtocolError(
-            f"the outcome {what} makes a frame of {size} octets; the peer accepts {self._output.max_frame_size}",
+            f"the outcome {what} makes a frame of {size} bytes; the peer accepts {self._output.max_frame_size}",
             condition="amqp:frame-size-too-small",
         )
 

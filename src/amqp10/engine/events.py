@@ -57,7 +57,7 @@ class ConnectionClosed(NamedTuple):
 
 
 class ConnectionFailed(NamedTuple):
-    """The connection cannot go on: the peer broke the protocol, went silent, or its byte stream ended."""
+    """The connection cannot go on: the peer broke the protocol, sent nothing for too long, or its byte stream ended."""
 
     error: AMQPError
     undelivered: tuple[OutgoingDelivery, ...] = ()

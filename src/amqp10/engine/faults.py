@@ -51,9 +51,9 @@ class LinkFault(Exception):  # noqa: N818 - never leaves the engine
 def bad_frame(size: int, doff: int, kind: int, largest: int) -> ConnectionFault:
     """What is wrong with a frame of an open connection, by its header (transport, "framing")."""
     if size > largest:
-        return ConnectionFault.malformed(f"the peer sent a frame of {size} octets; {largest} is the agreed maximum")
+        return ConnectionFault.malformed(f"the peer sent a frame of {size} bytes; {largest} is the agreed maximum")
     if doff < 2 or doff * 4 > size:
-        return ConnectionFault.malformed(f"the peer sent a frame of {size} octets with data offset {doff}")
+        return ConnectionFault.malformed(f"the peer sent a frame of {size} bytes with data offset {doff}")
     return ConnectionFault.malformed(f"the peer sent a frame of type {kind} where AMQP frames are expected")
 
 

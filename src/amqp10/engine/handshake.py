@@ -32,7 +32,7 @@ __all__ = ["Handshake"]
 _HEADER = Struct(">IBBH").unpack_from
 _HEADER_SIZE: Final = 8
 _SASL_FRAME_LIMIT: Final = 65536
-"""SASL frames are limited to 512 octets by the letter (security, "sasl"), but tokens are larger in practice."""
+"""SASL frames are limited to 512 bytes by the letter (security, "sasl"), but tokens are larger in practice."""
 _SASL_ROUNDS: Final = 32
 
 
@@ -115,7 +115,7 @@ class Handshake:
         header: tuple[int, int, int, int] = _HEADER(data, pos)
         size, doff, kind, _ = header
         if size > _SASL_FRAME_LIMIT or doff < 2 or doff * 4 > size:
-            raise ConnectionFault.malformed(f"the peer sent a SASL frame of {size} octets with data offset {doff}")
+            raise ConnectionFault.malformed(f"the peer sent a SASL frame of {size} bytes with data offset {doff}")
         if kind != 1:
             raise ConnectionFault.malformed(f"the peer sent a frame of type {kind} where SASL frames are expected")
         if len(data) - pos < size:

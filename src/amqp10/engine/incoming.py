@@ -9,8 +9,9 @@ These are functions, not methods of a class that ``Session`` adds to: what they 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.engine.delivery import IncomingDelivery
 from amqp10.engine.events import (
@@ -24,7 +25,7 @@ from amqp10.engine.events import (
 from amqp10.engine.faults import ConnectionFault, SessionFault
 from amqp10.engine.linking import errant_link, link_of, on_attach, on_detach
 from amqp10.engine.receiver import ReceiverLink
-from amqp10.engine.serial import HALF, MASK
+from amqp10.engine.serial import HALF, MASK, serial_range
 from amqp10.engine.shapes import NOTHING, read_fields, shape_of
 from amqp10.engine.states import LinkState, SessionState
 from amqp10.wire.frames import decode_frame_body
@@ -44,7 +45,7 @@ _UINT = Struct(">I").unpack_from
 _TWO_UINTS = Struct(">II").unpack_from
 _ACCEPTED_FORMS: Final = (b"\x00\x53\x24\x45", b"\x00\x53\x24\xc0\x01\x00")
 _LARGE = 65536
-"""Octets of a payload from which on it is worth not to be copied out of what arrived."""
+"""The size of a payload, in bytes, from which it is cheaper not to copy it out of what arrived."""
 # Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per frame.
 _ATTACHED: Final = LinkState.ATTACHED
 
@@ -82,7 +83,7 @@ def fail_session(session: Session, fault: SessionFault, events: Events) -> None:
 
 
 def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: Events) -> ReceiverLink | None:
-    """Take a transfer frame; ``pos`` is just behind the descriptor, ``stop`` at the frame's end.
+    """Take a transfer frame; ``pos`` is just after the descriptor, ``stop`` at the frame's end.
 
     Shapes that common peers send are read here, field by field in place, and once a link has a shape its next
     frames are compared with it as a whole. Whatever else is legal goes through :func:`_receive_general`, with the
@@ -246,7 +247,7 @@ def _start_delivery(session: Session, link: ReceiverLink, transfer: Transfer, pa
         missing = "delivery-id" if delivery_id is None else "delivery-tag"
         raise SessionFault("amqp:invalid-field", f"the first transfer of a delivery lacks its {missing}")
     if len(tag) > 32:
-        raise SessionFault("amqp:invalid-field", f"a delivery tag has {len(tag)} octets; 32 are the limit")
+        raise SessionFault("amqp:invalid-field", f"a delivery tag has {len(tag)} bytes; 32 are the limit")
     if int(delivery_id) in session.incoming_unsettled:
         raise _delivery_id_in_use(int(delivery_id))
     link.take_delivery()
@@ -282,7 +283,7 @@ def _continue_delivery(
 
 
 def receive_disposition(session: Session, buf: bytes, pos: int, stop: int, events: Events) -> bool:
-    """Take a disposition frame that says "accepted and settled" in a usual shape; ``pos`` is behind the descriptor.
+    """Take a disposition frame that says "accepted and settled" in a usual shape; ``pos`` is after the descriptor.
 
     Returns whether it was one. What was not is left to the general decoder.
     """
@@ -379,6 +380,13 @@ def _take_disposition(
         _update_received(session, first, count, settled, state, events)
 
 
+def _named(unsettled: Mapping[int, Any], first: int, count: int) -> Sequence[int]:
+    """Delivery ids in a range of so many: all of them, or those in flight, whichever costs less."""
+    if count <= len(unsettled):
+        return serial_range(first, count)
+    return [i for i in unsettled if (i - first) & MASK < count]
+
+
 def _sent_range(
     session: Session, first: int, count: int, settled: bool, state: DeliveryState | None
 ) -> list[OutgoingDelivery]:
@@ -387,14 +395,8 @@ def _sent_range(
     if count == 1:
         one = unsettled.pop(first, None) if settled else unsettled.get(first)
         return [one] if one is not None and (settled or one.remote_state != state) else []
-    ids: range | list[int]
-    # A range costs no more than what it names or what is in flight, whichever is less.
     visited = min(count, len(unsettled))
-    if count <= len(unsettled):
-        # Only a range over the end of the serial numbers is not one of Python's.
-        ids = range(first, first + count) if first + count <= MASK else [i & MASK for i in range(first, first + count)]
-    else:
-        ids = [i for i in unsettled if (i - first) & MASK < count]
+    ids = _named(unsettled, first, count)
     if settled:
         pop = unsettled.pop
         found = [d for i in ids if (d := pop(i, None)) is not None]
@@ -409,10 +411,7 @@ def _update_received(
 ) -> None:
     finished: list[IncomingDelivery] = []
     unsettled = session.incoming_unsettled
-    if count <= len(unsettled):
-        ids = [i & MASK for i in range(first, first + count)]
-    else:
-        ids = [i for i in unsettled if (i - first) & MASK < count]
+    ids = _named(unsettled, first, count)
     visited = min(count, len(unsettled))
     for i in ids:
         delivery = unsettled.get(i)

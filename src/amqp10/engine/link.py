@@ -44,8 +44,8 @@ class LinkEndpoint:
         delivery_count: the sender's delivery count as last known.
         available: how many messages the sender says it has.
         drain: whether the receiver asked the sender to use up or give back its credit.
-        remote_max_message_size: the largest message the peer takes, in octets; 0 when it states no limit.
-        send_limit: the largest message that may be sent, in octets, by both sides' limits; 0 for none.
+        remote_max_message_size: the largest message the peer takes, in bytes; 0 when it states no limit.
+        send_limit: the largest message that may be sent, in bytes, by both sides' limits; 0 for none.
         resumable: the deliveries of an earlier attachment that this side has not settled, by tag, as it has told the
             peer; None if it has said nothing of them.
         context: whatever the user of the engine wants to find again.
@@ -231,7 +231,7 @@ class LinkEndpoint:
             target: the target actually in place; by default what the peer asked for.
             snd_settle_mode: by default what the peer asked for.
             rcv_settle_mode: by default what the peer asked for.
-            max_message_size: the largest message accepted, in octets; 0 for no limit.
+            max_message_size: the largest message accepted, in bytes; 0 for no limit.
             properties: link properties to state.
             offered_capabilities: capabilities to offer.
             unsettled, incomplete_unsettled: as for :meth:`Session.attach_sender`; what the peer has not settled is in

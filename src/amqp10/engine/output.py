@@ -114,8 +114,8 @@ class Output:
                 frame = encode_frame(channel, shortened(shorter, len(frame) - self.max_frame_size))
             if len(frame) > self.max_frame_size:
                 raise ProtocolError(
-                    f"a frame of type {type(performative).__name__.lower()} has {size} octets, more than the"
-                    f" {self.max_frame_size} octets that the peer accepts",
+                    f"a frame of type {type(performative).__name__.lower()} has {size} bytes, more than the"
+                    f" {self.max_frame_size} bytes that the peer accepts",
                     condition="amqp:frame-size-too-small",
                 )
         self.write(frame, channel, performative)

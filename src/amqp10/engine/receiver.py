@@ -149,7 +149,7 @@ class ReceiverLink(LinkEndpoint):
         return LinkFault(
             self.remote_handle,
             "amqp:link:message-size-exceeded",
-            f"a message on link {self.name!r} is larger than the {self.max_message_size} octets accepted",
+            f"a message on link {self.name!r} is larger than the {self.max_message_size} bytes accepted",
         )
 
     def stop(self) -> None:

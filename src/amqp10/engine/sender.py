@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from amqp10.engine.delivery import OutgoingDelivery, TransferFields
 from amqp10.engine.link import LinkEndpoint
-from amqp10.engine.serial import MASK, serial_difference
+from amqp10.engine.serial import MASK, serial_difference, serial_range
 from amqp10.engine.states import LinkState
 from amqp10.errors import ProtocolError
 from amqp10.wire.performatives import Transfer
@@ -27,7 +27,7 @@ __all__ = ["SenderLink"]
 
 _MOST_TAG: Final = 32
 _SMALL = 8192
-"""Octets up to which a copy of a payload costs less than a buffer of its own."""
+"""Bytes up to which a copy of a payload costs less than a buffer of its own."""
 # Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per message.
 _ATTACHED: Final = LinkState.ATTACHED
 
@@ -70,7 +70,7 @@ class SenderLink(LinkEndpoint):
     def _make_template(self) -> None:
         """Precompute the frame of a one-frame transfer: all but size and delivery id is the same for every message.
 
-        The performative is a list8 of handle, delivery-id (uint), delivery-tag (the four octets of the delivery id),
+        The performative is a list8 of handle, delivery-id (uint), delivery-tag (the four bytes of the delivery id),
         message-format 0 and, for settled ones, settled=true (transport, "transfer").
         """
         handle = self.handle
@@ -103,7 +103,7 @@ class SenderLink(LinkEndpoint):
     ) -> OutgoingDelivery:
         """Send one message (transport, "transferring a message").
 
-        What the session window does not let out now is kept and goes out as soon as it does.
+        What the session window does not allow now is kept and goes out as soon as it does.
 
         Args:
             payload: the encoded message, or its first part.
@@ -124,7 +124,11 @@ class SenderLink(LinkEndpoint):
         """
         if self.credit <= 0 or self.state is not _ATTACHED:
             self._refuse_send()
-        size = len(payload) + len(body)
+        size = len(payload)
+        parts: bytes | tuple[bytes, bytes] = payload
+        if body:
+            size += len(body)
+            parts = (payload, body)
         if size > self.send_limit > 0:
             self._refuse_size(size)
         window = self.window
@@ -146,9 +150,7 @@ class SenderLink(LinkEndpoint):
             window.next_delivery_id = (delivery_id + 1) & MASK
             window.remote_incoming -= 1
             window.next_outgoing_id = (window.next_outgoing_id + 1) & MASK
-            delivery = self.delivery_type(
-                self, delivery_id, (payload, body) if body else payload, size, size, settled, context
-            )
+            delivery = self.delivery_type(self, delivery_id, parts, size, size, settled, context)
             if settled:
                 head = self._pack_settled(
                     frame_size + 1, self._settled_head, delivery_id, b"\xa0\x04", delivery_id, b"\x43\x41"
@@ -167,7 +169,7 @@ class SenderLink(LinkEndpoint):
                 buffers.append(body)
             return delivery
         # The delivery id is given when the first frame goes out: ids must appear on the wire in sequence.
-        delivery = self.delivery_type(self, -1, (payload, body) if body else payload, size, 0, settled, context)
+        delivery = self.delivery_type(self, -1, parts, size, 0, settled, context)
         if tag is not None or message_format or state is not None or resume:
             if resume if tag is None else len(tag) > _MOST_TAG:
                 self._refuse_tag(tag)
@@ -197,44 +199,52 @@ class SenderLink(LinkEndpoint):
         Returns:
             The deliveries of those that were sent. When they are fewer than the payloads, the first of the others
             needs :meth:`send`, which also has the words for what is wrong.
+
+        Raises:
+            ValueError: there are not as many contexts as payloads.
         """
         window = self.window
         output = self.output
+        if len(payloads) != len(contexts):
+            raise ValueError(f"{len(payloads)} payloads have {len(contexts)} contexts")
         if self.state is not _ATTACHED or self._backlog or output.trace is not None:
             return []
-        room = min(self.credit, window.remote_incoming)
+        room = min(self.credit, window.remote_incoming, len(payloads))
         head_size = self._head_size
         largest = min(output.max_frame_size - head_size - 1, _SMALL)
         if self.send_limit > 0:
             largest = min(largest, self.send_limit)
-        delivery_id = window.next_delivery_id
         unsettled, of_session = self.unsettled, self._of_session
-        append = output.buffers.append
+        buffers = output.buffers
+        append = buffers.append
+        before = len(buffers)
         pack, head = self._pack, self._head
         delivery_type = self.delivery_type
         deliveries: list[OutgoingDelivery] = []
-        for payload, context in zip(payloads, contexts, strict=True):
-            size = len(payload)
-            if room <= 0 or size > largest:
-                break
-            room -= 1
-            delivery = delivery_type(self, delivery_id, payload, size, size, settled, context)
-            deliveries.append(delivery)
-            if settled:
-                frame_head = self._pack_settled(
-                    head_size + size + 1, self._settled_head, delivery_id, b"\xa0\x04", delivery_id, b"\x43\x41"
-                )
-                append(frame_head + payload)
-            else:
-                unsettled[delivery_id] = of_session[delivery_id] = delivery
-                append(pack(head_size + size, head, delivery_id, b"\xa0\x04", delivery_id, b"\x43") + payload)
-            delivery_id = (delivery_id + 1) & MASK
-        sent = len(deliveries)
-        self.credit -= sent
-        self.delivery_count = (self.delivery_count + sent) & MASK
-        window.next_delivery_id = delivery_id
-        window.remote_incoming -= sent
-        window.next_outgoing_id = (window.next_outgoing_id + sent) & MASK
+        try:
+            ids = serial_range(window.next_delivery_id, room)
+            for delivery_id, payload, context in zip(ids, payloads, contexts, strict=False):
+                size = len(payload)
+                if size > largest:
+                    break
+                delivery = delivery_type(self, delivery_id, payload, size, size, settled, context)
+                deliveries.append(delivery)
+                if settled:
+                    frame_head = self._pack_settled(
+                        head_size + size + 1, self._settled_head, delivery_id, b"\xa0\x04", delivery_id, b"\x43\x41"
+                    )
+                    append(frame_head + payload)
+                else:
+                    unsettled[delivery_id] = of_session[delivery_id] = delivery
+                    append(pack(head_size + size, head, delivery_id, b"\xa0\x04", delivery_id, b"\x43") + payload)
+        finally:
+            # A signal handler may raise in between: what is queued has been sent.
+            sent = len(buffers) - before
+            self.credit -= sent
+            self.delivery_count = (self.delivery_count + sent) & MASK
+            window.next_delivery_id = (window.next_delivery_id + sent) & MASK
+            window.remote_incoming -= sent
+            window.next_outgoing_id = (window.next_outgoing_id + sent) & MASK
         return deliveries
 
     def _refuse_send(self) -> None:
@@ -276,14 +286,14 @@ class SenderLink(LinkEndpoint):
         limit = self.send_limit
         whose = "the peer accepts" if limit == self.remote_max_message_size else "this side has set"
         raise ProtocolError(
-            f"the message has {size} octets; {whose} at most {limit} on this link",
+            f"the message has {size} bytes; {whose} at most {limit} on this link",
             condition="amqp:link:message-size-exceeded",
         )
 
     def _refuse_tag(self, tag: bytes | None) -> NoReturn:
         if tag is None:
             raise ProtocolError("a delivery that is resumed needs its delivery tag")
-        raise ProtocolError(f"a delivery tag has up to {_MOST_TAG} octets, not {len(tag)}")
+        raise ProtocolError(f"a delivery tag has up to {_MOST_TAG} bytes, not {len(tag)}")
 
     def send_frames(self, limit: int) -> bool:
         """Frame up to ``limit`` transfers of the first pending delivery. Returns whether it is wholly framed now."""
@@ -348,7 +358,7 @@ class SenderLink(LinkEndpoint):
             self.forget(delivery)
             session.pump_backlog()
             return
-        # Not one octet went out: as far as the receiver can tell the credit was never used.
+        # Not one byte went out: as far as the receiver can tell the credit was never used.
         self.pending.remove(delivery)
         if self.held:
             self.held -= 1

@@ -142,7 +142,7 @@ class Session:
 
     @property
     def incoming_window(self) -> int:
-        """How many transfer frames the peer may send before it hears from this side again."""
+        """How many transfer frames the peer may send before this side must answer."""
         return self.window.incoming
 
     @property
@@ -195,7 +195,7 @@ class Session:
         """Answer the begin that the peer started. Does nothing when it has been answered, or has gone meanwhile.
 
         Args:
-            incoming_window: how many transfer frames the peer may send before it hears from this side again; by
+            incoming_window: how many transfer frames the peer may send before this side must answer; by
                 default 2048.
         """
         if incoming_window is not None and self.state is SessionState.BEGIN_RCVD:
@@ -298,7 +298,7 @@ class Session:
             source, target: the termini asked for.
             snd_settle_mode: how this side will settle.
             rcv_settle_mode: how the peer is asked to settle.
-            max_message_size: stated to the peer, in octets; 0 for no limit.
+            max_message_size: stated to the peer, in bytes; 0 for no limit.
             properties: link properties.
             desired_capabilities: capabilities asked for.
             offered_capabilities: capabilities offered.
@@ -392,7 +392,7 @@ class Session:
             ProtocolError: the session cannot carry links now.
             LimitError: no handle is left.
         """
-        # A peer may attach right behind its begin, before that has been answered (transport, "pipelined open").
+        # A peer may attach right after its begin, before that has been answered (transport, "pipelined open").
         if not self.can_send and self.state is not SessionState.BEGIN_RCVD:
             raise ProtocolError("the session cannot carry links now", condition="amqp:illegal-state")
         if self._free_handles:

@@ -18,7 +18,7 @@ __all__ = ["NOTHING", "NO_SHAPE", "RunShape", "TransferShape", "read_fields", "r
 _UINT = Struct(">I").unpack_from
 
 TransferShape: TypeAlias = tuple[Callable[[bytes, int], tuple[Any, ...]], int, int, bytes, bytes, bool]
-"""How to unpack format code, delivery id, head of the tag, tag and the rest; the number of fields; the octets from the
+"""How to unpack format code, delivery id, head of the tag, tag and the rest; the number of fields; the bytes from the
 delivery id on; the head of the tag; the rest; and whether that means "settled"."""
 
 NO_SHAPE: Final[TransferShape] = (lambda buf, pos: (), 0, 1 << 40, b"", b"", False)
@@ -91,7 +91,7 @@ def _layout(tag_size: int, rest: int) -> Struct:
 
 
 def shape_of(buf: bytes, p: int, body: int, count: int, tag_size: int, settled: bool) -> TransferShape:
-    """The shape of a transfer whose delivery id is a uint of four octets at ``p``."""
+    """The shape of a transfer whose delivery id is a uint of four bytes at ``p``."""
     rest = body - p - 7 - tag_size
     unpack = _layout(tag_size, rest).unpack_from
     return unpack, count, body - p, buf[p + 5 : p + 7], buf[body - rest : body], settled

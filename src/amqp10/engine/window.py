@@ -16,7 +16,7 @@ class SessionWindow:
     """How many transfer frames may travel, in both directions, and how they are counted.
 
     Attributes:
-        incoming: how many transfer frames the peer may send before it hears from this side again.
+        incoming: how many transfer frames the peer may send before this side must answer.
         left: how many of these it may still send.
         outgoing: what is stated to the peer as this side's outgoing window.
         remote_incoming: how many transfer frames the peer can take now.

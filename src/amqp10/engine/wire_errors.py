@@ -70,7 +70,7 @@ def wire_error(error: AMQPError | None) -> Error | None:
 
 
 def shortened(performative: P, excess: int) -> P:
-    """A performative that carries an error, with the error's text cut so that it takes ``excess`` octets less.
+    """A performative that carries an error, with the error's text cut so that it takes ``excess`` bytes less.
 
     Whatever it has besides condition and text is left out. A performative without an error comes back as it is.
     """
@@ -79,7 +79,7 @@ def shortened(performative: P, excess: int) -> P:
     if not isinstance(error, Error):
         return performative
     text = (error.description or "").encode("utf-8", "replace")
-    # Some octets more, because the text that is left may need another form of its size.
+    # Some bytes more, because the text that is left may need another form of its size.
     text = text[: max(0, len(text) - excess - 16)] if error.info is None else text[:128]
     cut = Error(condition=error.condition, description=text.decode("utf-8", "ignore") or None)
     fields = {spec.attribute: getattr(performative, spec.attribute) for spec in performative.FIELDS}

@@ -61,7 +61,7 @@ def clean_host(host: str, setting: str) -> str:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     if "/" in host or "@" in host:
-        # What stands before the @ of a URL may be a password.
+        # What comes before the @ of a URL may be a password.
         shown = repr(host) if "@" not in host else f"'...@{host.rpartition('@')[2]}'"
         raise AMQPError(11001, f"{setting} is {shown}: give only a host name or an IP address, not a URL")
     name, colon, port = host.partition(":")

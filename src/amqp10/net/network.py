@@ -48,7 +48,7 @@ class Stream(Protocol):
         ...
 
     def offer(self, data: bytes, /) -> None:
-        """Send what the system takes at once, and report nothing: last words, such as an alert of TLS."""
+        """Send what the system takes at once, and report nothing: a last message, such as an alert of TLS."""
         ...
 
     def abort(self) -> None:

@@ -28,7 +28,7 @@ class TransportOptions:
         local_port: port to connect from, 0 to 65535; 0 leaves it to the system.
         tcp_no_delay: send small segments at once (no Nagle algorithm).
         keep_alive: let the system probe an idle connection. The two times below need it.
-        keep_alive_time_ms: milliseconds of silence before the first probe; 0 for the system's
+        keep_alive_time_ms: milliseconds without traffic before the first probe; 0 for the system's
             default. Systems count in seconds: it is rounded up.
         keep_alive_interval_ms: milliseconds between unanswered probes; likewise.
         in_buffer_size: bytes of the socket's receive buffer; 0 for the system's default.

@@ -127,7 +127,7 @@ class Waiter:
     One thread waits; :meth:`interrupt` may be called from any thread and from signal handlers. A signal handler that
     raises (``KeyboardInterrupt``) ends the wait with its exception; one that returns does not end it.
 
-    A blocking call stands between :meth:`begin` and :meth:`end`. ``begin`` forgets interruptions that came while
+    A blocking call is between :meth:`begin` and :meth:`end`. ``begin`` forgets interruptions that came while
     nothing was blocked, so that they do not end a call that they were not meant for. The pairs nest (a handler of an
     event may make a blocking call of its own): only the outermost ``begin`` forgets.
 

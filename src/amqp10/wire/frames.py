@@ -43,7 +43,7 @@ def encode_frame(channel: int, performative: Performative, payload: bytes | memo
     Args:
         channel: 0 to 65535.
         performative: the frame body.
-        payload: what stands behind it.
+        payload: what comes after it.
 
     Raises:
         EncodeError: the channel is out of range, or a field of the performative does not fit.
@@ -52,7 +52,7 @@ def encode_frame(channel: int, performative: Performative, payload: bytes | memo
     try:
         head = _PACK(8 + len(body) + len(payload), 2, FRAME_AMQP, channel)
     except struct_error:
-        raise EncodeError("a channel is a number from 0 to 65535, and a frame has less than 2**32 octets") from None
+        raise EncodeError("a channel is a number from 0 to 65535, and a frame has less than 2**32 bytes") from None
     return b"".join((head, body, payload))
 
 
@@ -70,16 +70,16 @@ _BODIES: Final = frozenset((*get_args(Performative), *get_args(SaslFrame)))
 
 
 def decode_frame_body(buf: bytes, start: int, stop: int) -> tuple[Composite, int]:
-    """The performative that stands at ``start`` of a frame, and where its payload starts.
+    """The performative at ``start`` in a frame, and where its payload starts.
 
     Raises:
         DecodeError: it is malformed.
-        MalformedFrameError: it reaches behind ``stop``, or is no frame body.
+        MalformedFrameError: it reaches past ``stop``, or is no frame body.
     """
     performative, pos = decode_composite(buf, start)
     if pos > stop:
         raise MalformedFrameError(
-            f"the peer sent a frame whose {performative.NAME} reaches behind its end", condition="amqp:decode-error"
+            f"the peer sent a frame whose {performative.NAME} reaches past its end", condition="amqp:decode-error"
         )
     if type(performative) not in _BODIES:
         raise MalformedFrameError(
@@ -95,11 +95,11 @@ def describe_header(header: bytes) -> str:
     """What a peer speaks that answers with other bytes than the expected protocol header, as a sentence.
 
     Args:
-        header: its first octets, up to 8.
+        header: its first bytes, up to 8.
     """
     if header[:4] == b"AMQP" and len(header) >= 8:
         protocol, major, minor, revision = header[4:8]
-        # AMQP 0-9-1 has 0, 0, 9, 1 behind the letters; 0-8 to 0-10 have 1, 1 and then their version, 0-8 reversed.
+        # AMQP 0-9-1 has 0, 0, 9, 1 after the letters; 0-8 to 0-10 have 1, 1 and then their version, 0-8 reversed.
         if (protocol, major) == (0, 0):
             return f"the server speaks AMQP {major}-{minor}-{revision}, not AMQP 1.0"
         if (protocol, major) == (1, 1):
@@ -114,5 +114,5 @@ def describe_header(header: bytes) -> str:
         return "the server speaks HTTP, not AMQP"
     if not header:
         return "the server does not speak AMQP: it answered nothing"
-    shown = "".join(chr(octet) if octet in _PRINTABLE else f"\\x{octet:02x}" for octet in header[:8])
+    shown = "".join(chr(byte) if byte in _PRINTABLE else f"\\x{byte:02x}" for byte in header[:8])
     return f"the server does not speak AMQP: it answered '{shown}'"

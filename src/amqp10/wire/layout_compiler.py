@@ -35,14 +35,14 @@ __all__ = ["draft_of"]
 
 Spans = Mapping[int, tuple[int, int, int]]
 _LONGEST: Final = 1024
-"""The longest front of a message, in octets, that is looked at."""
+"""The longest front of a message, in bytes, that is looked at."""
 
 
 class _Kind(NamedTuple):
-    """How a value of one format code is read, given what stands for it in the unpacked data as ``{}``."""
+    """How a value of one format code is read, given its place in the unpacked data as ``{}``."""
 
     format: str
-    """Its code in a ``Struct``; "s" for octets whose size precedes them, nothing for a value without octets."""
+    """Its code in a ``Struct``; "s" for bytes whose size precedes them, nothing for a value without bytes."""
     source: str
     width: int = 0
 
@@ -120,14 +120,14 @@ class Draft:
         self.buf = buf
         self.spans = spans
         self.start = 0
-        """Where the octets start that have not been unpacked yet."""
+        """Where the bytes start that have not been unpacked yet."""
         self.formats: list[str] = []
         self.fixed: dict[str, bytes] = {}
         self.keys: list[str | Symbol] = []
         self.lines: list[str] = []
 
     def skip_to(self, pos: int) -> None:
-        """What stands in front of ``pos`` is the same in every message of this layout."""
+        """What comes before ``pos`` is the same in every message of this layout."""
         if pos > self.start:
             self.fixed[f"f{len(self.formats)}"] = self.buf[self.start : pos]
             self.formats.append(f"{pos - self.start}s")
@@ -161,7 +161,7 @@ class Draft:
         return f"keys[{len(self.keys) - 1}]" if isinstance(key, Symbol) else repr(key), pos
 
     def compound(self, pos: int, code: int) -> tuple[int, int]:
-        """How many elements the list or map at ``pos`` has, in either form, and where the first one stands."""
+        """How many elements the list or map at ``pos`` has, in either form, and where the first one starts."""
         if self.buf[pos] == code:
             return self.buf[pos + 2], pos + 3
         if self.buf[pos] != code + 0x10:
@@ -242,7 +242,7 @@ class Draft:
         spans = self.spans
         end = spans[SECTION_AMQP_VALUE][0]
         names = ", ".join(f"{'f' if f'f{i}' in self.fixed else 'v'}{i}" for i in range(len(self.formats)))
-        differs = " or ".join(f"{name} != {octets!r}" for name, octets in self.fixed.items())
+        differs = " or ".join(f"{name} != {data!r}" for name, data in self.fixed.items())
         found = "".join(f"{code}: {span}, " for code, span in spans.items() if code != SECTION_AMQP_VALUE)
         present = {
             _COMPOSITES[code].NAME if code in _COMPOSITES else _MAPS[code] for code in spans if code in _SECTIONS

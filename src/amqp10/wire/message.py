@@ -101,7 +101,7 @@ class Message:
         application_properties: the program's own; string keys, simple values.
         data: one binary section, or a sequence of at least one.
         sequence: the elements of one amqp-sequence section, or a sequence of at least one list, one for each section.
-        value: one value of any type; None stands for null.
+        value: one value of any type; None is null.
         footer: what can only be known once the message is complete.
 
     Raises:
@@ -188,7 +188,7 @@ class Message:
         return self
 
     def scan(self) -> Mapping[int, Span]:
-        """Find the sections, without decoding them: descriptor code -> where it stands in the payload.
+        """Find the sections, without decoding them: descriptor code -> where it starts in the payload.
 
         Raises:
             DecodeError: the payload is not a sequence of sections in the right order.
@@ -521,4 +521,4 @@ _SLOTS: Final = {
     SECTION_AMQP_VALUE: "_value",
     SECTION_FOOTER: "_footer",
 }
-"""Every section and the slot that it is kept in, in the order in which they stand in a message."""
+"""Every section and the slot that it is kept in, in the order that they have in a message."""

@@ -47,7 +47,7 @@ MAJOR: Final = 1
 MINOR: Final = 0
 REVISION: Final = 0
 MIN_MAX_FRAME_SIZE: Final = 512
-"""The frame size that everyone must accept, in octets."""
+"""The frame size that everyone must accept, in bytes."""
 
 SENDER: Final = False
 """The role of a sending link endpoint (transport, "role")."""
@@ -194,7 +194,7 @@ class Flow(Composite):
 
 @composite("amqp:transfer:list", 0x14, provides=("frame",))
 class Transfer(Composite):
-    """A message, or a part of one (transport, "transfer"). The payload stands behind it in the frame."""
+    """A message, or a part of one (transport, "transfer"). The payload follows it in the frame."""
 
     handle: int = field("handle", mandatory=True)
     delivery_id: int | None = field("delivery-number", default=None)

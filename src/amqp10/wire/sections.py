@@ -1,4 +1,4 @@
-"""The sections of a message: to bytes and back, and where they stand in a payload (messaging, "message format")."""
+"""The sections of a message: to bytes and back, and where they are in a payload (messaging, "message format")."""
 
 from __future__ import annotations
 
@@ -126,13 +126,13 @@ def _check_map(code: int, value: Any) -> None:
 
 
 _SHORT_FORMS: Final = frozenset((0xA0, 0xA1, 0xC0, 0xC1))
-"""Format codes of values whose size is the octet behind them, as far as sections usually have them."""
+"""Format codes of values whose size is the next byte, as far as sections usually have them."""
 _HEAD_AND_SIZE: Final = Struct(">IB").unpack_from
 _USUAL_HEADS: Final = {0x5300C0 + (code << 8): code for code in (SECTION_HEADER, SECTION_PROPERTIES)} | {
     0x5300C1 + (code << 8): code
     for code in (SECTION_DELIVERY_ANNOTATIONS, SECTION_MESSAGE_ANNOTATIONS, SECTION_APPLICATION_PROPERTIES)
 }
-"""The first four octets of a section in its usual form, up to the format code of its value, and its code."""
+"""The first four bytes of a section in its usual form, up to the format code of its value, and its code."""
 _USUAL_BODIES: Final = {
     0x5300A0 + (SECTION_DATA << 8): SECTION_DATA,
     0x5300A1 + (SECTION_AMQP_VALUE << 8): SECTION_AMQP_VALUE,
@@ -148,7 +148,7 @@ MAP_SECTIONS: Final = frozenset(
 
 
 def find_sections(buf: bytes) -> dict[int, Span]:
-    """Where the sections stand. Each is stepped over by its size; what is in it is not looked at."""
+    """Where the sections are. Each is stepped over by its size; what is in it is not looked at."""
     spans: dict[int, Span] = {}
     pos = last = 0
     end = len(buf)
@@ -170,7 +170,7 @@ def find_sections(buf: bytes) -> dict[int, Span]:
 
 
 def _find_unusual(buf: bytes) -> dict[int, Span]:
-    """Where the sections stand, in whatever form, or what is wrong with them."""
+    """Where the sections are, in whatever form, or what is wrong with them."""
     spans: dict[int, Span] = {}
     pos = 0
     last = 0
@@ -199,14 +199,14 @@ def _find_unusual(buf: bytes) -> dict[int, Span]:
             start, value, _ = spans[code]
             spans[code] = start, value, pos
         elif code == last:
-            raise DecodeError(f"the section {SHORT_NAMES[code]} stands a second time at offset {start}")
+            raise DecodeError(f"the section {SHORT_NAMES[code]} comes a second time at offset {start}")
         else:
-            raise DecodeError(f"the section {SHORT_NAMES[code]} at offset {start} stands behind {SHORT_NAMES[last]}")
+            raise DecodeError(f"the section {SHORT_NAMES[code]} at offset {start} comes after {SHORT_NAMES[last]}")
     return spans
 
 
 def _other_descriptor(buf: bytes, pos: int) -> tuple[int, int]:
-    """The code that a descriptor in one of its rarer forms stands for, -1 for none, and the position behind it."""
+    """The code of a descriptor in one of its rarer forms, -1 for none, and the position after it."""
     descriptor, pos = decode_value(buf, pos)
     # Any value can be a descriptor, those that cannot be hashed included.
     if isinstance(descriptor, str):

@@ -187,16 +187,16 @@ def sequence_state(data: bytes) -> str:
         return "truncated"
     length = data[1]
     start = 2
-    if length == 0x80:  # indefinite length, as some PKCS#12 writers use: it ends with two zero octets
+    if length == 0x80:  # indefinite length, as some PKCS#12 writers use: it ends with two zero bytes
         return "whole" if data.endswith(b"\0\0") else "truncated"
     if length > 0x80:
-        octets = length & 0x7F
-        if octets > 4:
+        width = length & 0x7F
+        if width > 4:
             return "other"
-        if len(data) < 2 + octets:
+        if len(data) < 2 + width:
             return "truncated"
-        start += octets
-        length = int.from_bytes(data[2 : 2 + octets], "big")
+        start += width
+        length = int.from_bytes(data[2 : 2 + width], "big")
     if start + length == len(data):
         return "whole"
     return "truncated" if start + length > len(data) else "other"

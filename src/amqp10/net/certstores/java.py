@@ -66,8 +66,8 @@ class _Reader:
         self._position = end
         return piece
 
-    def number(self, octets: int = 4) -> int:
-        return int.from_bytes(self.take(octets), "big")
+    def number(self, width: int = 4) -> int:
+        return int.from_bytes(self.take(width), "big")
 
     def text(self) -> str:
         return self.take(self.number(2)).decode("utf-8", "replace")
@@ -137,10 +137,10 @@ def _certificate(data: bytes) -> x509.Certificate:
 def _unprotect(info: bytes, secret: bytes) -> PrivateKeyTypes:
     """Undo Sun's key protection: a SHA-1 key stream over the key, and a digest to recognise the password by."""
     at = info.find(_PROTECTION)
-    octets = _octet_string(info, at + len(_PROTECTION)) if at > 0 else None
-    if octets is None or len(octets) < 41:
+    sealed = _octet_string(info, at + len(_PROTECTION)) if at > 0 else None
+    if sealed is None or len(sealed) < 41:
         raise StoreError("a private key in the JKS store is protected in an unknown way")
-    block, encrypted, check = octets[:20], octets[20:-20], octets[-20:]
+    block, encrypted, check = sealed[:20], sealed[20:-20], sealed[-20:]
     stream = bytearray()
     while len(stream) < len(encrypted):
         block = hashlib.sha1(secret + block).digest()
@@ -163,8 +163,8 @@ def _octet_string(data: bytes, position: int) -> bytes | None:
     length = data[position + 1]
     position += 2
     if length > 0x80:
-        octets = length & 0x7F
-        length = int.from_bytes(data[position : position + octets], "big")
-        position += octets
+        width = length & 0x7F
+        length = int.from_bytes(data[position : position + width], "big")
+        position += width
     piece = data[position : position + length]
     return piece if len(piece) == length else None

@@ -340,7 +340,7 @@ def _detect(data: bytes, password: str) -> list[CertificateEntry]:
 
 
 def _is_encrypted_key(data: bytes) -> bool:
-    """PKCS#8's encrypted key is algorithm and octets; BCFKS wraps the same once more and adds its integrity check."""
+    """PKCS#8's encrypted key is algorithm and bytes; BCFKS wraps the same once more and adds its integrity check."""
     position = 2 if data[1] < 0x80 else 2 + (data[1] & 0x7F)
     # The first inner sequence is the algorithm itself: it begins with an OID.
     inner = position + (2 if data[position + 1 : position + 2] < b"\x80" else 2 + (data[position + 1] & 0x7F))

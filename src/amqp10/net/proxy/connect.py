@@ -10,7 +10,7 @@ Refusals carry the code that fits best what the proxy said:
 
 - 10013 (permission): wrong or missing credentials, forbidden by the proxy's rules (HTTP 401, 403, 407).
 - 10061, 10051, 10065, 10060, 10047: the proxy reports that the server refused, its network or host cannot be reached,
-  it did not answer, the kind of address is not supported. HTTP 504 and 408 are 10060. 10061 also stands for failures
+  it did not answer, the kind of address is not supported. HTTP 504 and 408 are 10060. 10061 is also for failures
   that the proxy does not explain (HTTP 500, 502, 503, SOCKS4's single code, SOCKS5's "general failure").
 - 10045: the proxy does not offer this service (HTTP 400, 405, 501).
 - 10041: the answer is not in the protocol; the message shows how it begins.

@@ -20,7 +20,7 @@ def host_is_listed(patterns: Iterable[str], host: str, port: int, *, subdomains:
             subdomains; addresses; networks such as ``10.0.0.0/8``. Each may end with ``:port``.
         host: a name or an address.
         port: the port on that host.
-        subdomains: whether a plain name stands for its subdomains too.
+        subdomains: whether a plain name means its subdomains too.
     """
     name = _plain(host)
     address = as_address(name)

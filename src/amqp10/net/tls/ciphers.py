@@ -15,7 +15,7 @@ __all__ = ["ChosenSuites", "choose_suites"]
 
 # Suites without authentication, without encryption, or for credentials that cannot be set here.
 _NEVER: Final = ":!aNULL:!eNULL:!PSK:!SRP"
-# What DEFAULT stands for here: forward secrecy and authenticated encryption. OpenSSL's own has static RSA and CBC too.
+# What DEFAULT means here: forward secrecy and authenticated encryption. OpenSSL's own has static RSA and CBC too.
 _MODERN: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aDSS"
 
 
@@ -51,7 +51,7 @@ def _asked_for(setting: str) -> list[Suite] | None:
     if names == ["*"]:
         return None
     if not names:
-        raise AMQPError(606, 'SSLEnabledCipherSuites is empty; "*" stands for all')
+        raise AMQPError(606, 'SSLEnabledCipherSuites is empty; "*" means all')
     suites: list[Suite] = []
     for name in names:
         suite = SUITES_BY_IANA.get(name)

@@ -73,7 +73,7 @@ class TlsSession:
         server_hostname: the name or address that the certificate has to be for; also sent as SNI if it is a name.
         on_status: is told of progress, in sentences.
         authenticate: is asked once, when the server's certificate was verified and before anything is sent to the
-            server, and has the last word. What it raises comes out of :meth:`feed` or :meth:`downloaded`.
+            server, and decides. What it raises comes out of :meth:`feed` or :meth:`downloaded`.
 
     Raises:
         AMQPError: 606 and others for settings, see ``TlsContext``; 102 for a host name that cannot be one.
@@ -302,7 +302,7 @@ class TlsSession:
         return data
 
     def close(self) -> None:
-        """Say goodbye (close_notify); afterwards there may be a last piece to send. Harmless at any time."""
+        """Send close_notify; afterwards there may be a last piece to send. Harmless at any time."""
         if self._closing or self._error is not None:
             return
         self._closing = True
@@ -311,7 +311,7 @@ class TlsSession:
         try:
             self._connection.shutdown()
         except SSL.Error:
-            return  # the peer has torn the session down already: there is no one to say goodbye to
+            return  # the peer has torn the session down already: nobody would read a close_notify
         self._dirty = True
         self._save_session()
         self._report("TLS session closed")
@@ -381,7 +381,7 @@ class TlsSession:
         return pieces
 
     def _advance(self) -> None:
-        """Let OpenSSL work on the handshake as far as it gets; judge the server before anything is let out."""
+        """Let OpenSSL work on the handshake as far as it gets; verify the server before anything is sent."""
         try:
             self._connection.do_handshake()
             self._finished = True

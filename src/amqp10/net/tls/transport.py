@@ -98,7 +98,7 @@ class TlsTransport:
             with contextlib.suppress(AMQPError):
                 self._push()
             raise
-        # The end may come behind the last data, and the peer may keep its socket open: nothing more would arrive there.
+        # The end may come right after the last data, and the peer may keep its socket open: nothing more would arrive.
         self._ended = self.session.ended
         if self._cipher or self._ended or not pieces:
             # Reading may have to be answered: key updates, alerts.
@@ -152,7 +152,7 @@ class TlsTransport:
         return self._tcp.next_send_time()
 
     def close(self, graceful: bool = True) -> None:
-        """See :class:`~amqp10.net.transport.Transport`. Says goodbye in TLS first when ``graceful``."""
+        """See :class:`~amqp10.net.transport.Transport`. Sends close_notify first when ``graceful``."""
         if graceful and self.fileno() >= 0:
             self.session.close()
             try:
