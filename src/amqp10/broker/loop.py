@@ -16,15 +16,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.broker.queues import MOST_UNSENT
+from amqp10.broker.tls import certificate_identity
 from amqp10.engine import ConnectionState
-from amqp10.errors import AMQPError, AMQPTimeoutError, ProtocolError
+from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, ProtocolError
+from amqp10.net.options import TransportOptions
+from amqp10.net.tcp import TcpTransport
 
 if TYPE_CHECKING:
     import ssl
 
     from amqp10.broker.container import BrokerConnection, BrokerContainer
     from amqp10.broker.queues import Peer
-    from amqp10.broker.tls import ServerTls
+    from amqp10.net.transport import Transport
 
 __all__ = ["Loop"]
 
@@ -41,11 +44,12 @@ _MOST_ACCEPTED: Final = 16
 _ACCEPT_PAUSE: Final = 0.5
 """For how long nobody is accepted when descriptors have run out, in seconds."""
 _EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_OPTIONS: Final = TransportOptions(tcp_no_delay=True)
 _CLOSING: Final = (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
 
 
 class Client:
-    """One connection: socket, engine and what the socket has not taken yet."""
+    """One connection: transport, engine and what the transport has not taken yet."""
 
     __slots__ = (
         "close_by",
@@ -54,16 +58,14 @@ class Client:
         "mask",
         "open_by",
         "scheduled",
-        "sock",
-        "tls",
+        "transport",
         "unsent",
         "unsent_size",
     )
 
-    def __init__(self, sock: socket.socket, connection: BrokerConnection, tls: ServerTls | None) -> None:
-        self.sock: socket.socket = sock
+    def __init__(self, transport: Transport, connection: BrokerConnection) -> None:
+        self.transport: Transport = transport
         self.connection: BrokerConnection = connection
-        self.tls: ServerTls | None = tls
         self.unsent: list[bytes | memoryview] = []
         self.unsent_size: int = 0
         self.mask: int = 0
@@ -174,9 +176,8 @@ class Loop:
         """Take a step for a client; one that goes wrong ends that client, never the broker."""
         try:
             step(client)
-        except OSError as error:  # ssl.SSLError is one
-            logger.debug("connection lost: %s", error)
-            self._say_goodbye(client)
+        except ConnectionDroppedError as error:
+            logger.debug("connection lost: %s", error.message)
             self.drop(client)
         except AMQPTimeoutError as error:
             logger.info("connection given up: %s", error.message)
@@ -223,20 +224,28 @@ class Loop:
             self._welcome(sock)
 
     def _welcome(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
         with contextlib.suppress(OSError):  # not TCP, or gone already
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        tls: ServerTls | None = None
+        try:
+            tcp = TcpTransport(sock, _OPTIONS, self.container.clock)
+        except OSError as error:
+            logger.debug("a client went as soon as it was accepted: %s", error)
+            sock.close()
+            return
+        transport: Transport = tcp
         external: Callable[[str], str | None] | None = None
         if self._tls is not None:
             from ssl import CERT_REQUIRED
 
-            from amqp10.broker.tls import ServerTls
+            from amqp10.net.tls.stdlib import StdlibSession
+            from amqp10.net.tls.transport import TlsTransport
 
-            tls = ServerTls(self._tls)
-            external = tls.identity if self._tls.verify_mode is CERT_REQUIRED else None
+            session = StdlibSession(self._tls, None)
+            transport = TlsTransport(tcp, session, b"")
+            if self._tls.verify_mode is CERT_REQUIRED:
+                external = certificate_identity(lambda: session.peer_certificate)
         connection = self.container.accept(idle_timeout=self._idle_timeout, external=external)
-        client = self.clients[connection] = Client(sock, connection, tls)
+        client = self.clients[connection] = Client(transport, connection)
         self._watch(client, selectors.EVENT_READ)
         if self.container.limits.open_timeout > 0:
             client.open_by = self.container.clock() + self.container.limits.open_timeout
@@ -248,7 +257,7 @@ class Loop:
             return
         self._watch(client, 0)
         client.scheduled = None
-        client.sock.close()
+        client.transport.close()
         client.connection.close()
         self.container.store.busy.pop(client.connection, None)
         if not self._listening and self._listen_again is not None:
@@ -259,11 +268,11 @@ class Loop:
             return
         if not mask:
             with contextlib.suppress(KeyError, ValueError):
-                self._selector.unregister(client.sock)
+                self._selector.unregister(client.transport.fileno())
         elif client.mask:
-            self._selector.modify(client.sock, mask, client)
+            self._selector.modify(client.transport.fileno(), mask, client)
         else:
-            self._selector.register(client.sock, mask, client)
+            self._selector.register(client.transport.fileno(), mask, client)
         client.mask = mask
 
     # -- time ------------------------------------------------------------------------------------------------------
@@ -319,23 +328,16 @@ class Loop:
 
     def _read(self, client: Client) -> None:
         connection = client.connection
+        transport = client.transport
         large = connection.engine.missing > READ_SIZE
-        try:
-            data = client.sock.recv(_LARGE_READ if large else self._share)
-        except BlockingIOError:
-            return
-        tls = client.tls
-        if tls is not None and data:
-            data = tls.feed(data)
-            self.container.store.busy[connection] = None
-            if data:
-                connection.receive(data)
-            if tls.ended:
-                self.drop(client)
-        elif data:
+        data = transport.recv(_LARGE_READ if large else self._share)
+        if data:
             connection.receive(data)
-        else:
+        if data == b"" or transport.buffered:  # with TLS, the end may come together with the last data
             self.drop(client)
+        elif transport.unsent or client.unsent:
+            # Reading may have given the transport something to say, and ended a handshake that others wait for.
+            self.container.store.busy[connection] = None
 
     def _write(self, client: Client) -> None:
         connection = client.connection
@@ -350,59 +352,31 @@ class Loop:
             self._watch(client, 0)
             self._schedule(client)
             return
-        tls = client.tls
-        buffers = engine.data_to_send(self.container.clock()) if tls is None or tls.established else None
+        transport = client.transport
+        buffers = engine.data_to_send(self.container.clock())
         if buffers:
-            self._queue(client, b"".join(buffers))
-        elif tls is not None:
-            self._queue(client, b"")
+            # Most are short: one buffer is less work than many.
+            data = b"".join(buffers)
+            client.unsent.append(data)
+            client.unsent_size += len(data)
         unsent = client.unsent
-        while unsent:
-            data = unsent[0]
-            try:
-                sent = client.sock.send(data)
-            except BlockingIOError:
-                break
-            client.unsent_size -= sent
-            if sent < len(data):
-                unsent[0] = memoryview(data)[sent:]
-            else:
-                del unsent[0]
+        if unsent or transport.unsent:
+            client.unsent_size -= _take(unsent, transport.send(unsent))
         size = connection.unsent = client.unsent_size
-        if engine.finished and not unsent:
-            self._say_goodbye(client)
+        waits = size > 0 or transport.unsent
+        if engine.finished and not waits:
             self.drop(client)
             return
         if connection.stalled:
             connection.resume()
         # A client that does not take what it is sent is not listened to either, so that nothing piles up here.
         self._watch(
-            client, (selectors.EVENT_WRITE if size else 0) | (selectors.EVENT_READ if size < MOST_UNSENT else 0)
+            client, (selectors.EVENT_WRITE if waits else 0) | (selectors.EVENT_READ if size < MOST_UNSENT else 0)
         )
         state = engine.state
         if client.close_by is None and (state in _CLOSING or engine.finished):
             client.close_by = self.container.clock() + self.container.limits.close_timeout
         self._schedule(client)
-
-    def _queue(self, client: Client, data: bytes) -> None:
-        """Put bytes after what is to be written."""
-        tls = client.tls
-        if tls is not None:
-            if data:
-                tls.write(data)
-            data = tls.data_to_send()
-        if data:
-            client.unsent.append(data)
-            client.unsent_size += len(data)
-
-    def _say_goodbye(self, client: Client) -> None:
-        """End TLS in order, or send the alert that says why it failed; as far as the socket takes it at once."""
-        if client.tls is None:
-            return
-        if client.tls.established:
-            client.tls.close()
-        with contextlib.suppress(OSError):
-            client.sock.send(client.tls.data_to_send())
 
     def stall(self, stalled: bool) -> None:
         """Read and write nothing, and let no time pass, as if the process hung; or go on."""
@@ -447,3 +421,17 @@ class Loop:
         self._selector.close()
         for sock in (self._listener, self._wake_in, self._wake_out):
             sock.close()
+
+
+def _take(buffers: list[bytes | memoryview], sent: int) -> int:
+    """Remove bytes from the front of buffers; how many they were."""
+    left = sent
+    for count, buffer in enumerate(buffers):
+        if left < len(buffer):
+            del buffers[:count]
+            if left:
+                buffers[0] = memoryview(buffer)[left:]
+            return sent
+        left -= len(buffer)
+    buffers.clear()
+    return sent

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 from amqp10.errors import AMQPError
 from amqp10.net.names import server_name
@@ -15,11 +15,12 @@ _READ_SIZE: Final = 262144
 
 
 class StdlibSession:
-    """The client's side of one TLS connection. See :class:`~amqp10.net.network.SecureSession`.
+    """One side of a TLS connection. See :class:`~amqp10.net.network.SecureSession`.
 
     Args:
-        context: what is asked of the server, and of the connection.
-        host: the name that the server's certificate has to be for, and that it is asked for (SNI).
+        context: what is asked of the peer, and of the connection.
+        host: the name that the server's certificate has to be for, and that it is asked for (SNI); None for the side of
+            the server.
 
     Raises:
         AMQPError: 102; no host name looks like this.
@@ -30,20 +31,25 @@ class StdlibSession:
         "_incoming",
         "_object",
         "_outgoing",
+        "_peer",
         "closed_by_peer",
         "download",
         "download_limit",
         "handshake_done",
     )
 
-    def __init__(self, context: ssl.SSLContext, host: str) -> None:
+    def __init__(self, context: ssl.SSLContext, host: str | None) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        name = server_name(host)
-        try:
-            self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
-        except ValueError as error:
-            raise AMQPError(102, f"{host!r} is not a host name: {error}") from error
+        if host is None:
+            self._peer = "client"
+            self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        else:
+            self._peer = "server"
+            try:
+                self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name(host))
+            except ValueError as error:
+                raise AMQPError(102, f"{host!r} is not a host name: {error}") from error
         self._closing = False
         self.handshake_done = False
         self.closed_by_peer = False
@@ -58,7 +64,12 @@ class StdlibSession:
     @property
     def stage(self) -> str:
         """See :class:`~amqp10.net.network.SecureSession`."""
-        return "established" if self.handshake_done else "waiting for the server's part of the handshake"
+        return "established" if self.handshake_done else f"waiting for the {self._peer}'s part of the handshake"
+
+    @property
+    def peer_certificate(self) -> Mapping[str, Any]:
+        """The peer's certificate as ``ssl.SSLSocket.getpeercert`` gives it; empty without one that was verified."""
+        return self._object.getpeercert() or {}
 
     def downloaded(self) -> list[bytes]:
         """See :class:`~amqp10.net.network.SecureSession`. Nothing is downloaded here."""
@@ -90,7 +101,9 @@ class StdlibSession:
         except ssl.SSLZeroReturnError:
             self.closed_by_peer = True
         except ssl.SSLError as error:
-            raise AMQPError(284, f"what the server sent could not be decrypted: {error.reason or error}") from error
+            raise AMQPError(
+                284, f"what the {self._peer} sent could not be decrypted: {error.reason or error}"
+            ) from error
         return parts
 
     def _advance(self) -> None:
@@ -99,7 +112,7 @@ class StdlibSession:
         except ssl.SSLWantReadError:
             return
         except ssl.SSLCertVerificationError as error:
-            raise AMQPError(280, f"the server's certificate was not accepted: {error.verify_message}") from error
+            raise AMQPError(280, f"the {self._peer}'s certificate was not accepted: {error.verify_message}") from error
         except ssl.SSLError as error:
             raise AMQPError(276, f"the TLS handshake failed: {error.reason or error}") from error
         self.handshake_done = True
@@ -111,7 +124,9 @@ class StdlibSession:
             AMQPError: 276; the handshake was not done.
         """
         if not self.handshake_done:
-            raise AMQPError(276, "the TLS handshake failed: the server closed the connection in the middle of it")
+            raise AMQPError(
+                276, f"the TLS handshake failed: the {self._peer} closed the connection in the middle of it"
+            )
         return self.closed_by_peer
 
     def write(self, buffers: Iterable[bytes | memoryview]) -> None:

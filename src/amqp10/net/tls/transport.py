@@ -1,7 +1,7 @@
 """A TLS session on a TCP connection, as a :class:`~amqp10.net.transport.Transport`.
 
-The TLS protocol itself is in ``session.py`` and ``stdlib.py``, without I/O, and the handshake in ``dial.py``; this
-joins an established session with a socket.
+The TLS protocol itself is in ``session.py`` and ``stdlib.py``, without I/O, and a client's handshake in ``dial.py``;
+this joins a session with a socket.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ What OpenSSL makes of it is read back in one piece; a larger portion would outgr
 
 
 class TlsTransport:
-    """An established TLS session.
+    """A TLS session. Until its handshake is done, which is a server's case, ``recv`` moves that on, and ``send`` takes
+    nothing.
 
     Args:
         tcp: the connection underneath; owned from now on.
-        session: the session; its handshake is done.
+        session: the session.
         early: plaintext that came together with the end of the handshake.
 
     Attributes:
@@ -109,7 +110,7 @@ class TlsTransport:
     def send(self, buffers: list[bytes | memoryview]) -> int:
         """See :class:`~amqp10.net.transport.Transport`. What is taken is encrypted at once, and sent as the socket
         allows."""
-        if not self._push():
+        if not self._push() or not self.session.handshake_done:
             return 0
         taken = size = 0
         portion: list[bytes | memoryview] = []
