@@ -13,7 +13,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from amqp10.engine import (
     Connection,
@@ -64,6 +71,7 @@ class End:
         self.asked: list[LinkEndpoint | Session] = []
         self.links: list[LinkEndpoint] = []
         self.arrived: dict[LinkEndpoint, list[bytes]] = {}
+        self.taken: dict[IncomingDelivery, bytes] = {}
         self.open: list[IncomingDelivery] = []
         self.sent: dict[LinkEndpoint, list[OutgoingDelivery]] = {}
         self.outcomes: dict[OutgoingDelivery, Any] = {}
@@ -78,7 +86,7 @@ class End:
             assert not isinstance(event, ConnectionFailed), event
             if isinstance(event, IncomingDelivery):
                 assert not event.partial
-                self.arrived[event.link].append(event.payload)
+                self.arrived[event.link].append(self.taken.pop(event, b"") + event.payload)
                 if not event.settled:
                     self.open.append(event)
             elif isinstance(event, SessionRequested):
@@ -96,8 +104,17 @@ class End:
         self.links.append(link)
         if isinstance(link, ReceiverLink):
             self.arrived[link] = []
+            link.streaming = len(self.links) % 2 == 0
         else:
             self.sent[link] = []
+
+    def take_parts(self) -> bool:
+        """Take the parts of all messages that are arriving on links with streaming. Returns whether there were any."""
+        waiting = [link for link in self.living(ReceiverLink) if link.held]
+        for link in waiting:
+            self.taken[link.partial] = self.taken.get(link.partial, b"") + b"".join(link.partial.take_parts())
+            REACHED["parts taken"] += 1
+        return bool(waiting)
 
     def update(self, event: DeliveriesUpdated) -> None:
         for delivery in event.deliveries:
@@ -401,6 +418,25 @@ class Traffic(RuleBasedStateMachine):
             REACHED["sender settled first"] += 1
             self.collect(which)
 
+    @precondition(lambda self: self.some(lambda end: any(link.held for link in end.living(ReceiverLink))))
+    @rule(which=ENDS)
+    def take_parts(self, which: int) -> None:
+        if self.ends[which].take_parts():
+            self.collect(which)
+
+    # -- what must always hold -------------------------------------------------------------------------------------
+
+    @invariant()
+    def links_and_their_session_know_the_same_deliveries(self) -> None:
+        for end in getattr(self, "ends", ()):
+            for session in end.sessions:
+                if session.mapped:
+                    links = [link for link in end.links if link.session is session]
+                    sent = {i: d for link in links if not link.is_receiver for i, d in link.unsettled.items()}
+                    received = {i: d for link in links if link.is_receiver for i, d in link.unsettled.items()}
+                    assert sent == session.outgoing_unsettled
+                    assert received == session.incoming_unsettled
+
     # -- what must hold when everything has come to rest ------------------------------------------------------------
 
     @rule()
@@ -415,8 +451,13 @@ class Traffic(RuleBasedStateMachine):
                     self.answer_one(end.asked.pop(0), refuse=False)
                 self.collect(which)
             self.settle_down()
+        while any(end.take_parts() for end in self.ends):
+            for which in (0, 1):
+                self.collect(which)
+            self.settle_down()
         for which, end in enumerate(self.ends):
             other = self.ends[1 - which]
+            assert all(not session.window.held for session in end.sessions if session.mapped)
             for link in end.living(SenderLink):
                 self.check_link(end, other, link)
 
@@ -514,6 +555,7 @@ def test_random_legal_traffic_loses_nothing_doubles_nothing_and_overruns_nothing
             DeliveriesUpdated.__name__,
             DeliveryAborted.__name__,
             "continued",
+            "parts taken",
         )
         if not REACHED[what]
     ]
