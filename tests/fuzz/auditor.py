@@ -48,7 +48,7 @@ class Frames:
         return frames
 
 
-@dataclass
+@dataclass(eq=False)
 class Book:
     """One link, as this end has to see it."""
 
@@ -76,7 +76,7 @@ class Book:
         return best
 
 
-@dataclass
+@dataclass(eq=False)
 class SessionBook:
     """One session, as this end has to see it."""
 
