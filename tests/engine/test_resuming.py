@@ -152,6 +152,56 @@ def test_the_size_of_a_streamed_message_counts_what_was_taken() -> None:
     assert isinstance(end, LinkDetached)
 
 
+def test_the_window_opens_only_for_the_parts_of_a_streamed_message_that_were_taken() -> None:
+    pair = Pair(client={"max_frame_size": 512}, server={"max_frame_size": 512})
+    mine, theirs = pair.session()
+    theirs.window.incoming = 8
+    theirs.send_flow()
+    link, receiver = pair.sender(mine)
+    receiver.streaming = True
+    size = 100 * 450
+    link.send(b"x" * size)
+    pair.step()
+    assert [type(event) for event in pair.take(server=True)] == [DeliveryGrows] * 8
+    delivery = receiver.partial
+    assert delivery is not None
+    pair.step()
+    theirs.send_flow()  # whatever the reason, it states no more than is free
+    pair.step()
+    assert pair.take(server=True) == []
+    taken = 0
+    while taken < size:
+        parts = delivery.take_parts()
+        assert 0 < sum(map(len, parts)) <= 8 * 512
+        taken += sum(map(len, parts))
+        pair.step()
+    assert delivery.payload == b""
+    assert pair.take(server=True)[-1] is delivery
+    assert (theirs.window.held, receiver.held) == (0, 0)
+    link.send(b"y" * 3000)
+    pair.step()
+    assert pair.take(server=True)[-1] is not delivery
+
+
+def test_a_streamed_message_that_is_given_up_gives_the_window_back() -> None:
+    pair = Pair(client={"max_frame_size": 512}, server={"max_frame_size": 512})
+    mine, theirs = pair.session()
+    theirs.window.incoming = 4
+    theirs.send_flow()
+    link, receiver = pair.sender(mine)
+    receiver.streaming = True
+    link.send(b"x" * 10_000)
+    pair.step()
+    assert theirs.window.held == 4
+    receiver.detach()
+    pair.step()
+    assert theirs.window.held == 0
+    other, _ = pair.sender(mine, "other")
+    other.send(b"z" * 10)
+    pair.step()
+    assert isinstance(pair.take(server=True)[-1], IncomingDelivery)
+
+
 def test_a_message_of_one_frame_can_be_taken_too_and_others_are_not_reported_in_parts() -> None:
     peer = Scripted()
     peer.receiver(peer.session())

@@ -235,7 +235,12 @@ class IncomingDelivery:
         return self in self.link.resumed
 
     def take_parts(self) -> Sequence[bytes | bytearray | memoryview]:
-        """The parts of the message that have arrived since the last call, in order; ``payload`` has them no more."""
+        """The parts of the message that have arrived since the last call, in order; ``payload`` has them no more.
+
+        On a link with ``streaming`` this opens the session window for as many frames more.
+        """
+        if self.partial:
+            self.link.let_go()
         parts = self._parts
         if parts is None:
             self._size = len(self._payload)

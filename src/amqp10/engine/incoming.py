@@ -238,6 +238,7 @@ def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Ev
             link.keep(delivery)
         events.append(delivery)
     elif link.streaming:
+        link.hold_part()
         events.append(DeliveryGrows(delivery))
 
 

@@ -31,6 +31,7 @@ class ReceiverLink(LinkEndpoint):
     __slots__ = (
         "_excess",
         "delivery_type",
+        "held",
         "partial",
         "resumed",
         "returned",
@@ -48,7 +49,10 @@ class ReceiverLink(LinkEndpoint):
         self.delivery_type: type[IncomingDelivery] = IncomingDelivery
         """The class of its deliveries: a subclass makes one object do for the engine and for its user."""
         self.streaming = False
-        """Whether each part of a delivery is reported as it comes, with ``DeliveryGrows``."""
+        """Whether each part of a delivery is reported as it comes, with ``DeliveryGrows``. The session window is then
+        opened again only for the parts that have been taken."""
+        self.held = 0
+        """How many frames of the delivery that is arriving have not been taken. Only with ``streaming``."""
         self.resumed: set[IncomingDelivery] = set()
         """The deliveries that went on here where an earlier attachment left them."""
         self.partial: IncomingDelivery | None = None
@@ -156,9 +160,22 @@ class ReceiverLink(LinkEndpoint):
         """See :class:`~amqp10.engine.link.LinkEndpoint`."""
         self.end_partial()
 
+    def hold_part(self) -> None:
+        """A part of a streamed delivery waits to be taken."""
+        self.held += 1
+        self.window.held += 1
+
+    def let_go(self) -> None:
+        """The parts that have arrived have been taken, or will be all at once."""
+        if self.held:
+            self.window.held -= self.held
+            self.held = 0
+            self.output.mark_dirty(self.session)
+
     def end_partial(self) -> None:
         """No more is to come of the delivery that was arriving, if there was one."""
         delivery = self.partial
+        self.let_go()
         self.skipped = None
         if delivery is not None:
             self.partial = None

@@ -449,10 +449,9 @@ class Session:
     def send_flow(self, link: LinkEndpoint | None = None, *, echo: bool = False) -> None:
         """Tell the peer the session's flow state, and a link's with it (transport, "session flow control")."""
         window = self.window
-        window.left = window.incoming
         flow = Flow(
             next_incoming_id=window.next_incoming_id,
-            incoming_window=window.incoming,
+            incoming_window=window.open(),
             next_outgoing_id=window.next_outgoing_id,
             outgoing_window=window.outgoing,
             echo=echo,

@@ -18,6 +18,8 @@ class SessionWindow:
     Attributes:
         incoming: how many transfer frames the peer may send before this side must answer.
         left: how many of these it may still send.
+        held: how many of those that have arrived are parts of streamed messages which nobody has taken: so much smaller
+            is the window that is stated to the peer.
         outgoing: what is stated to the peer as this side's outgoing window.
         remote_incoming: how many transfer frames the peer can take now.
         remote_outgoing: what the peer states as its outgoing window.
@@ -29,6 +31,7 @@ class SessionWindow:
 
     __slots__ = (
         "_tags",
+        "held",
         "incoming",
         "initial_outgoing_id",
         "left",
@@ -42,6 +45,7 @@ class SessionWindow:
 
     def __init__(self, incoming: int, outgoing: int, initial_outgoing_id: int) -> None:
         self.incoming = self.left = incoming
+        self.held = 0
         self.outgoing = outgoing
         self.remote_incoming = 0
         self.remote_outgoing = 0
@@ -62,8 +66,13 @@ class SessionWindow:
 
     @property
     def half_used(self) -> bool:
-        """Whether the peer has used half of the incoming window or more, so that it is to be opened again."""
-        return self.left <= self.incoming >> 1
+        """Whether the peer has used half of the incoming window or more, and it can be opened again."""
+        return self.left <= self.incoming >> 1 and self.left < self.incoming - self.held
+
+    def open(self) -> int:
+        """Open the incoming window again. Returns what is to be stated to the peer."""
+        self.left = max(0, self.incoming - self.held)
+        return self.left
 
     @property
     def transfers(self) -> int:
