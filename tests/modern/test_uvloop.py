@@ -1,4 +1,4 @@
-"""The modern API on uvloop, an event loop that is not asyncio's own: its transports and its debug mode are different."""
+"""The modern API on uvloop, an event loop that is not asyncio's own: its transports differ."""
 
 from __future__ import annotations
 
