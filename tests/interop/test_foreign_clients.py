@@ -1,4 +1,5 @@
-"""The embedded broker with clients of other makers that do all that it offers: Qpid JMS, ProtonJ2 and go-amqp.
+"""The embedded broker with clients of other makers that do all that it offers: Qpid JMS, ProtonJ2, go-amqp and
+fe2o3-amqp.
 
 Each of them runs its scenarios in one process, which starts slowly, and prints a line for each.
 """
@@ -25,12 +26,13 @@ PROGRAMS: dict[PeerName, Path] = {
     "jms": HERE / "JmsScenarios.java",
     "protonj2": HERE / "ProtonJ2Scenarios.java",
     "go-amqp": HERE / "go_amqp" / "main.go",
+    "fe2o3-amqp": HERE / "fe2o3_amqp" / "main.rs",
 }
 SCENARIOS = [
     (peer, scenario)
     for peer, program in PROGRAMS.items()
     for scenario in re.findall(
-        r'(?:scenarios\.put\(|^\t\t\{)"(\w+)"', program.read_text(encoding="utf-8"), re.MULTILINE
+        r'(?:scenarios\.put\(|^\t\t\{|^    report\()"(\w+)"', program.read_text(encoding="utf-8"), re.MULTILINE
     )
 ]
 
@@ -53,6 +55,13 @@ def command(peer: PeerName, broker: Broker, folder: Path) -> list[str]:
     if peer == "protonj2":
         return java(peer, [broker.host, str(broker.port)])
     # The program may be newer than when the library was fetched; the library does not change.
+    if peer == "fe2o3-amqp":
+        for part in ("Cargo.toml", "Cargo.lock"):
+            shutil.copy(peer_folder(peer) / part, folder)
+        (folder / "src").mkdir()
+        shutil.copy(PROGRAMS[peer], folder / "src")
+        target = str(peer_folder(peer) / "target")
+        return [tool("cargo", peer), "run", "--quiet", "--offline", "--target-dir", target, "--", broker.url]
     for part in ("go.mod", "go.sum"):
         shutil.copy(peer_folder(peer) / part, folder)
     shutil.copy(PROGRAMS[peer], folder)

@@ -38,6 +38,7 @@ _STAMPS: Final = {
     "jms": "jms-1",
     "protonj2": "protonj2-1",
     "go-amqp": "go-amqp-1",
+    "fe2o3-amqp": "fe2o3-amqp-1",
     "proton-python": "proton-python-1",
 }
 
@@ -60,6 +61,7 @@ PeerName = Literal[
     "jms",
     "protonj2",
     "go-amqp",
+    "fe2o3-amqp",
     "proton-python",
 ]
 
