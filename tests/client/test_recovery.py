@@ -213,6 +213,28 @@ def test_a_queue_that_does_not_exist_fails_at_first_and_is_waited_for_behind_a_r
     assert sender.link.attached
 
 
+def test_a_new_link_that_is_one_too_many_is_refused_at_once_and_an_old_one_is_waited_for() -> None:
+    rig = Rig().connect()
+    sender = rig.sender("orders")
+    full = ProtocolError("no more links", condition="amqp:resource-limit-exceeded")
+    rig.peer.refuse = full
+    with pytest.raises(LinkRefusedError) as refused:
+        rig.sender("another")
+    assert refused.value.condition == "amqp:resource-limit-exceeded"
+
+    def still_full(peer: Peer) -> None:
+        peer.refuse = full
+
+    rig.prepare = still_full
+    rig.transport.cut()
+    rig.driver.advance(5)
+    assert sender.error is None
+    rig.peer.refuse = None
+    rig.driver.advance(30)
+    assert sender.link is not None
+    assert sender.link.attached
+
+
 def test_a_queue_that_stays_away_longer_than_the_grace_fails_the_link() -> None:
     rig = Rig(policy=Reconnect(jitter=0, attach_grace=5)).connect()
     sender = rig.sender("orders")
@@ -258,6 +280,7 @@ def test_delivery_ids_go_on_counting_over_a_reconnection() -> None:
         (ConnectionDroppedError("x"), Verdict.RETRY),
         (RemoteError("x", condition="amqp:connection:forced"), Verdict.RETRY),
         (RemoteError("x", condition="amqp:not-found"), Verdict.GRACE),
+        (RemoteError("x", condition="amqp:resource-limit-exceeded"), Verdict.AGAIN),
         (RemoteError("x", condition="amqp:link:stolen"), Verdict.FATAL),
         (RemoteError("x", condition="com.example:unheard-of"), Verdict.FATAL),
         (AuthenticationError("x"), Verdict.FATAL),

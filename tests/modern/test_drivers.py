@@ -18,8 +18,9 @@ import pytest
 import trustme
 
 import amqp10
-from amqp10 import AMQPError, ConnectionState, FirewallType, aio
+from amqp10 import AMQPError, ConnectionLostError, ConnectionState, FirewallType, aio
 from amqp10.broker import Broker
+from amqp10.engine import PlainMechanism
 from tests.component.relay_proxy import RelayProxy
 
 # -- signals ---------------------------------------------------------------------------------------------------------
@@ -184,6 +185,7 @@ import asyncio, time
 from amqp10 import aio
 from amqp10.aio.guardian import GUARDIAN
 from amqp10.broker import Broker
+from amqp10.engine import PlainMechanism
 
 with Broker(idle_timeout=0.2) as strict:
     async def main():
@@ -405,3 +407,51 @@ def test_both_apis_go_through_a_proxy_and_come_back_through_it(kind: FirewallTyp
             connection.send("q", 3)
         assert len(relay.asked) == 3
         assert "nowhere.invalid" in relay.asked[0]
+
+
+# -- faults ----------------------------------------------------------------------------------------------------------
+
+
+class BrokenMechanism(PlainMechanism):
+    """Somebody's mechanism that does not work."""
+
+    starts = 0
+
+    def start(self) -> bytes | None:
+        type(self).starts += 1
+        raise RuntimeError("no ticket")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_fault_in_a_mechanism_ends_the_blocking_connection_and_is_not_tried_again(broker: Broker) -> None:
+    BrokenMechanism.starts = 0
+    with pytest.raises(ConnectionLostError):
+        amqp10.connect(broker.url, sasl=[BrokenMechanism("u", "p")], plain_without_tls=True, timeout=20)
+    assert BrokenMechanism.starts == 1
+
+
+def test_a_fault_in_a_mechanism_ends_the_asyncio_connection_and_is_not_tried_again(broker: Broker) -> None:
+    BrokenMechanism.starts = 0
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        with pytest.raises(ConnectionLostError) as lost:
+            await aio.connect(broker.url, sasl=[BrokenMechanism("u", "p")], plain_without_tls=True, timeout=20)
+        assert "no ticket" in str(lost.value)
+
+    asyncio.run(main())
+    assert BrokenMechanism.starts == 1
+
+
+@pytest.mark.parametrize("wrong", [{"sasl": "EXTERNAL"}, {"sasl": ["PLAIN"]}, {"desired_capabilities": "abc"}])
+def test_a_text_where_several_are_wanted_is_refused_at_once(broker: Broker, wrong: dict[str, Any]) -> None:
+    with pytest.raises(TypeError):
+        amqp10.connect(broker.url, **wrong)
+    with pytest.raises(TypeError):
+        asyncio.run(ready(aio.connect(broker.url, **wrong)))
+    with amqp10.connect(broker.url) as connection, pytest.raises(TypeError):
+        connection.sender("q", capabilities="queue")
+
+
+async def ready(connecting: Any) -> None:
+    await connecting

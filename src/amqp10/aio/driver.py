@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from amqp10.aio.guardian import GUARDIAN
 from amqp10.aio.network import AioNetwork
 from amqp10.client.options import Address, Default
-from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, code_from_errno
+from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, ConnectionLostError, code_from_errno
 from amqp10.net.dial import dial
 from amqp10.net.options import TransportOptions
 from amqp10.net.proxy.url import proxy_of_url
@@ -313,9 +313,13 @@ class AioTransport(asyncio.Protocol):
         if exc is None:
             self._end(None)
             return
-        number = exc.errno if isinstance(exc, OSError) else None
-        code = code_from_errno(number) if number is not None else 1120
-        error = ConnectionDroppedError(f"the connection was lost: {exc}", code=code)
+        error: AMQPError
+        if isinstance(exc, OSError):
+            code = code_from_errno(exc.errno) if exc.errno is not None else 1120
+            error = ConnectionDroppedError(f"the connection was lost: {exc}", code=code)
+        else:
+            # Something in here raised it, and would again: there is nothing to wait for.
+            error = ConnectionLostError(f"the connection was stopped by a fault: {type(exc).__name__}: {exc}")
         error.__cause__ = exc
         self._end(error)
 

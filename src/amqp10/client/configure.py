@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from amqp10.client.client_options import ClientOptions
-from amqp10.client.options import Reconnect, addresses
+from amqp10.client.options import Reconnect, addresses, check_names
 
 if TYPE_CHECKING:
     from amqp10.client.recovery import StateChange
@@ -39,7 +39,11 @@ def client_options(
 
     Raises:
         ValueError: a URL is malformed, or a number is out of its range.
+        TypeError: ``sasl`` holds something other than mechanisms, or ``desired_capabilities`` other than names.
     """
+    check_names("desired_capabilities", desired_capabilities)
+    if sasl is not None and not all(callable(getattr(one, "start", None)) for one in sasl):
+        raise TypeError(f"sasl takes a sequence of mechanisms, such as those of amqp10.engine, not {sasl!r:.60}")
     if idle_timeout < 0:
         raise ValueError(f"idle_timeout is not negative, unlike {idle_timeout}")
     if password is not None and user is None:

@@ -233,7 +233,7 @@ class LinkCore:
         self.backoff.begin(now)
         policy = self.core.options.policy
         first = not self.was_attached and not self.core.in_grace(now)
-        retryable = may_pass(error, policy.retry, grace=not first and self.core.in_grace(now))
+        retryable = may_pass(error, policy.retry, grace=not first and self.core.in_grace(now), first=first)
         error.retryable = retryable
         if not retryable or not self.core.options.recovers or not self.backoff.goes_on(error, now):
             self._end(Ending.REFUSED, undelivered, error)

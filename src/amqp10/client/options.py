@@ -345,7 +345,18 @@ def _node_properties(lifetime: str | None) -> dict[Any, Any] | None:
     return None if lifetime is None else {Symbol("lifetime-policy"): _LIFETIMES[lifetime]()}
 
 
+def check_names(option: str, names: Sequence[str]) -> None:
+    """Refuse a text where several are wanted, which would pass for its letters.
+
+    Raises:
+        TypeError: it is one, or holds something other than texts.
+    """
+    if isinstance(names, (str, bytes)) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{option} takes a sequence of names, such as ['queue'], not {names!r:.60}")
+
+
 def _capabilities(names: Sequence[str]) -> tuple[Symbol, ...]:
+    check_names("capabilities", names)
     return tuple(Symbol(name) for name in names)
 
 

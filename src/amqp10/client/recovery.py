@@ -94,12 +94,15 @@ class Verdict(Enum):
     """What an error means for whether to try again."""
 
     RETRY = auto()
+    AGAIN = auto()
+    """Retried for what has worked before; of a link's first attach the program hears at once."""
     GRACE = auto()
     """Retried for a while after a reconnection, fatal otherwise."""
     FATAL = auto()
 
 
 _RETRY: Final = Verdict.RETRY
+_AGAIN: Final = Verdict.AGAIN
 _GRACE: Final = Verdict.GRACE
 _FATAL: Final = Verdict.FATAL
 
@@ -107,7 +110,7 @@ CONDITIONS: Final[dict[str, Verdict]] = {
     ErrorCondition.CONNECTION_FORCED: _RETRY,
     ErrorCondition.DETACH_FORCED: _RETRY,
     ErrorCondition.INTERNAL_ERROR: _RETRY,
-    ErrorCondition.RESOURCE_LIMIT_EXCEEDED: _RETRY,
+    ErrorCondition.RESOURCE_LIMIT_EXCEEDED: _AGAIN,
     ErrorCondition.RESOURCE_LOCKED: _RETRY,
     ErrorCondition.TRANSACTION_TIMEOUT: _RETRY,
     "com.microsoft:server-busy": _RETRY,
@@ -148,18 +151,21 @@ def judge(error: AMQPError | None) -> Verdict:
     return _RETRY
 
 
-def may_pass(error: AMQPError | None, retry: Callable[[AMQPError], bool] | None, *, grace: bool = False) -> bool:
+def may_pass(
+    error: AMQPError | None, retry: Callable[[AMQPError], bool] | None, *, grace: bool = False, first: bool = False
+) -> bool:
     """Whether to try again.
 
     Args:
         error: what happened.
         retry: the program's own rule, which comes first.
         grace: whether this is shortly after a reconnection.
+        first: whether it is the answer to the first attach of a link.
     """
     if retry is not None and error is not None:
         return retry(error)
     verdict = judge(error)
-    return verdict is _RETRY or (verdict is _GRACE and grace)
+    return verdict is _RETRY or (verdict is _AGAIN and not first) or (verdict is _GRACE and grace)
 
 
 class Backoff:
