@@ -117,9 +117,9 @@ class Draft:
     """A layout while it is made out: what to unpack, and the source of what is built from it."""
 
     def __init__(self, buf: bytes, spans: Spans) -> None:
-        self.buf = buf
-        self.spans = spans
-        self.start = 0
+        self.buf: bytes = buf
+        self.spans: Spans = spans
+        self.start: int = 0
         """Where the bytes start that have not been unpacked yet."""
         self.formats: list[str] = []
         self.fixed: dict[str, bytes] = {}

@@ -6,7 +6,7 @@ sends takes nothing from another. Whoever decodes messages by themselves shares 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import cycle
 from typing import Any, Final, final
 
@@ -36,7 +36,7 @@ class Layouts:
 
     def __init__(self) -> None:
         self.known: dict[bytes, tuple[Reader, ...]] = {}
-        self.samples = cycle(_SAMPLES)
+        self.samples: Iterator[bool] = cycle(_SAMPLES)
         self.seen: set[tuple[bytes | str, ...]] = set()
 
     def learn(self, key: bytes, buf: bytes, spans: Mapping[int, tuple[int, int, int]]) -> None:
