@@ -49,7 +49,7 @@ class AioWait:
     def __init__(self, driver: AioDriver) -> None:
         self._driver = driver
         self._future: asyncio.Future[None] | None = None
-        self.is_set = False
+        self.is_set: bool = False
 
     def set(self) -> None:
         self.is_set = True
@@ -77,7 +77,7 @@ class _Deadline:
     __slots__ = ("future", "when")
 
     def __init__(self, when: float, future: asyncio.Future[None]) -> None:
-        self.when = when
+        self.when: float = when
         self.future: asyncio.Future[None] | None = future
 
     def __lt__(self, other: _Deadline) -> bool:
@@ -88,12 +88,12 @@ class AioDriver:
     """What the core needs of the world, on an event loop. Used from tasks of that loop only."""
 
     def __init__(self, sessions: SessionMaker | None, proxy: str | None = None) -> None:
-        self.tcp = TransportOptions(use_ipv6=2, tcp_no_delay=True)
+        self.tcp: TransportOptions = TransportOptions(use_ipv6=2, tcp_no_delay=True)
         if proxy is not None:
             self.tcp.proxy = proxy_of_url(proxy)
-        self.loop = asyncio.get_running_loop()
-        self.thread = threading.get_ident()
-        self.sessions = sessions
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.thread: int = threading.get_ident()
+        self.sessions: SessionMaker | None = sessions
         self.core: ClientCore | None = None
         self.transport: AioTransport | None = None
         self._deadlines: list[_Deadline] = []
@@ -241,7 +241,7 @@ class AioTransport(asyncio.Protocol):
 
     def __init__(self, driver: AioDriver) -> None:
         self.driver = driver
-        self.lock = threading.Lock()
+        self.lock: threading.Lock = threading.Lock()
         """Held while bytes are encrypted or handed to the transport; the guardian writes only when it is free."""
         self._transport: asyncio.Transport | None = None
         self._tls: SecureSession | None = None
@@ -254,7 +254,7 @@ class AioTransport(asyncio.Protocol):
         self._error: AMQPError | None = None
         self._duplicate: socket.socket | None = None
         self._rest = b""
-        self.last_written = 0.0
+        self.last_written: float = 0.0
 
     # -- connecting ------------------------------------------------------------------------------------------------
 

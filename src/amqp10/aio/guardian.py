@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GUARDIAN", "Guarded"]
 
-logger = logging.getLogger("amqp10.client")
+logger: logging.Logger = logging.getLogger("amqp10.client")
 
 _SHORTEST: Final = 0.005
 

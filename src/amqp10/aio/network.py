@@ -34,7 +34,7 @@ class AioStream:
     __slots__ = ("_loop", "transport")
 
     def __init__(self, transport: TcpTransport, loop: asyncio.AbstractEventLoop) -> None:
-        self.transport = transport
+        self.transport: TcpTransport = transport
         self._loop = loop
 
     @property

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BlockingDriver"]
 
-logger = logging.getLogger("amqp10.client")
+logger: logging.Logger = logging.getLogger("amqp10.client")
 
 T = TypeVar("T")
 
@@ -109,7 +109,7 @@ class BlockingWait:
     def __init__(self, driver: BlockingDriver) -> None:
         self._driver = driver
         self.gate: threading.Lock | None = None
-        self.is_set = False
+        self.is_set: bool = False
 
     def set(self) -> None:
         if self.is_set:
@@ -133,7 +133,7 @@ class BlockingDriver:
             self._tcp.proxy = proxy_of_url(proxy)
         # A lock that knows who holds it: after an interruption there is no other way to tell.
         self.lock: threading.RLock | _ParentsLock = threading.RLock()
-        self.step = _Step(self)
+        self.step: _Step = _Step(self)
         _drivers.add(self)
         self.sessions = sessions
         self.core: ClientCore | None = None
@@ -147,7 +147,7 @@ class BlockingDriver:
         self._work: Coroutine[Any, Any, None] | None = None
         self._pause: Pause | None = None
         self._calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
-        self.kicks = 0
+        self.kicks: int = 0
         self.flush_at: float | None = None
         self._finished = False
         self._thread_over = False

@@ -118,6 +118,8 @@ class BrokerConnection(Peer):
         external: who a client with a certificate is, given who it wants to be; None if clients have no certificates.
     """
 
+    container_id: str
+
     def __init__(
         self,
         directory: Directory,
@@ -296,7 +298,7 @@ class BrokerConnection(Peer):
             if not connections:
                 del self.directory.containers[self.container_id]
         self.directory.store.bytes -= self.partial
-        self.partial = 0
+        self.partial: int = 0
 
     # -- links -----------------------------------------------------------------------------------------------------
 

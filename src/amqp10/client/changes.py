@@ -22,7 +22,7 @@ class Changes:
         self._core = core
         self._kept: deque[StateChange] = deque()
         self._waits: list[Wait] = []
-        self.dropped = 0
+        self.dropped: int = 0
         core.listeners.append(self._add)
 
     def _add(self, change: StateChange) -> None:

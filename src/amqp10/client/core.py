@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientCore"]
 
-logger = logging.getLogger("amqp10.client")
+logger: logging.Logger = logging.getLogger("amqp10.client")
 
 _CHANGES_KEPT: Final = 64
 
@@ -75,18 +75,18 @@ class ClientCore:
     def __init__(self, driver: Driver, options: ClientOptions) -> None:
         self.driver = driver
         self.options = options
-        self.state = ConnectionState.CONNECTING
+        self.state: ConnectionState = ConnectionState.CONNECTING
         self.incarnation: Incarnation | None = None
         self.sessions: dict[SessionCore, None] = {}
-        self.paused = False
+        self.paused: bool = False
         self.down_error: AMQPError | None = None
         self.error: AMQPError | None = None
-        self.closing = False
-        self.address = options.addresses[0]
+        self.closing: bool = False
+        self.address: Address = options.addresses[0]
         self.changes: deque[StateChange] = deque(maxlen=_CHANGES_KEPT)
         """The last state changes, for those who ask for them."""
         self.listeners: list[Callable[[StateChange], None]] = []
-        self.backoff = Backoff(options.policy, len(options.addresses), options.random)
+        self.backoff: Backoff = Backoff(options.policy, len(options.addresses), options.random)
         self.touched: set[ReceiverCore] = set()
         self.unwritten: set[SenderCore] = set()
         """Senders with settled messages that wait for the session window."""

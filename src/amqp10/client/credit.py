@@ -19,10 +19,10 @@ class CreditWindow:
     __slots__ = ("low", "paused", "prefetch")
 
     def __init__(self, prefetch: int) -> None:
-        self.prefetch = prefetch
-        self.low = prefetch // 2
+        self.prefetch: int = prefetch
+        self.low: int = prefetch // 2
         """Credit is renewed when no more than this is in use: one flow for half a window of messages."""
-        self.paused = False
+        self.paused: bool = False
 
     def due(self, credit: int, queued: int, unsettled: int) -> int:
         """The credit to set now; 0 to leave it as it is.

@@ -10,7 +10,7 @@ from amqp10.errors import AMQPError, ConnectionDroppedError
 if TYPE_CHECKING:
     from amqp10.client.core import ClientCore
     from amqp10.client.options import Address
-    from amqp10.client.wait import Transport
+    from amqp10.client.wait import Transport, Wait
     from amqp10.engine import Connection
 
 __all__ = ["Incarnation"]
@@ -25,14 +25,14 @@ class Incarnation:
     __slots__ = ("address", "core", "engine", "opened", "reason", "settled_wait", "transport")
 
     def __init__(self, core: ClientCore, engine: Connection, transport: Transport, address: Address) -> None:
-        self.core = core
-        self.engine = engine
-        self.transport = transport
-        self.address = address
-        self.opened = False
+        self.core: ClientCore = core
+        self.engine: Connection = engine
+        self.transport: Transport = transport
+        self.address: Address = address
+        self.opened: bool = False
         self.reason: AMQPError | None = None
         """Why it is over; None while it is not."""
-        self.settled_wait = core.driver.new_wait()
+        self.settled_wait: Wait = core.driver.new_wait()
         """Set when it is known whether the peer opens the connection."""
 
     def received(self, data: bytes) -> None:

@@ -64,22 +64,23 @@ class LinkCore:
     def __init__(self, core: ClientCore, session: SessionCore, spec: SenderSpec | ReceiverSpec) -> None:
         self.core = core
         self.session = session
-        self.stage = Stage.WAITING
+        self.stage: Stage = Stage.WAITING
         self.link: Any = None
         self.error: AMQPError | None = None
         self.address: str | None = spec.address
-        self.name = self._base_name = spec.name or uuid4().hex
+        self._base_name: str = spec.name or uuid4().hex
+        self.name: str = self._base_name
         self._named = spec.name is not None
         self._attachments = 0
         self.due: float | None = None
         self._close_by: float | None = None
         self._attached_at: float | None = None
         """When its last attachment began; None when an attempt to attach has failed since."""
-        self.was_attached = False
+        self.was_attached: bool = False
         self._last_refusal: AMQPError | None = None
         self._ready = Waits(core.driver)
         self._gone = Waits(core.driver)
-        self.backoff = Backoff(core.options.policy, 1, core.options.random)
+        self.backoff: Backoff = Backoff(core.options.policy, 1, core.options.random)
         session.links[self] = None
 
     # -- what the two kinds add ------------------------------------------------------------------------------------

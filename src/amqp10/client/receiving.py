@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ReceivedMessage", "ReceiverCore"]
 
-logger = logging.getLogger("amqp10.client")
+logger: logging.Logger = logging.getLogger("amqp10.client")
 
 _STREAM_OFFSET: Final = "x-stream-offset"
 _DRAIN_TIME: Final = 5.0
@@ -135,7 +135,8 @@ class ReceiverCore(LinkCore):
     """A receiver."""
 
     is_receiver = True
-    patience = _CLOSE_PATIENCE
+    patience: float | None = _CLOSE_PATIENCE
+    name: str
 
     def __init__(self, core: ClientCore, session: SessionCore, spec: ReceiverSpec) -> None:
         super().__init__(core, session, spec)
@@ -143,12 +144,12 @@ class ReceiverCore(LinkCore):
             self.name = self._base_name = spec.subscription
             self._named = True
         self.spec = spec
-        self.layouts = Layouts()
+        self.layouts: Layouts = Layouts()
         self.message_type: type[ReceivedMessage] = ReceivedMessage
         self.queue: deque[IncomingDelivery] = deque()
-        self.turns = Turns(core.driver, self.give_turns)
-        self.window = CreditWindow(spec.prefetch)
-        self.unsettled = 0
+        self.turns: Turns = Turns(core.driver, self.give_turns)
+        self.window: CreditWindow = CreditWindow(spec.prefetch)
+        self.unsettled: int = 0
         """How many messages the program has that it has not settled."""
         self.sink: Callable[[IncomingDelivery], None] | None = None
         """Takes messages as they arrive, instead of the queue."""

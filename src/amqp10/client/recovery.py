@@ -183,10 +183,10 @@ class Backoff:
         self._policy = policy
         self._urls = urls
         self._random = random
-        self.attempts = 0
-        self.faults = 0
+        self.attempts: int = 0
+        self.faults: int = 0
         """Protocol faults in a row."""
-        self.refused = 0
+        self.refused: int = 0
         """Attempts in a row in which the login failed."""
         self.started: float | None = None
         """When the outage began; None while there is none."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Delivery", "Late", "SenderCore"]
 
-logger = logging.getLogger("amqp10.client")
+logger: logging.Logger = logging.getLogger("amqp10.client")
 
 _ATTACHED: Final = Stage.ATTACHED
 
@@ -66,9 +66,9 @@ class Delivery:
 
     def __init__(self, sender: SenderCore, message: Message, settled: bool) -> None:
         self._sender = sender
-        self.message = message
+        self.message: Message = message
         self._settled = settled
-        self.attempts = 0
+        self.attempts: int = 0
         self._breaks = 0
         self.outcome: Outcome | None = None
         self.error: AMQPError | None = None
@@ -161,15 +161,15 @@ class SenderCore(LinkCore):
         self._most = spec.max_unsettled
         self._most_bytes = spec.max_unsettled_bytes
         self._unusual = spec.settle != "mixed" or spec.generate_id
-        self.turns = Turns(core.driver, self.give_turns)
+        self.turns: Turns = Turns(core.driver, self.give_turns)
         self.again: deque[Delivery] = deque()
         """What was written or queued on an earlier attachment: it goes out before anything new."""
-        self.unsettled = 0
+        self.unsettled: int = 0
         """How many deliveries are on the link without an outcome."""
-        self.unsettled_bytes = 0
-        self.open = 0
+        self.unsettled_bytes: int = 0
+        self.open: int = 0
         """How many deliveries of the program are not done, wherever they are."""
-        self.cautious = False
+        self.cautious: bool = False
         """Whether the link broke on a message, and which one is being found out: one at a time."""
         self._idle = Waits(core.driver)
         self._unwritten: deque[Delivery] = deque()

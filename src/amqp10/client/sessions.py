@@ -38,7 +38,7 @@ class SessionCore:
         self.private = False
         """Whether it was made for one link, and goes with it."""
         self._begun_at = 0.0
-        self.backoff = Backoff(core.options.policy, 1, core.options.random)
+        self.backoff: Backoff = Backoff(core.options.policy, 1, core.options.random)
 
     @property
     def can_carry(self) -> bool:

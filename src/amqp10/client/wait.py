@@ -111,8 +111,8 @@ class Pause:
     __slots__ = ("deadline", "wait")
 
     def __init__(self, wait: Wait, deadline: float | None) -> None:
-        self.wait = wait
-        self.deadline = deadline
+        self.wait: Wait = wait
+        self.deadline: float | None = deadline
 
     def __await__(self) -> Generator[Pause, None, None]:
         if not self.wait.is_set:
@@ -202,7 +202,7 @@ class Turns:
         self._pass_on = pass_on
         self.waiting: dict[_Turn, None] = {}
         """Who waits, in order; those whose turn it is included."""
-        self.granted = 0
+        self.granted: int = 0
         """How many turns are reserved for owners that have not run yet."""
 
     def __len__(self) -> int:

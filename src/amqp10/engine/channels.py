@@ -50,8 +50,8 @@ class Channels:
     )
 
     def __init__(self, output: Output, initial_outgoing_id: int, initial_delivery_count: int) -> None:
-        self.output = output
-        self.highest = 0
+        self.output: Output = output
+        self.highest: int = 0
         self.partials: dict[IncomingDelivery, None] = {}
         self.outgoing: dict[int, Session] = {}
         self.incoming: dict[int, Session] = {}

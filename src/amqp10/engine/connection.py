@@ -124,20 +124,20 @@ class Connection:
         self.sasl = sasl
         """A server may still change its mind before the first bytes arrive."""
         self.properties = properties
-        self.offered_capabilities = tuple(offered_capabilities)
-        self.desired_capabilities = tuple(desired_capabilities)
-        self.state = ConnectionState.START
-        self.heard = False
-        self.authenticated = False
+        self.offered_capabilities: tuple[str, ...] = tuple(offered_capabilities)
+        self.desired_capabilities: tuple[str, ...] = tuple(desired_capabilities)
+        self.state: ConnectionState = ConnectionState.START
+        self.heard: bool = False
+        self.authenticated: bool = False
         self.remote_open: Open | None = None
-        self.output = Output()
-        self.idle = IdleTimer(idle_timeout)
-        self.empty_octets = 0
+        self.output: Output = Output()
+        self.idle: IdleTimer = IdleTimer(idle_timeout)
+        self.empty_octets: int = 0
         self._input = Input()
         self._handshake: Handshake | None = None
         """From the first byte to the first frame."""
         self._stage = _HANDSHAKE
-        self.channels = Channels(self.output, initial_outgoing_id, initial_delivery_count)
+        self.channels: Channels = Channels(self.output, initial_outgoing_id, initial_delivery_count)
         self._left: tuple[OutgoingDelivery, ...] = ()
         """What had no outcome when this side closed the connection."""
         self._discarding: Discarding | None = None

@@ -74,17 +74,17 @@ class OutgoingDelivery:
         settled: bool,
         context: Any,
     ) -> None:
-        self.link = link
-        self.delivery_id = delivery_id
+        self.link: SenderLink = link
+        self.delivery_id: int = delivery_id
         self._payload = payload
-        self.size = size
-        self.settled = settled
-        self.sent = sent
+        self.size: int = size
+        self.settled: bool = settled
+        self.sent: int = sent
         self.fields: TransferFields | None = None
         """What its first transfer says that is not usual; None for nothing."""
         self.remote_state: DeliveryState | None = None
-        self.remote_settled = False
-        self.context = context
+        self.remote_settled: bool = False
+        self.context: Any = context
 
     @property
     def payload(self) -> bytes:
@@ -184,14 +184,14 @@ class IncomingDelivery:
     def __init__(
         self, link: ReceiverLink, delivery_id: int, tag: bytes, payload: bytes | memoryview, settled: bool
     ) -> None:
-        self.link = link
-        self.delivery_id = delivery_id
-        self.tag = tag
+        self.link: ReceiverLink = link
+        self.delivery_id: int = delivery_id
+        self.tag: bytes = tag
         self._payload = payload
-        self.settled = settled
-        self.remote_settled = settled
-        self.message_format = 0
-        self.partial = False
+        self.settled: bool = settled
+        self.remote_settled: bool = settled
+        self.message_format: int = 0
+        self.partial: bool = False
         self.state: DeliveryState | None = None
         self.remote_state: DeliveryState | None = None
         self._parts: list[bytes | bytearray | memoryview] | None = None

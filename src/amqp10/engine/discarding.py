@@ -37,8 +37,8 @@ class Discarding:
     __slots__ = ("_failure", "need", "until")
 
     def __init__(self, until: float | None, failure: ConnectionFailed | None) -> None:
-        self.until = until
-        self.need = 8
+        self.until: float | None = until
+        self.need: int = 8
         self._failure: ConnectionFailed | ConnectionClosed | None = failure
 
     def read(self, data: bytes, pos: int, trace: Trace | None) -> int:

@@ -68,9 +68,9 @@ class Dispositions:
         self._output = output
         self._channel = channel
         self._session = session
-        self.next = _NOTHING
+        self.next: int = _NOTHING
         self.state: DeliveryState | None = None
-        self.settles_received = False
+        self.settles_received: bool = False
         self._first = 0
         self._receiver = False
         self._settled = False

@@ -36,7 +36,7 @@ class SessionFault(Exception):  # noqa: N818 - never leaves the engine
 
     def __init__(self, condition: str, message: str) -> None:
         super().__init__(message)
-        self.error = ProtocolError(message, condition=condition)
+        self.error: ProtocolError = ProtocolError(message, condition=condition)
 
 
 class LinkFault(Exception):  # noqa: N818 - never leaves the engine
@@ -45,7 +45,7 @@ class LinkFault(Exception):  # noqa: N818 - never leaves the engine
     def __init__(self, remote_handle: int | None, condition: str, message: str) -> None:
         super().__init__(message)
         self.remote_handle = remote_handle
-        self.error = ProtocolError(message, condition=condition)
+        self.error: ProtocolError = ProtocolError(message, condition=condition)
 
 
 def bad_frame(size: int, doff: int, kind: int, largest: int) -> ConnectionFault:

@@ -65,9 +65,9 @@ class Handshake:
         self._hostname = hostname
         self._next = _Next.AMQP_HEADER
         self._rounds = 0
-        self.need = _HEADER_SIZE
-        self.heard = False
-        self.authenticated = False
+        self.need: int = _HEADER_SIZE
+        self.heard: bool = False
+        self.authenticated: bool = False
 
     @property
     def done(self) -> bool:

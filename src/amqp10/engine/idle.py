@@ -17,10 +17,10 @@ class IdleTimer:
     __slots__ = ("last_read", "last_written", "remote_timeout", "timeout")
 
     def __init__(self, timeout: float) -> None:
-        self.timeout = timeout
-        self.remote_timeout = 0.0
-        self.last_read = 0.0
-        self.last_written = 0.0
+        self.timeout: float = timeout
+        self.remote_timeout: float = 0.0
+        self.last_read: float = 0.0
+        self.last_written: float = 0.0
 
     @property
     def stated(self) -> int | None:

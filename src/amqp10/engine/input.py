@@ -26,8 +26,8 @@ class Input:
 
     def __init__(self) -> None:
         self.chunks: list[bytes] = []
-        self.have = 0
-        self.need = 8
+        self.have: int = 0
+        self.need: int = 8
 
     @property
     def ready(self) -> bool:

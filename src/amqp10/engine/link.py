@@ -15,7 +15,10 @@ from amqp10.errors import AMQPError, ProtocolError
 from amqp10.wire.performatives import Attach, Detach, ReceiverSettleMode, SenderSettleMode
 
 if TYPE_CHECKING:
+    from amqp10.engine.dispositions import Dispositions
+    from amqp10.engine.output import Output
     from amqp10.engine.session import Session
+    from amqp10.engine.window import SessionWindow
     from amqp10.wire.messaging import Coordinator, DeliveryState, Source, Target
     from amqp10.wire.performatives import Flow
 
@@ -96,36 +99,36 @@ class LinkEndpoint:
         rcv_settle_mode: ReceiverSettleMode,
         max_message_size: int,
     ) -> None:
-        self.session = session
-        self.output = session.output
-        self.dispositions = session.dispositions
-        self.window = session.window
-        self.name = name
-        self.handle = handle
+        self.session: Session = session
+        self.output: Output = session.output
+        self.dispositions: Dispositions = session.dispositions
+        self.window: SessionWindow = session.window
+        self.name: str = name
+        self.handle: int = handle
         self.remote_handle: int | None = None
-        self.state = LinkState.DETACHED
+        self.state: LinkState = LinkState.DETACHED
         self.unsettled: dict[int, Any] = {}
-        self.source = source
-        self.target = target
-        self.snd_settle_mode = snd_settle_mode
-        self.rcv_settle_mode = rcv_settle_mode
-        self.max_message_size = max_message_size
-        self.remote_max_message_size = 0
-        self.send_limit = 0
-        self.credit = 0
-        self.delivery_count = 0
-        self.available = 0
-        self.drain = False
+        self.source: Source | None = source
+        self.target: Target | Coordinator | None = target
+        self.snd_settle_mode: SenderSettleMode = snd_settle_mode
+        self.rcv_settle_mode: ReceiverSettleMode = rcv_settle_mode
+        self.max_message_size: int = max_message_size
+        self.remote_max_message_size: int = 0
+        self.send_limit: int = 0
+        self.credit: int = 0
+        self.delivery_count: int = 0
+        self.available: int = 0
+        self.drain: bool = False
         self.error: AMQPError | None = None
-        self.local_request = True
+        self.local_request: bool = True
         self.remote_attach: Attach | None = None
         self.resumable: Mapping[bytes, DeliveryState | None] | None = None
         self.context: Any = None
-        self.refusing = False
+        self.refusing: bool = False
         """Whether the peer attached without its terminus: a detach with the reason is to follow."""
-        self.errant = False
+        self.errant: bool = False
         """Whether the peer broke a rule on it: it has been detached with an error, and may only be detached now."""
-        self.closing = False
+        self.closing: bool = False
         """Whether either side ends the link for good: nothing more can be said about its deliveries then."""
 
     # -- attach and detach -----------------------------------------------------------------------------------------

@@ -55,8 +55,8 @@ class Output:
 
     def __init__(self) -> None:
         self.buffers: list[bytes | memoryview] = []
-        self.max_frame_size = MIN_MAX_FRAME_SIZE
-        self.open = False
+        self.max_frame_size: int = MIN_MAX_FRAME_SIZE
+        self.open: bool = False
         self.trace: Trace | None = None
         self._dirty: set[Flushable] = set()
         self._owed: dict[HasFlow, None] = {}

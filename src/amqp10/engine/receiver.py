@@ -11,7 +11,7 @@ from amqp10.engine.delivery import IncomingDelivery
 from amqp10.engine.faults import LinkFault
 from amqp10.engine.link import LinkEndpoint
 from amqp10.engine.serial import HALF, MASK
-from amqp10.engine.shapes import NO_SHAPE, RunShape
+from amqp10.engine.shapes import NO_SHAPE, RunShape, TransferShape
 from amqp10.engine.states import LinkState
 from amqp10.errors import ProtocolError
 
@@ -42,28 +42,32 @@ class ReceiverLink(LinkEndpoint):
     )
 
     is_receiver = True
+    available: int
+    credit: int
+    delivery_count: int
+    drain: bool
     unsettled: dict[int, IncomingDelivery]
 
     def __init__(self, session: Session, name: str, handle: int, **kwargs: Any) -> None:
         super().__init__(session, name, handle, **kwargs)
         self.delivery_type: type[IncomingDelivery] = IncomingDelivery
         """The class of its deliveries: a subclass makes one object do for the engine and for its user."""
-        self.streaming = False
+        self.streaming: bool = False
         """Whether each part of a delivery is reported as it comes, with ``DeliveryGrows``. The session window is then
         opened again only for the parts that have been taken."""
-        self.held = 0
+        self.held: int = 0
         """How many frames of the delivery that is arriving have not been taken. Only with ``streaming``."""
         self.resumed: set[IncomingDelivery] = set()
         """The deliveries that went on here where an earlier attachment left them."""
         self.partial: IncomingDelivery | None = None
         """The delivery of which more is to come."""
-        self.shape = NO_SHAPE
+        self.shape: TransferShape = NO_SHAPE
         """The shape of the last transfer that had one; ``incoming.receive_transfer`` compares the next one with it."""
         self.run: RunShape | None = None
         """The same of whole frames, for ``runs.receive_run``."""
         self.skipped: IncomingDelivery | None = None
         """A resumed delivery of which this side knows nothing: it is passed over (transport, "resuming deliveries")."""
-        self.returned = False
+        self.returned: bool = False
         """Whether the sender's last flow said that it has no credit and is draining. It has answered a drain then, even
         if it did not advance its delivery count; whether it was the last drain or one before, only the caller knows."""
         self._excess = 0

@@ -51,6 +51,9 @@ class SenderLink(LinkEndpoint):
     )
 
     is_receiver = False
+    credit: int
+    delivery_count: int
+    drain: bool
     unsettled: dict[int, OutgoingDelivery]
 
     def __init__(self, session: Session, name: str, handle: int, **kwargs: Any) -> None:
@@ -59,7 +62,7 @@ class SenderLink(LinkEndpoint):
         """The class of its deliveries: a subclass makes one object do for the engine and for its user."""
         self.pending: deque[OutgoingDelivery] = deque()
         """Deliveries that took credit but wait for the session window, in order."""
-        self.held = 0
+        self.held: int = 0
         """How many of them, from the end, lost their credit again: the receiver reduced it while they waited."""
         self._backlog = session.backlog
         self._of_session = session.outgoing_unsettled

@@ -113,18 +113,18 @@ class Session:
         initial_outgoing_id: int,
         initial_delivery_count: int,
     ) -> None:
-        self.channels = channels
-        self.output = channels.output
-        self.dispositions = Dispositions(self.output, channel, self)
-        self.window = SessionWindow(incoming_window, outgoing_window, initial_outgoing_id)
-        self.channel = channel
+        self.channels: SessionOwner = channels
+        self.output: Output = channels.output
+        self.dispositions: Dispositions = Dispositions(self.output, channel, self)
+        self.window: SessionWindow = SessionWindow(incoming_window, outgoing_window, initial_outgoing_id)
+        self.channel: int = channel
         self.remote_channel: int | None = None
-        self.state = SessionState.UNMAPPED
-        self.handle_max = handle_max
-        self.remote_handle_max = MASK
-        self.initial_delivery_count = initial_delivery_count
+        self.state: SessionState = SessionState.UNMAPPED
+        self.handle_max: int = handle_max
+        self.remote_handle_max: int = MASK
+        self.initial_delivery_count: int = initial_delivery_count
         self.remote_begin: Begin | None = None
-        self.local_request = True
+        self.local_request: bool = True
         self.links: dict[tuple[str, bool], LinkEndpoint] = {}
         self.incoming_unsettled: dict[int, IncomingDelivery] = {}
         self.outgoing_unsettled: dict[int, OutgoingDelivery] = {}

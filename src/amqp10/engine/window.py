@@ -44,14 +44,15 @@ class SessionWindow:
     )
 
     def __init__(self, incoming: int, outgoing: int, initial_outgoing_id: int) -> None:
-        self.incoming = self.left = incoming
-        self.held = 0
-        self.outgoing = outgoing
-        self.remote_incoming = 0
-        self.remote_outgoing = 0
-        self.initial_outgoing_id = initial_outgoing_id
-        self.next_outgoing_id = initial_outgoing_id
-        self.next_delivery_id = initial_outgoing_id
+        self.incoming: int = incoming
+        self.left: int = incoming
+        self.held: int = 0
+        self.outgoing: int = outgoing
+        self.remote_incoming: int = 0
+        self.remote_outgoing: int = 0
+        self.initial_outgoing_id: int = initial_outgoing_id
+        self.next_outgoing_id: int = initial_outgoing_id
+        self.next_delivery_id: int = initial_outgoing_id
         self.next_incoming_id: int | None = None
         self._tags = 0
 

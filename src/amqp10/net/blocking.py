@@ -37,7 +37,7 @@ class BlockingStream:
     __slots__ = ("_waiter", "transport")
 
     def __init__(self, transport: TcpTransport, waiter: Waiter) -> None:
-        self.transport = transport
+        self.transport: TcpTransport = transport
         self._waiter = waiter
 
     @property

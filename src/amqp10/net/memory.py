@@ -48,9 +48,9 @@ class MemoryStream:
     __slots__ = ("_arrived", "_ended", "_peer", "broken", "closed", "remote_address")
 
     def __init__(self, remote_address: tuple[str, int]) -> None:
-        self.remote_address = remote_address
-        self.closed = False
-        self.broken = False
+        self.remote_address: tuple[str, int] = remote_address
+        self.closed: bool = False
+        self.broken: bool = False
         self._arrived = bytearray()
         self._ended = False
         self._peer: MemoryStream = self
@@ -136,10 +136,10 @@ class MemoryNetwork:
     def __init__(
         self, peers: Mapping[tuple[str, int], Peer | None], names: Mapping[str, tuple[str, ...]] | None = None
     ) -> None:
-        self.now = 0.0
+        self.now: float = 0.0
         self.streams: list[MemoryStream] = []
         self.asked: list[str] = []
-        self.call_time = 0.0
+        self.call_time: float = 0.0
         self._peers = peers
         self._names = names or {}
         self._running: list[Coroutine[Any, Any, None]] = []

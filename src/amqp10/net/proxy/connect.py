@@ -196,12 +196,12 @@ class Hop(Generic[S]):
     def __init__(self, stream: S, name: str, proxy: ProxyOptions, words: Words, deadline: Deadline) -> None:
         self._stream = stream
         self._deadline = deadline
-        self.name = name
-        self.proxy = proxy
-        self.words = words
-        self.answer = b""
+        self.name: str = name
+        self.proxy: ProxyOptions = proxy
+        self.words: Words = words
+        self.answer: bytes = b""
         """What the proxy has sent since the last write: its answer as it came over the wire."""
-        self.excess = b""
+        self.excess: bytes = b""
         """What came after an HTTP header: it is the server's already."""
 
     async def send(self, data: bytes) -> None:

@@ -65,10 +65,10 @@ class Observed:
     __slots__ = ("certificate_seen", "decided", "errors", "key_log", "ocsp")
 
     def __init__(self) -> None:
-        self.certificate_seen = False
-        self.decided = False
+        self.certificate_seen: bool = False
+        self.decided: bool = False
         self.errors: list[tuple[int, int]] = []
-        self.ocsp = b""
+        self.ocsp: bytes = b""
         self.key_log: list[bytes] = []
 
 
@@ -155,8 +155,11 @@ class TlsContext:
         self.context: Final = context
         self.versions: Final = self._set_versions_and_suites(context)
         self._set_renegotiation(context)
-        self.tls12_groups, self.tls13_groups = self._set_groups(context)
-        self.tls12_signatures, self.tls13_signatures = self._set_signatures(context)
+        groups, signatures = self._set_groups(context), self._set_signatures(context)
+        self.tls12_groups: frozenset[str] | None = groups[0]
+        self.tls13_groups: frozenset[str] | None = groups[1]
+        self.tls12_signatures: frozenset[str] | None = signatures[0]
+        self.tls13_signatures: frozenset[str] | None = signatures[1]
         _load_anchors(context, options)
         _load_credentials(context, options)
         context.clear_mode(_MODE_PARTIAL_WRITE)

@@ -188,7 +188,7 @@ class CrlSource:
         self._timeout = timeout
         self._max_size = max_size
         self._fetch = fetch
-        self.now = now
+        self.now: Callable[[], datetime] = now
         self._lock = threading.Lock()
         self._cache: OrderedDict[str, tuple[datetime, x509.CertificateRevocationList]] = OrderedDict()
 

@@ -122,7 +122,7 @@ class TlsSession:
         self._download_url = ""
         self.download: Callable[[], None] | None = None
         """See :class:`~amqp10.net.network.SecureSession`: a CRL."""
-        self.download_limit = 0.0
+        self.download_limit: float = 0.0
         self._seen: Final = Observed()
         self._connection: Final = SSL.Connection(self._context.context, None)
         self._connection.set_app_data(self._seen)

@@ -51,10 +51,10 @@ class StdlibSession:
             except ValueError as error:
                 raise AMQPError(102, f"{host!r} is not a host name: {error}") from error
         self._closing = False
-        self.handshake_done = False
-        self.closed_by_peer = False
+        self.handshake_done: bool = False
+        self.closed_by_peer: bool = False
         self.download: Callable[[], None] | None = None
-        self.download_limit = 0.0
+        self.download_limit: float = 0.0
 
     @property
     def ended(self) -> bool:

@@ -41,11 +41,11 @@ class TlsTransport:
 
     def __init__(self, tcp: TcpTransport, session: SecureSession, early: bytes) -> None:
         self._tcp = tcp
-        self.session = session
+        self.session: SecureSession = session
         self._early = early
         self._ended = session.ended
         self._cipher: bytes | memoryview = b""
-        self.progress = 0
+        self.progress: int = 0
 
     @property
     def local_address(self) -> tuple[str, int]:
