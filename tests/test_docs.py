@@ -120,21 +120,15 @@ def addresses() -> Iterator[dict[bool, tuple[str, int]]]:
         yield {True: (closed.host, closed.port), False: (open_.host, open_.port)}
 
 
-@pytest.mark.parametrize("text", [pytest.param(text, id=block.name) for block, text in PROGRAMS])
-def test_examples_run(text: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    if ADDRESS in text:
-        host, port = request.getfixturevalue("addresses")["guest" in text]
-        text = text.replace(ADDRESS, f'"{host}", {port}')
-    if URL in text:
-        host, port = request.getfixturevalue("addresses")[True]
-        text = text.replace(URL, f"amqp://guest:guest@{host}:{port}")
-    program = tmp_path / "test_example.py"
+def run_program(text: str, folder: Path) -> None:
+    """Run an example in a process of its own, which must end well and say nothing on stderr."""
+    program = folder / "test_example.py"
     program.write_text(text, encoding="utf-8")
     runner = ["-m", "pytest", "-q"] if "\ndef test_" in text else []
     done = subprocess.run(
         # An instance keeps the two sockets through which interrupt() wakes it until it is collected.
         [sys.executable, "-W", "error", "-W", "ignore::ResourceWarning", *runner, program.name],
-        cwd=tmp_path,
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -143,6 +137,17 @@ def test_examples_run(text: str, request: pytest.FixtureRequest, tmp_path: Path)
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert not done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=block.name) for block, text in PROGRAMS])
+def test_examples_run(text: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    if ADDRESS in text:
+        host, port = request.getfixturevalue("addresses")["guest" in text]
+        text = text.replace(ADDRESS, f'"{host}", {port}')
+    if URL in text:
+        host, port = request.getfixturevalue("addresses")[True]
+        text = text.replace(URL, f"amqp://guest:guest@{host}:{port}")
+    run_program(text, tmp_path)
 
 
 def test_examples_were_found() -> None:

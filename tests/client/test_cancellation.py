@@ -199,8 +199,8 @@ def test_an_interrupted_request_leaves_nothing_behind_at_any_of_its_awaits() -> 
         task.step(KeyboardInterrupt())
         assert isinstance(task.error, KeyboardInterrupt)
         scene.rig.driver.settle()
-        assert requests._under_way == {}
-        assert requests._attaching is None
+        assert requests._links[None]._under_way == {}
+        assert requests._links[None]._attaching is None
         assert waits(scene.rig.core) == 0
         assert not waits_for_credit(scene)
         assert scene.rig.peer.bodies == []
@@ -234,7 +234,7 @@ def test_a_request_that_is_rejected_fails_and_the_connection_lives() -> None:
     with pytest.raises(MessageRejectedError):
         task.value()
     assert rig.core.state is ConnectionState.OPEN
-    assert requests._under_way == {}
+    assert requests._links[None]._under_way == {}
 
 
 def test_a_request_that_waits_for_its_outcome_can_time_out() -> None:

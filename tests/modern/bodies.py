@@ -265,6 +265,28 @@ async def body_requests_find_their_responses(broker: Broker) -> None:
         await together(respond, ask)
 
 
+async def body_responses_come_to_the_queue_that_a_request_names(broker: Broker) -> None:
+    async with connect(broker.url) as connection:
+        receiver = await connection.receiver("rpc", prefetch=500)
+        seen: list[Any] = []
+
+        async def respond() -> None:
+            async for request in receiver:
+                seen.append(request.reply_to)
+                await connection.send(request.reply_to, Message(-request.body, correlation_id=request.correlation_id))
+                request.accept()
+
+        async def ask() -> None:
+            for n in range(5):
+                assert (await connection.request("rpc", n, timeout=10, reply_to="mine")).body == -n
+                assert (await connection.request("rpc", n, timeout=10)).body == -n
+            await receiver.close()
+
+        await together(respond, ask)
+        assert seen[::2] == ["mine"] * 5
+        assert "mine" not in seen[1::2]
+
+
 async def body_dynamic_nodes_have_an_address(broker: Broker) -> None:
     async with connect(broker.url) as connection, connection.receiver(dynamic=True) as receiver:
         assert receiver.address

@@ -196,6 +196,7 @@ class Connection:
         *,
         timeout: float | Default | None = DEFAULT,
         idempotent: bool = False,
+        reply_to: str | None = None,
     ) -> ReceivedMessage:
         """Send a request and wait for its response, which comes on a dynamic address of this connection.
 
@@ -204,6 +205,8 @@ class Connection:
             message: a Message, or the body of one. ``reply_to`` and ``correlation_id`` are filled in.
             timeout: seconds for all of it.
             idempotent: whether the request may be sent again when its response was lost.
+            reply_to: where responses come to, for brokers that make no dynamic nodes (RabbitMQ 4.0). It must be a queue
+                that only this connection receives from; it is received from until the connection is closed.
 
         Returns:
             The response; it is settled already.
@@ -213,7 +216,7 @@ class Connection:
             AMQPTimeoutError: no response in time.
         """
         deadline = self._driver.deadline(timeout)
-        operation = self._requests.request(address, message, idempotent, deadline, ReceivedMessage)
+        operation = self._requests.request(address, message, idempotent, deadline, ReceivedMessage, reply_to)
         return await self._driver.run(operation)
 
     async def close(self, *, timeout: float | None = 10.0) -> None:

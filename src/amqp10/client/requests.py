@@ -11,7 +11,14 @@ from amqp10.client.options import ReceiverSpec
 from amqp10.client.outcomes import Modified, Released
 from amqp10.client.sending import Delivery, Late
 from amqp10.client.wait import Waits
-from amqp10.errors import AMQPError, AMQPTimeoutError, DeliveryError, DeliveryUnknownError, RequestLostError
+from amqp10.errors import (
+    AMQPError,
+    AMQPTimeoutError,
+    DeliveryError,
+    DeliveryUnknownError,
+    LinkRefusedError,
+    RequestLostError,
+)
 from amqp10.wire.messaging import ACCEPTED
 
 if TYPE_CHECKING:
@@ -73,62 +80,29 @@ class _RequestDelivery(Delivery):
             self.request.fail(DeliveryError("the receiver did not take the request", sent=True))
 
 
-class Requests:
-    """The requests of a connection."""
+class _ReplyLink:
+    """The link on which responses come: to a dynamic address, or to one that the program names."""
 
-    def __init__(self, core: ClientCore) -> None:
+    def __init__(self, core: ClientCore, address: str | None) -> None:
         self._core = core
+        self._address = address
         self._replies: ReceiverCore | None = None
-        self._senders: dict[str, SenderCore] = {}
         self._under_way: dict[Any, _Request] = {}
         self._attaching: Waits | None = None
 
-    async def request(
-        self, address: str, body: Any, idempotent: bool, deadline: float | None, message_type: type[M]
-    ) -> M:
-        """Send a request and wait for its response.
+    def begin(self, request: _Request) -> None:
+        """A request waits for a response."""
+        if request.key in self._under_way:
+            raise ValueError(f"a request with the correlation id {request.key!r} is under way")
+        self._under_way[request.key] = request
 
-        Raises:
-            RequestLostError: the reply address was lost with the connection, and the request is not idempotent.
-            AMQPTimeoutError: no response in time.
-        """
-        message = body if isinstance(body, Message) else Message(body)
-        while True:
-            try:
-                return await self._once(address, message, deadline, message_type)
-            except RequestLostError:
-                if not idempotent:
-                    raise
+    def end(self, request: _Request) -> None:
+        """It does not any more."""
+        if self._under_way.get(request.key) is request:
+            del self._under_way[request.key]
 
-    async def _once(self, address: str, message: Message, deadline: float | None, message_type: type[M]) -> M:
-        replies = await self._reply_link(deadline)
-        key = message.correlation_id if message.correlation_id is not None else str(uuid4())
-        if key in self._under_way:
-            raise ValueError(f"a request with the correlation id {key!r} is under way")
-        request = _Request(message, key, replies, self._core.driver.new_wait())
-        self._under_way[key] = request
-        delivery: Delivery | None = None
-        try:
-            sender = await operations.cached_sender(
-                self._core, self._senders, address, deadline, resend=False, delivery_type=_RequestDelivery
-            )
-            delivery = await sender.submit(request, False, deadline)
-            assert isinstance(delivery, _RequestDelivery)
-            delivery.request = request
-            if request.error is None and request.reply is None:
-                await request.wait.wait(deadline)
-        except AMQPTimeoutError:
-            raise AMQPTimeoutError(f"no response from {address!r} in time") from None
-        finally:
-            self._under_way.pop(key, None)
-            if delivery is not None and not delivery.done:
-                delivery._sender.abandon(delivery)
-        if request.error is not None:
-            raise request.error
-        assert request.reply is not None
-        return message_type(request.reply, replies)
-
-    async def _reply_link(self, deadline: float | None) -> ReceiverCore:
+    async def receiver(self, deadline: float | None) -> ReceiverCore:
+        """The receiver, attached."""
         while True:
             replies = self._replies
             if (
@@ -153,8 +127,13 @@ class Requests:
 
     async def _attach(self, deadline: float | None) -> None:
         session = self._core.default_session()
-        spec = ReceiverSpec(address=None, dynamic=True, prefetch=_WINDOW)
-        replies = await operations.attach_receiver(session, spec, deadline)
+        spec = ReceiverSpec(address=self._address, dynamic=self._address is None, prefetch=_WINDOW)
+        try:
+            replies = await operations.attach_receiver(session, spec, deadline)
+        except LinkRefusedError as error:
+            if self._address is None:
+                error.message += "; where the broker makes no dynamic nodes, reply_to names a queue for responses"
+            raise
         replies.sink = self._arrived
         replies.on_lost = self._lost
         self._replies = replies
@@ -174,3 +153,66 @@ class Requests:
     def _lost(self) -> None:
         for request in list(self._under_way.values()):
             request.fail(RequestLostError("the connection was lost before the response came"))
+
+
+class Requests:
+    """The requests of a connection."""
+
+    def __init__(self, core: ClientCore) -> None:
+        self._core = core
+        self._links: dict[str | None, _ReplyLink] = {}
+        self._senders: dict[str, SenderCore] = {}
+
+    async def request(
+        self,
+        address: str,
+        body: Any,
+        idempotent: bool,
+        deadline: float | None,
+        message_type: type[M],
+        reply_to: str | None = None,
+    ) -> M:
+        """Send a request and wait for its response.
+
+        Raises:
+            RequestLostError: the reply address was lost with the connection, and the request is not idempotent.
+            AMQPTimeoutError: no response in time.
+        """
+        message = body if isinstance(body, Message) else Message(body)
+        link = self._links.get(reply_to)
+        if link is None:
+            link = self._links[reply_to] = _ReplyLink(self._core, reply_to)
+        while True:
+            try:
+                return await self._once(address, message, link, deadline, message_type)
+            except RequestLostError:
+                if not idempotent:
+                    raise
+
+    async def _once(
+        self, address: str, message: Message, link: _ReplyLink, deadline: float | None, message_type: type[M]
+    ) -> M:
+        replies = await link.receiver(deadline)
+        key = message.correlation_id if message.correlation_id is not None else str(uuid4())
+        request = _Request(message, key, replies, self._core.driver.new_wait())
+        link.begin(request)
+        delivery: Delivery | None = None
+        try:
+            sender = await operations.cached_sender(
+                self._core, self._senders, address, deadline, resend=False, delivery_type=_RequestDelivery
+            )
+            delivery = await sender.submit(request, False, deadline)
+            assert isinstance(delivery, _RequestDelivery)
+            delivery.request = request
+            if request.error is None and request.reply is None:
+                await request.wait.wait(deadline)
+        except AMQPTimeoutError:
+            raise AMQPTimeoutError(f"no response from {address!r} in time") from None
+        finally:
+            link.end(request)
+            if delivery is not None and not delivery.done:
+                delivery._sender.abandon(delivery)
+        if request.error is not None:
+            raise request.error
+        assert request.reply is not None
+        return message_type(request.reply, replies)
