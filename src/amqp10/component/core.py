@@ -200,7 +200,9 @@ class Core:
         self._owner: dict[int, int] = {}
         """The thread that is inside a call, under 0: a dict, because ``setdefault`` looks and takes in one step."""
         self._depth = 0
-        self._dispatching = False
+        self._dispatching = 0
+        """The depth of the call whose handler is running; 0 while none is. An exception of a signal handler may leave
+        both as they are not, but then the next call is no deeper than this."""
         self._reported: deque[Event] = deque()
         """What the engine has reported and :meth:`_take` has not seen yet."""
         self._queue: deque[_Entry] = deque()
@@ -266,12 +268,12 @@ class Core:
             raise AMQPError(
                 211, "another thread is using this instance; only interrupt() may be called from any thread"
             )
-        if self._depth == 0:
-            # No handler runs and no fetch waits, whatever an exception has interrupted.
-            self._dispatching = False
+        depth = self._depth = self._depth + 1
+        if depth == 1 or depth <= self._dispatching:
+            # No handler runs and no fetch waits, whatever an exception has left over.
+            self._dispatching = 0
             if self._fetches or self._fetched:
                 self._clean_up()
-        self._depth += 1
 
     def _clean_up(self) -> None:
         raise NotImplementedError
@@ -342,7 +344,7 @@ class Core:
         if not queue and self._event is None and self._missed is None:
             return
         try:
-            self._dispatching = True
+            self._dispatching = self._depth or 1
             if self._missed is not None:
                 self._fire_missed()
             event = self._event
@@ -376,7 +378,7 @@ class Core:
                 self._let_out(self._pump)
             raise
         finally:
-            self._dispatching = False
+            self._dispatching = 0
 
     def _fire(self, notice: Notice) -> None:
         handler = getattr(self, notice.hook)

@@ -254,7 +254,7 @@ class Lifecycle(Network):
             delivery for session in engine.sessions.values() for delivery in session.undelivered() if delivery.settled
         ]
         # What arises meanwhile fires at the end: an error of a handler is the program's, none of the connection's.
-        outer, self._dispatching = self._dispatching, True
+        outer, self._dispatching = self._dispatching, self._depth or 1
         try:
             try:
                 self._say_goodbye(engine)

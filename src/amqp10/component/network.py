@@ -393,7 +393,7 @@ class Network(Receiving):
             certificate.encoded, certificate.subject, certificate.issuer, certificate.status, certificate.accept
         )
         nested = self._dispatching
-        self._dispatching = True
+        self._dispatching = self._depth or 1
         try:
             hook(params)
         finally:

@@ -306,7 +306,7 @@ class Receiving(Sending):
         """Hand over the result of a fetch. The one event that fires inside a handler: it is what the call is for."""
         nested = self._dispatching
         try:
-            self._dispatching = True
+            self._dispatching = self._depth or 1
             error = self._deliver(delivery)
         finally:
             self._dispatching = nested
