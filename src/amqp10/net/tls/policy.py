@@ -152,7 +152,7 @@ class TlsContext:
             _seed(options.prng_seed_data.encode("utf-8", "surrogateescape"))
 
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-        self.context: Final = context
+        self.context: Final[SSL.Context] = context
         self.versions: Final = self._set_versions_and_suites(context)
         self._set_renegotiation(context)
         groups, signatures = self._set_groups(context), self._set_signatures(context)
