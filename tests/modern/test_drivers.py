@@ -226,6 +226,39 @@ def test_a_thousand_tasks_share_a_sender_and_a_receiver_in_debug_mode_without_a_
     assert not complaints
 
 
+def test_fifty_threads_share_a_sender_and_a_receiver(broker: Broker) -> None:
+    each, threads = 40, 50
+    lock = threading.Lock()
+    got: list[tuple[int, int]] = []
+    failures: list[BaseException] = []
+    with amqp10.connect(broker.url) as connection:
+        sender = connection.sender("q", max_unsettled=30)
+        receiver = connection.receiver("q", prefetch=100)
+
+        def work(number: int) -> None:
+            try:
+                for n in range(each):
+                    sender.send([number, n], timeout=30)
+                    message = receiver.receive(timeout=30)
+                    with lock:
+                        got.append(tuple(message.body))
+                    assert message.accept()
+            except BaseException as error:
+                failures.append(error)
+                raise
+
+        workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(60)
+        assert failures == []
+        assert sorted(got) == [(number, n) for number in range(threads) for n in range(each)]
+        core = sender._core
+        assert (core.open, core.unsettled, len(core.turns), core.turns.granted) == (0, 0, 0, 0)
+    assert len(broker.messages("q")) == 0
+
+
 def test_cancelled_tasks_leave_neither_credit_nor_messages_behind(broker: Broker) -> None:
     async def main() -> None:
         async with aio.connect(broker.url) as connection:
