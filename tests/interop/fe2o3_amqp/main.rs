@@ -31,7 +31,6 @@ async fn main() -> Done {
     report("credit", credit(&mut session)).await;
     report("maps", maps(&mut session)).await;
     report("large", large(&mut session)).await;
-    report("refused", refused(&mut session)).await;
     report("resumed", resumed(&mut session)).await;
     session.end().await?;
     connection.close().await?;
@@ -206,13 +205,6 @@ async fn large(session: &mut SessionHandle<()>) -> Done {
     receiver.accept(&delivery).await?;
     receiver.close().await?;
     Ok(())
-}
-
-async fn refused(session: &mut SessionHandle<()>) -> Done {
-    match Sender::attach(session, "refused", "refused").await {
-        Ok(_) => Err("the link was not refused".into()),
-        Err(_) => send(session, "rs.after", &["the session goes on"]).await,
-    }
 }
 
 /// A link that was detached, not closed, and is attached again.
