@@ -5,8 +5,9 @@ Tasks run when :meth:`FakeDriver.settle` is called, and time passes when :meth:`
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
 from amqp10.client.client_options import ClientOptions
 from amqp10.client.core import ClientCore
@@ -82,6 +83,11 @@ class FakeTask:
         except BaseException as raised:  # noqa: BLE001 - it is what the task gave, and the test looks at it
             self.done = True
             self.error = raised
+
+    def close(self) -> None:
+        """End it where it waits."""
+        self._work.close()
+        self.done = True
 
     def value(self) -> Any:
         """What it returned; raises what it raised."""
@@ -242,7 +248,11 @@ class FakeTransport:
 class FakeDriver:
     """Runs tasks in virtual time."""
 
+    made: ClassVar[weakref.WeakSet[FakeDriver]] = weakref.WeakSet()
+    """Those of the test that is running; see ``conftest.py``."""
+
     def __init__(self) -> None:
+        self.made.add(self)
         self.now = 100.0
         self.tasks: list[FakeTask] = []
         self.transports: list[FakeTransport] = []
@@ -280,6 +290,13 @@ class FakeDriver:
         self.finished = True
 
     # -- for tests -------------------------------------------------------------------------------------------------
+
+    def abandon(self) -> None:
+        """End the tasks that still wait, as the end of a program does."""
+        for task in self.tasks:
+            if not task.done:
+                task.close()
+        self.tasks.clear()
 
     def start(self, work: Coroutine[Any, Any, Any]) -> FakeTask:
         task = FakeTask(work)
