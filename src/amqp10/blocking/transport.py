@@ -9,6 +9,7 @@ from amqp10.errors import AMQPError
 from amqp10.net.blocking import BlockingNetwork
 from amqp10.net.dial import dial
 from amqp10.net.network import run
+from amqp10.net.transport import rest_of
 
 if TYPE_CHECKING:
     from amqp10.blocking.driver import BlockingDriver
@@ -150,7 +151,7 @@ class BlockingTransport:
         if not buffers:
             return
         sent = self._tcp.send(buffers)
-        self._unsent = _rest(buffers, sent)
+        self._unsent = rest_of(buffers, sent)
         self._unsent_size = sum(map(len, self._unsent))
 
     def read(self) -> tuple[bytes | None, AMQPError | None]:
@@ -201,13 +202,3 @@ class BlockingTransport:
         self._end()
         if self._incarnation is not None:
             self._incarnation.lost(error)
-
-
-def _rest(buffers: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
-    """What is left of buffers of which so many bytes were sent."""
-    for index, buffer in enumerate(buffers):
-        size = len(buffer)
-        if sent < size:
-            return [memoryview(buffer)[sent:], *buffers[index + 1 :]] if sent else buffers[index:]
-        sent -= size
-    return []

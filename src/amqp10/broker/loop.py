@@ -21,13 +21,13 @@ from amqp10.engine import ConnectionState
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, ProtocolError
 from amqp10.net.options import TransportOptions
 from amqp10.net.tcp import TcpTransport
+from amqp10.net.transport import Transport, rest_of
 
 if TYPE_CHECKING:
     import ssl
 
     from amqp10.broker.container import BrokerConnection, BrokerContainer
     from amqp10.broker.queues import Peer
-    from amqp10.net.transport import Transport
 
 __all__ = ["Loop"]
 
@@ -359,9 +359,10 @@ class Loop:
             data = b"".join(buffers)
             client.unsent.append(data)
             client.unsent_size += len(data)
-        unsent = client.unsent
-        if unsent or transport.unsent:
-            client.unsent_size -= _take(unsent, transport.send(unsent))
+        if client.unsent or transport.unsent:
+            sent = transport.send(client.unsent)
+            client.unsent = rest_of(client.unsent, sent)
+            client.unsent_size -= sent
         size = connection.unsent = client.unsent_size
         waits = size > 0 or transport.unsent
         if engine.finished and not waits:
@@ -421,17 +422,3 @@ class Loop:
         self._selector.close()
         for sock in (self._listener, self._wake_in, self._wake_out):
             sock.close()
-
-
-def _take(buffers: list[bytes | memoryview], sent: int) -> int:
-    """Remove bytes from the front of buffers; how many they were."""
-    left = sent
-    for count, buffer in enumerate(buffers):
-        if left < len(buffer):
-            del buffers[:count]
-            if left:
-                buffers[0] = memoryview(buffer)[left:]
-            return sent
-        left -= len(buffer)
-    buffers.clear()
-    return sent

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from amqp10.net.transport import RECEIVE_SIZE, Transport
+from amqp10.net.transport import RECEIVE_SIZE, Transport, rest_of
 from amqp10.wire.frames import EMPTY_FRAME
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Pump:
         if not output.buffers and not output.pending and not self._unsent and not transport.unsent:
             return True
         if self._sent:
-            self._unsent, self._sent = _rest(self._unsent, self._sent), 0
+            self._unsent, self._sent = rest_of(self._unsent, self._sent), 0
         now = self.clock()
         if self.tap is None:
             self._unsent += self.engine.data_to_send(now)
@@ -126,7 +126,7 @@ class Pump:
         if len(buffers) == 1 and sent == len(buffers[0]):
             self._unsent, self._sent = [], 0
             return not transport.unsent
-        self._unsent, self._sent = _rest(buffers, sent), 0
+        self._unsent, self._sent = rest_of(buffers, sent), 0
         return not self._unsent and not transport.unsent
 
     def receive(self) -> bool:
@@ -210,16 +210,3 @@ class Pump:
     def close(self, graceful: bool) -> None:
         """Close the transport."""
         self.transport.close(graceful)
-
-
-def _rest(buffers: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
-    """What is left of the buffers when ``sent`` bytes of them have gone."""
-    for i, buffer in enumerate(buffers):
-        size = len(buffer)
-        if sent < size:
-            rest = buffers[i:]
-            if sent:
-                rest[0] = memoryview(buffer)[sent:]
-            return rest
-        sent -= size
-    return []

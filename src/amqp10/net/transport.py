@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from amqp10.net.options import TransportOptions
 
-__all__ = ["COPY_LIMIT", "RECEIVE_SIZE", "Transport"]
+__all__ = ["COPY_LIMIT", "RECEIVE_SIZE", "Transport", "rest_of"]
 
 RECEIVE_SIZE: Final = 262144
 """How much is read at once: large enough for a thousand small messages, small enough to stay in a cache."""
@@ -103,3 +103,16 @@ class Transport(Protocol):
                 discarded and the connection is reset.
         """
         ...
+
+
+def rest_of(buffers: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
+    """What is left of buffers of which so many bytes have been sent."""
+    for index, buffer in enumerate(buffers):
+        size = len(buffer)
+        if sent < size:
+            rest = buffers[index:]
+            if sent:
+                rest[0] = memoryview(buffer)[sent:]
+            return rest
+        sent -= size
+    return []
