@@ -13,6 +13,7 @@ import logging
 import selectors
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.broker.queues import MOST_UNSENT
@@ -44,6 +45,8 @@ _MOST_ACCEPTED: Final = 16
 _ACCEPT_PAUSE: Final = 0.5
 """For how long nobody is accepted when descriptors have run out, in seconds."""
 _EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_TLS_FAULTS: Final = frozenset((276, 280, 283, 284))
+"""Codes of clients that do not trust this broker, show no certificate that it trusts, or speak no TLS."""
 _OPTIONS: Final = TransportOptions(tcp_no_delay=True)
 _CLOSING: Final = (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
 
@@ -176,14 +179,14 @@ class Loop:
         """Take a step for a client; one that goes wrong ends that client, never the broker."""
         try:
             step(client)
-        except ConnectionDroppedError as error:
-            logger.debug("connection lost: %s", error.message)
-            self.drop(client)
         except AMQPTimeoutError as error:
             logger.info("connection given up: %s", error.message)
             self.drop(client)
         except AMQPError as error:
-            logger.warning("connection given up: %s", error)
+            if isinstance(error, ConnectionDroppedError) or error.code in _TLS_FAULTS:
+                logger.debug("connection lost: %s", error.message)
+            else:
+                logger.warning("connection given up: %s", error)
             self.drop(client)
         except Exception:
             logger.exception("a defect of the broker; the connection that met it is given up")
@@ -243,7 +246,7 @@ class Loop:
             session = StdlibSession(self._tls, None)
             transport = TlsTransport(tcp, session, b"")
             if self._tls.verify_mode is CERT_REQUIRED:
-                external = certificate_identity(lambda: session.peer_certificate)
+                external = partial(certificate_identity, session)
         connection = self.container.accept(idle_timeout=self._idle_timeout, external=external)
         client = self.clients[connection] = Client(transport, connection)
         self._watch(client, selectors.EVENT_READ)

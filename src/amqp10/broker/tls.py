@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from amqp10.net.tls.stdlib import StdlibSession
 
 __all__ = ["certificate_identity"]
 
 
-def certificate_identity(certificate: Callable[[], Mapping[str, Any]]) -> Callable[[str], str | None]:
-    """For SASL EXTERNAL: who the client is, or None when it wants to be somebody else.
+def certificate_identity(session: StdlibSession, wanted: str) -> str | None:
+    """For SASL EXTERNAL: who a client is, by the common name. None when it wants to be somebody else.
 
     Args:
-        certificate: gives the client's verified certificate, as ``ssl.SSLSocket.getpeercert`` does.
+        session: the client's, which has verified its certificate.
+        wanted: who the client wants to be; empty for who it is.
     """
-
-    def identity(wanted: str) -> str | None:
-        for part in certificate().get("subject", ()):
-            for name, value in part:
-                if name == "commonName":
-                    return str(value) if wanted in ("", value) else None
-        return None
-
-    return identity
+    for part in session.peer_certificate.get("subject", ()):
+        for name, value in part:
+            if name == "commonName":
+                return str(value) if wanted in ("", value) else None
+    return None
