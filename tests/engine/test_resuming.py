@@ -115,6 +115,17 @@ def test_a_resumed_delivery_arrives_if_this_side_said_that_it_knows_it() -> None
     assert list(link.unsettled.values()) == [delivery, new]
 
 
+def test_a_peer_that_resumes_one_delivery_again_and_again_is_remembered_once() -> None:
+    peer = Scripted()
+    link = peer.receiver(peer.session(), unsettled={b"known": None})
+    for number in range(5):
+        (delivery,) = peer.feed(resumed(b"known", number))
+        assert isinstance(delivery, IncomingDelivery)
+        assert delivery.resumed
+        delivery.settle(ACCEPTED)
+    assert len(link.resumed) == 1
+
+
 # -- parts -------------------------------------------------------------------------------------------------------------
 
 

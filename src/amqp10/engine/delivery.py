@@ -232,7 +232,7 @@ class IncomingDelivery:
     @property
     def resumed(self) -> bool:
         """Whether it goes on where an earlier attachment of the link left it (transport, "resuming deliveries")."""
-        return self in self.link.resumed
+        return self.link.resumed.get(self.tag) is self
 
     def take_parts(self) -> Sequence[bytes | bytearray | memoryview]:
         """The parts of the message that have arrived since the last call, in order; ``payload`` has them no more.

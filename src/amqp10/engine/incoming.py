@@ -208,7 +208,7 @@ def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Ev
         delivery = _start_delivery(session, link, transfer, payload)
         if transfer.resume:
             if link.resumable is not None and delivery.tag in link.resumable:
-                link.resumed.add(delivery)
+                link.resumed[delivery.tag] = delivery
             else:
                 link.skipped = delivery
         if transfer.more and not transfer.aborted:

@@ -57,8 +57,9 @@ class ReceiverLink(LinkEndpoint):
         opened again only for the parts that have been taken."""
         self.held: int = 0
         """How many frames of the delivery that is arriving have not been taken. Only with ``streaming``."""
-        self.resumed: set[IncomingDelivery] = set()
-        """The deliveries that went on here where an earlier attachment left them."""
+        self.resumed: dict[bytes, IncomingDelivery] = {}
+        """The deliveries that went on here where an earlier attachment left them, by tag: the last of each tag, so that
+        they are no more than this side has named."""
         self.partial: IncomingDelivery | None = None
         """The delivery of which more is to come."""
         self.shape: TransferShape = NO_SHAPE
