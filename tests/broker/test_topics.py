@@ -703,7 +703,7 @@ def test_what_is_settled_without_an_outcome_has_the_default_outcome(
     client.send(client.sender(address), "x")
     (delivery,) = client.got(link)
     if end == "settle":
-        client.session.queue_disposition(True, delivery.delivery_id, None, True)
+        client.session.dispositions.add(True, delivery.delivery_id, None, True)
         net.step()
         link.detach(closed=False)
     elif end == "detach":

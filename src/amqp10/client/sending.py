@@ -467,10 +467,8 @@ class SenderCore(LinkCore):
             self.cautious = False
 
     def _left_on(self, link: Any) -> Sequence[OutgoingDelivery]:
-        # The engine goes through all deliveries of the session: not for a link that has none.
-        if not self.unsettled and not self._unwritten:
-            return ()
-        return tuple(link.session.undelivered(link))
+        undelivered: tuple[OutgoingDelivery, ...] = link.session.undelivered(link)
+        return undelivered
 
     def _stopped(self, ending: Ending, undelivered: Sequence[OutgoingDelivery], error: AMQPError | None) -> None:
         alone = self.unsettled == 1

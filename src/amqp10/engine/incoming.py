@@ -30,7 +30,7 @@ from amqp10.engine.shapes import NOTHING, read_fields, shape_of
 from amqp10.engine.states import LinkState, SessionState
 from amqp10.wire.frames import decode_frame_body
 from amqp10.wire.messaging import ACCEPTED
-from amqp10.wire.performatives import Attach, Detach, Disposition, End, Flow, Transfer
+from amqp10.wire.performatives import MAX_DELIVERY_TAG_SIZE, Attach, Detach, Disposition, End, Flow, Transfer
 
 if TYPE_CHECKING:
     from amqp10.codec.composite import Composite
@@ -138,21 +138,10 @@ def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: 
         delivery_id, tag, settled = fields
         if buf[p] == 0x70:
             link.shape = shape_of(buf, p, body, count, len(tag), settled)
-    # The same as _take_transfer and take_delivery, without the calls.
-    window = session.window
-    left = window.left - 1
-    if left > window.incoming >> 1:
-        window.left = left
-        window.next_incoming_id = (window.next_incoming_id + 1) & MASK  # type: ignore[operator]
-    else:
-        _take_transfer(session)
+    _take_transfer(session)
     if delivery_id in session.incoming_unsettled:
         raise _delivery_id_in_use(delivery_id)
-    if link.credit > 0 and not link.available:
-        link.credit -= 1
-        link.delivery_count = (link.delivery_count + 1) & MASK
-    else:
-        link.take_delivery()
+    link.take_delivery()
     size = stop - body
     if size > link.max_message_size > 0:
         raise link.too_large()
@@ -247,8 +236,10 @@ def _start_delivery(session: Session, link: ReceiverLink, transfer: Transfer, pa
     if delivery_id is None or tag is None:
         missing = "delivery-id" if delivery_id is None else "delivery-tag"
         raise SessionFault("amqp:invalid-field", f"the first transfer of a delivery lacks its {missing}")
-    if len(tag) > 32:
-        raise SessionFault("amqp:invalid-field", f"a delivery tag has {len(tag)} bytes; 32 are the limit")
+    if len(tag) > MAX_DELIVERY_TAG_SIZE:
+        raise SessionFault(
+            "amqp:invalid-field", f"a delivery tag has {len(tag)} bytes; {MAX_DELIVERY_TAG_SIZE} are the limit"
+        )
     if int(delivery_id) in session.incoming_unsettled:
         raise _delivery_id_in_use(int(delivery_id))
     link.take_delivery()

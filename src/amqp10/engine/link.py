@@ -291,7 +291,7 @@ class LinkEndpoint:
         if self.requested:
             self._attach_nothing()
         if self.session.can_send:
-            self.session.flush_dispositions()
+            self.dispositions.flush()
             self.session.send(Detach(handle=self.handle, closed=closed, error=wire_error(error)))
         self._advance(Trigger.S_DETACH)
         self.credit = 0

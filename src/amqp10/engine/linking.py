@@ -14,7 +14,7 @@ from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault
 from amqp10.engine.receiver import ReceiverLink
 from amqp10.engine.sender import SenderLink
 from amqp10.engine.states import LinkState
-from amqp10.wire.performatives import ReceiverSettleMode, SenderSettleMode
+from amqp10.wire.performatives import MAX_DELIVERY_TAG_SIZE, ReceiverSettleMode, SenderSettleMode
 
 if TYPE_CHECKING:
     from amqp10.engine.events import Events
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["errant_link", "fail_link", "link_of", "on_attach", "on_detach"]
 
-_MOST_TAG = 32
 _ATTACH_SIZE = 64
 """Bytes of an attach frame that refuses a link, without the name, at most."""
 
@@ -96,7 +95,7 @@ def _unsettled(session: Session, attach: Attach) -> Mapping[bytes, DeliveryState
     """What the peer has not settled."""
     if attach.unsettled is None:
         return None
-    if not all(isinstance(tag, bytes) and len(tag) <= _MOST_TAG for tag in attach.unsettled):
+    if not all(isinstance(tag, bytes) and len(tag) <= MAX_DELIVERY_TAG_SIZE for tag in attach.unsettled):
         raise SessionFault(
             "amqp:invalid-field",
             f"the unsettled map of link {attach.name!r} has keys that are no delivery tags",

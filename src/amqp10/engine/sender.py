@@ -16,7 +16,7 @@ from amqp10.engine.link import LinkEndpoint
 from amqp10.engine.serial import MASK, serial_difference, serial_range
 from amqp10.engine.states import LinkState
 from amqp10.errors import ProtocolError
-from amqp10.wire.performatives import Transfer
+from amqp10.wire.performatives import MAX_DELIVERY_TAG_SIZE, Transfer
 
 if TYPE_CHECKING:
     from amqp10.engine.session import Session
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SenderLink"]
 
-_MOST_TAG: Final = 32
 _SMALL = 8192
 """Bytes up to which a copy of a payload costs less than a buffer of its own."""
 # Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per message.
@@ -174,7 +173,7 @@ class SenderLink(LinkEndpoint):
         # The delivery id is given when the first frame goes out: ids must appear on the wire in sequence.
         delivery = self.delivery_type(self, -1, parts, size, 0, settled, context)
         if tag is not None or message_format or state is not None or resume:
-            if resume if tag is None else len(tag) > _MOST_TAG:
+            if resume if tag is None else len(tag) > MAX_DELIVERY_TAG_SIZE:
                 self._refuse_tag(tag)
             delivery.fields = TransferFields(tag, message_format, state, resume)
         self.credit -= 1
@@ -296,7 +295,7 @@ class SenderLink(LinkEndpoint):
     def _refuse_tag(self, tag: bytes | None) -> NoReturn:
         if tag is None:
             raise ProtocolError("a delivery that is resumed needs its delivery tag")
-        raise ProtocolError(f"a delivery tag has up to {_MOST_TAG} bytes, not {len(tag)}")
+        raise ProtocolError(f"a delivery tag has up to {MAX_DELIVERY_TAG_SIZE} bytes, not {len(tag)}")
 
     def send_frames(self, limit: int) -> bool:
         """Frame up to ``limit`` transfers of the first pending delivery. Returns whether it is wholly framed now."""

@@ -223,7 +223,7 @@ class Session:
                 raise ProtocolError("a session cannot be ended before the peer's begin has arrived")
             return
         if self.output.open:
-            self.flush_dispositions()
+            self.dispositions.flush()
             self.output.send(self.channel, End(error=wire_error(error)))
         self._advance(Trigger.S_END if error is None else Trigger.S_END_ERROR)
         if self.error is None:
@@ -475,17 +475,9 @@ class Session:
         if self.mapped and self.can_send:
             self.send_flow()
 
-    def queue_disposition(self, receiver: bool, delivery_id: int, state: DeliveryState | None, settled: bool) -> None:
-        """Report a state for a delivery. Neighbours that share one travel in a range (transport, "disposition")."""
-        self.dispositions.add(receiver, delivery_id, state, settled)
-
-    def flush_dispositions(self) -> None:
-        """Queue the disposition that is being collected."""
-        self.dispositions.flush()
-
     def flush(self) -> None:
         """Called before bytes are handed out: dispositions, and the incoming window when half of it is used."""
-        self.flush_dispositions()
+        self.dispositions.flush()
         if self.window.half_used and self.mapped and self.can_send:
             self.send_flow()
 

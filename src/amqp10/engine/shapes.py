@@ -13,6 +13,8 @@ from functools import cache
 from struct import Struct
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from amqp10.wire.performatives import MAX_DELIVERY_TAG_SIZE
+
 __all__ = ["NOTHING", "NO_SHAPE", "RunShape", "TransferShape", "read_fields", "run_shape_of", "shape_of"]
 
 _UINT = Struct(">I").unpack_from
@@ -51,7 +53,7 @@ def read_fields(buf: bytes, p: int, body: int, count: int) -> tuple[int, bytes, 
     start = p + 2
     p = start + buf[p + 1]
     tag = buf[start:p]
-    if len(tag) > 32:
+    if len(tag) > MAX_DELIVERY_TAG_SIZE:
         return None
     # message-format
     code = buf[p]

@@ -13,6 +13,7 @@ from amqp10.codec import Symbol
 from amqp10.codec.composite import Composite, composite, field
 
 __all__ = [
+    "MAX_DELIVERY_TAG_SIZE",
     "MIN_MAX_FRAME_SIZE",
     "PORT",
     "RECEIVER",
@@ -48,6 +49,8 @@ MINOR: Final = 0
 REVISION: Final = 0
 MIN_MAX_FRAME_SIZE: Final = 512
 """The frame size that everyone must accept, in bytes."""
+MAX_DELIVERY_TAG_SIZE: Final = 32
+"""The longest delivery tag, in bytes (transport, "delivery-tag")."""
 
 SENDER: Final = False
 """The role of a sending link endpoint (transport, "role")."""
