@@ -46,15 +46,6 @@ CIRCLES: dict[str, set[str]] = {
         "engine.sender",
         "engine.session",
     },
-    "the core and its links hold each other": {
-        "client.core",
-        "client.incarnation",
-        "client.links",
-        "client.receiving",
-        "client.sending",
-        "client.sessions",
-        "client.wait",
-    },
     "a transport calls the driver that made it": {"blocking.driver", "blocking.transport"},
 }
 

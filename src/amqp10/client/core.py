@@ -15,13 +15,12 @@ from uuid import uuid4
 from amqp10.client.client_options import EXPOSED, ClientOptions
 from amqp10.client.closing import Ending
 from amqp10.client.incarnation import Incarnation
-from amqp10.client.links import LinkCore, Stage
-from amqp10.client.options import Address
-from amqp10.client.receiving import ReceiverCore
+from amqp10.client.links import Batched, LinkCore, Stage, Unwritten
 from amqp10.client.recovery import TRANSITIONS, Backoff, ConnectionState, Move, StateChange, may_pass
 from amqp10.client.sending import SenderCore
+from amqp10.client.servers import Servers
 from amqp10.client.sessions import SessionCore
-from amqp10.client.wait import Driver, Transport, Wait, Waits
+from amqp10.client.wait import Wait, Waits
 from amqp10.engine import (
     Connection,
     ConnectionClosed,
@@ -47,6 +46,9 @@ from amqp10.errors import (
 )
 
 if TYPE_CHECKING:
+    from amqp10.client.driver import Driver
+    from amqp10.client.incarnation import Transport
+    from amqp10.client.options import Address
     from amqp10.engine import Event, OutgoingDelivery
 
 __all__ = ["ClientCore"]
@@ -66,6 +68,7 @@ class ClientCore:
     Attributes:
         state: where it is in its life.
         incarnation: the life that it has now; None while it is down.
+        servers: which server is in use, and which is next.
         sessions: what the program wants, in the order in which it was made.
         paused: whether the transport takes no more output.
         down_error: why it is down; None while it is not.
@@ -82,24 +85,21 @@ class ClientCore:
         self.down_error: AMQPError | None = None
         self.error: AMQPError | None = None
         self.closing: bool = False
-        self.address: Address = options.addresses[0]
+        self.servers: Servers = Servers(options.addresses)
         self.changes: deque[StateChange] = deque(maxlen=_CHANGES_KEPT)
         """The last state changes, for those who ask for them."""
         self.listeners: list[Callable[[StateChange], None]] = []
         self.backoff: Backoff = Backoff(options.policy, len(options.addresses), options.random)
-        self.touched: set[ReceiverCore] = set()
-        self.unwritten: set[SenderCore] = set()
+        self.touched: set[Batched] = set()
+        self.unwritten: set[Unwritten] = set()
         """Senders with settled messages that wait for the session window."""
         self._default: SessionCore | None = None
         self._container_id = options.container_id or f"amqp10-{uuid4().hex}"
-        self._next = 0
         self._next_delivery_id = 0
         self._proved = False
         self._was_open = False
         self._reopened_at: float | None = None
         self._resent = 0
-        self._redirect: Address | None = None
-        self._followed = False
         self._recovering = False
         self._warned = False
         self._attention: Wait | None = None
@@ -128,6 +128,11 @@ class ClientCore:
             listener(change)
         if self.options.on_state is not None:
             self.driver.call(self.options.on_state, change)
+
+    @property
+    def address(self) -> Address:
+        """The server that is in use, or was tried last."""
+        return self.servers.current
 
     @property
     def over(self) -> bool:
@@ -183,42 +188,29 @@ class ClientCore:
 
     # -- connecting ------------------------------------------------------------------------------------------------
 
-    def next_address(self) -> Address:
-        """The server to try now: in turn, but where a server sent this client first."""
-        redirect, self._redirect = self._redirect, None
-        if redirect is not None:
-            return redirect
-        address = self.options.addresses[self._next % len(self.options.addresses)]
-        self._next += 1
-        return address
-
-    def share_of(self, deadline: float | None) -> float | None:
-        """Until when an attempt may last: one server that does not answer must not use up the time of all."""
-        if deadline is None:
-            return None
-        urls = len(self.options.addresses)
-        now = self.driver.clock()
-        return now + (deadline - now) / (urls - self.backoff.attempts % urls)
-
-    async def attempt(self, address: Address, deadline: float | None) -> None:
+    async def attempt(self, deadline: float | None) -> None:
         """Connect once, until the peer's open is here.
+
+        Args:
+            deadline: when the time is over for all servers together; this attempt has its share of what is left.
 
         Raises:
             AMQPError: what went wrong. Nothing of the attempt is left then, nor when it is interrupted.
         """
-        self.address = address
+        address = self.servers.current = self.servers.next()
+        until = self.servers.share(self.driver.clock(), deadline, self.backoff.attempts)
         self.backoff.attempts += 1
         if self.options.exposes_password(address) and not self._warned:
             self._warned = True
             logger.warning("%s: %s; use amqps://, or forbid it with plain_without_tls=False", address.url, EXPOSED)
         token = None if self.options.token is None else await self.driver.ask(self.options.token)
-        transport = await self.driver.open(address, deadline)
+        transport = await self.driver.open(address, until)
         incarnation: Incarnation | None = None
         try:
             if self.unwanted():
                 raise ClosedError("the connection is closed")
             incarnation = self._adopt(transport, address, token)
-            await incarnation.settled_wait.wait(deadline)
+            await incarnation.settled_wait.wait(until)
             if incarnation.reason is not None:
                 raise incarnation.reason
         except BaseException:
@@ -380,7 +372,7 @@ class ClientCore:
         self.down_error = error
         now = self.driver.clock()
         policy = self.options.policy
-        goes_on = self.options.recovers and (self.follow(error) or may_pass(error, policy.retry, grace=True))
+        goes_on = self.options.recovers and (self.servers.follow(error) or may_pass(error, policy.retry, grace=True))
         if not goes_on:
             self.fail(error, undelivered)
             return
@@ -389,36 +381,11 @@ class ClientCore:
         self.move(Move.LOST, error)
         self.attend()
 
-    def follow(self, error: AMQPError) -> bool:
-        """Whether the peer named another server, which is tried next. Once: the other one may not do so again."""
-        if error.condition != "amqp:connection:redirect" or self._followed:
-            self._followed = False
-            return False
-        self._redirect = self._redirected(error)
-        self._followed = self._redirect is not None
-        return self._followed
-
     async def rest(self, until: float, error: AMQPError) -> None:
         """Wait for the next attempt of the first connect."""
         self.move(Move.DELAY, error, retry_in=until - self.driver.clock())
         await self._pause(until)
         self.move(Move.ATTEMPT, error)
-
-    def _redirected(self, error: AMQPError) -> Address | None:
-        info = {str(name): value for name, value in (error.info or {}).items()}
-        host = info.get("network-host") or info.get("hostname")
-        port = info.get("port")
-        if not host:
-            return None
-        here = self.address
-        return Address(
-            host=str(host),
-            port=int(port) if port else here.port,
-            secure=here.secure,
-            user=here.user,
-            password=here.password,
-            vhost=here.vhost,
-        )
 
     def _spread_loss(self, undelivered: Sequence[OutgoingDelivery], error: AMQPError) -> None:
         per_session: dict[object, list[OutgoingDelivery]] = {}
@@ -519,7 +486,7 @@ class ClientCore:
     async def _reconnect(self) -> None:
         """One outage, until the connection is back or given up."""
         while True:
-            delay = 0.0 if self._redirect is not None else self.backoff.delay()
+            delay = 0.0 if self.servers.redirected else self.backoff.delay()
             if delay > 0:
                 self.move(Move.DELAY, self.down_error, retry_in=delay)
                 await self._pause(self.driver.clock() + delay)
@@ -528,13 +495,12 @@ class ClientCore:
             self.move(Move.ATTEMPT, self.down_error)
             try:
                 timeout = self.options.timeout
-                deadline = None if timeout is None else self.driver.clock() + timeout
-                await self.attempt(self.next_address(), self.share_of(deadline))
+                await self.attempt(None if timeout is None else self.driver.clock() + timeout)
             except AMQPError as error:
                 if self.unwanted():
                     return
                 self.down_error = error
-                if self.follow(error):
+                if self.servers.follow(error):
                     continue
                 if not self.backoff.goes_on(error, self.driver.clock()):
                     self.fail(error)

@@ -41,7 +41,7 @@ async def connect(core: ClientCore, deadline: float | None) -> None:
     try:
         while True:
             try:
-                await core.attempt(core.next_address(), core.share_of(deadline))
+                await core.attempt(deadline)
                 break
             except AMQPError as error:
                 await _before_next(core, error, deadline)
@@ -54,7 +54,7 @@ async def connect(core: ClientCore, deadline: float | None) -> None:
 
 async def _before_next(core: ClientCore, error: AMQPError, deadline: float | None) -> None:
     now = core.driver.clock()
-    if core.follow(error):
+    if core.servers.follow(error):
         return
     in_time = deadline is None or now < deadline
     if not core.backoff.goes_on(error, now) or not in_time:

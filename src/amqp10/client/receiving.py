@@ -21,8 +21,7 @@ from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected
 from amqp10.wire.performatives import Error
 
 if TYPE_CHECKING:
-    from amqp10.client.core import ClientCore
-    from amqp10.client.sessions import SessionCore
+    from amqp10.client.links import LinkOwner, LinkSession
     from amqp10.engine import IncomingDelivery, OutgoingDelivery
 
 __all__ = ["ReceivedMessage", "ReceiverCore"]
@@ -138,7 +137,7 @@ class ReceiverCore(LinkCore):
     patience: float | None = _CLOSE_PATIENCE
     name: str
 
-    def __init__(self, core: ClientCore, session: SessionCore, spec: ReceiverSpec) -> None:
+    def __init__(self, core: LinkOwner, session: LinkSession, spec: ReceiverSpec) -> None:
         super().__init__(core, session, spec)
         if spec.subscription is not None:
             self.name = self._base_name = spec.subscription

@@ -139,7 +139,6 @@ class RabbitMQ(Peer):
         self._configuration = tuple(configuration)
         self._plugins = (*plugins, *(["rabbitmq_auth_mechanism_ssl"] if tls else []))
         self._instance: Path | None = None
-        self._process: Process | None = None
         self._control: subprocess.Popen[bytes] | None = None
         self._control_lock = threading.Lock()
         self.tls_port: int = 0
@@ -254,14 +253,14 @@ class RabbitMQ(Peer):
 
     def _launch(self) -> None:
         started = time.monotonic()
-        self._process = Process(
+        process = Process(
             f"RabbitMQ at port {self.port}",
             self._in_root("/usr/lib/rabbitmq/bin/rabbitmq-server"),
             environment=self._environment,
             folder=Path("/"),
         )
-        self._process.wait_for("Server startup complete", RABBITMQ_START_TIMEOUT)
-        wait_for_port(self.port, 10, self._process)
+        self._run(process, "Server startup complete", RABBITMQ_START_TIMEOUT)
+        wait_for_port(self.port, 10, process)
         #: How long the last start took, in seconds.
         self.start_seconds = time.monotonic() - started
 
@@ -269,8 +268,7 @@ class RabbitMQ(Peer):
         """Kill the broker at once, as a power cut would: its clients see a dropped connection. The data stay."""
         self._stop_control()
         if self._process is not None:
-            self._process.stop()
-            self._process = None
+            super().kill()
             wait_until_free(self._ports)
 
     def restart(self) -> None:
@@ -285,15 +283,10 @@ class RabbitMQ(Peer):
 
     def stop(self) -> None:
         """Kill the broker and remove what it kept."""
-        self.kill()
+        super().stop()
         if self._instance is not None:
             shutil.rmtree(self._instance, ignore_errors=True)
             self._instance = None
-
-    @property
-    def log(self) -> str:
-        """The broker's log since its last start."""
-        return self._process.log if self._process else ""
 
     # -- administration
 
