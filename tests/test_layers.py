@@ -42,20 +42,10 @@ HEAVY = ("OpenSSL", "asyncio", "click", "cryptography", "rich", "service_identit
 # Modules that import each other, if only for annotations, and why they may. Everything else is free of circles.
 CIRCLES: dict[str, set[str]] = {
     "a session makes its links and they their deliveries, which are asked for their link and session": {
-        "engine.delivery",
         "engine.link",
         "engine.receiver",
         "engine.sender",
         "engine.session",
-    },
-    "the core and its links hold each other": {
-        "client.core",
-        "client.incarnation",
-        "client.links",
-        "client.receiving",
-        "client.sending",
-        "client.sessions",
-        "client.wait",
     },
     "a transport calls the driver that made it": {"blocking.driver", "blocking.transport"},
 }

@@ -15,13 +15,12 @@ from uuid import uuid4
 from amqp10.client.client_options import EXPOSED, ClientOptions
 from amqp10.client.closing import Ending
 from amqp10.client.incarnation import Incarnation
-from amqp10.client.links import LinkCore, Stage
-from amqp10.client.receiving import ReceiverCore
+from amqp10.client.links import Batched, LinkCore, Stage, Unwritten
 from amqp10.client.recovery import TRANSITIONS, Backoff, ConnectionState, Move, StateChange, may_pass
 from amqp10.client.sending import SenderCore
 from amqp10.client.servers import Servers
 from amqp10.client.sessions import SessionCore
-from amqp10.client.wait import Driver, Transport, Wait, Waits
+from amqp10.client.wait import Wait, Waits
 from amqp10.engine import (
     Connection,
     ConnectionClosed,
@@ -47,6 +46,8 @@ from amqp10.errors import (
 )
 
 if TYPE_CHECKING:
+    from amqp10.client.driver import Driver
+    from amqp10.client.incarnation import Transport
     from amqp10.client.options import Address
     from amqp10.engine import Event, OutgoingDelivery
 
@@ -89,8 +90,8 @@ class ClientCore:
         """The last state changes, for those who ask for them."""
         self.listeners: list[Callable[[StateChange], None]] = []
         self.backoff: Backoff = Backoff(options.policy, len(options.addresses), options.random)
-        self.touched: set[ReceiverCore] = set()
-        self.unwritten: set[SenderCore] = set()
+        self.touched: set[Batched] = set()
+        self.unwritten: set[Unwritten] = set()
         """Senders with settled messages that wait for the session window."""
         self._default: SessionCore | None = None
         self._container_id = options.container_id or f"amqp10-{uuid4().hex}"

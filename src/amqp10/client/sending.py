@@ -19,8 +19,7 @@ from amqp10.errors import AMQPError, ClosedError, ConnectionLostError, DeliveryE
 from amqp10.wire.messaging import ACCEPTED
 
 if TYPE_CHECKING:
-    from amqp10.client.core import ClientCore
-    from amqp10.client.sessions import SessionCore
+    from amqp10.client.links import LinkOwner, LinkSession
     from amqp10.engine import OutgoingDelivery
 
 __all__ = ["Delivery", "Late", "SenderCore"]
@@ -154,7 +153,7 @@ class SenderCore(LinkCore):
 
     is_receiver = False
 
-    def __init__(self, core: ClientCore, session: SessionCore, spec: SenderSpec) -> None:
+    def __init__(self, core: LinkOwner, session: LinkSession, spec: SenderSpec) -> None:
         super().__init__(core, session, spec)
         self.spec = spec
         self.delivery_type: type[Delivery] = Delivery

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from amqp10.client.closing import Ending
+from amqp10.client.links import LinkOwner
 from amqp10.client.recovery import Backoff, may_pass
 from amqp10.errors import AMQPError, ClosedError, SessionEndedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from amqp10.client.core import ClientCore
+    from amqp10.client.incarnation import Incarnation
     from amqp10.client.links import LinkCore
     from amqp10.engine import OutgoingDelivery, Session, SessionEnded
 
-__all__ = ["SessionCore"]
+__all__ = ["SessionCore", "SessionOwner"]
+
+
+class SessionOwner(LinkOwner, Protocol):
+    """What a session needs of the connection, for itself and for its links."""
+
+    incarnation: Incarnation | None
+    sessions: dict[SessionCore, None]
 
 
 class SessionCore:
@@ -27,7 +35,7 @@ class SessionCore:
         outgoing_window: stated to the peer.
     """
 
-    def __init__(self, core: ClientCore, incoming_window: int = 2048, outgoing_window: int = 2048) -> None:
+    def __init__(self, core: SessionOwner, incoming_window: int = 2048, outgoing_window: int = 2048) -> None:
         self.core = core
         self.incoming_window = incoming_window
         self.outgoing_window = outgoing_window
