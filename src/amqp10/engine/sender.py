@@ -1,4 +1,4 @@
-"""The sending end of a link: credit as the receiver gives it, drain, and messages out (transport, "links").
+"""The sending end of a link: credit as the receiver gives it, drain, and the messages sent (transport, "links").
 
 The hot path is :meth:`SenderLink.send`: a message that fits one frame is written from a template in which only the size
 and the delivery id change.
@@ -9,9 +9,8 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
-from amqp10.engine.delivery import OutgoingDelivery, TransferFields
 from amqp10.engine.link import LinkEndpoint
 from amqp10.engine.serial import MASK, serial_difference, serial_range
 from amqp10.engine.states import LinkState
@@ -23,12 +22,144 @@ if TYPE_CHECKING:
     from amqp10.wire.messaging import DeliveryState
     from amqp10.wire.performatives import Flow
 
-__all__ = ["SenderLink"]
+__all__ = ["OutgoingDelivery", "SenderLink", "TransferFields"]
 
 _SMALL = 8192
 """Bytes up to which a copy of a payload costs less than a buffer of its own."""
 # Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per message.
 _ATTACHED: Final = LinkState.ATTACHED
+
+
+class TransferFields(NamedTuple):
+    """What the first transfer of a delivery says that is not usual."""
+
+    tag: bytes | None
+    """The delivery tag; None for the delivery id in network order."""
+    message_format: int
+    state: DeliveryState | None
+    resume: bool
+
+
+_USUAL: Final = TransferFields(None, 0, None, False)
+_ABORTED: Final = -1
+
+
+class OutgoingDelivery:
+    """A message sent on a sender link.
+
+    Attributes:
+        link: the link it was sent on.
+        delivery_id: its number within the session (a 32-bit serial number); -1 while it waits for the session window.
+        size: bytes of the encoded message.
+        settled: whether this side has forgotten it (sent settled, or settled since).
+        sent: how many bytes of the payload have been framed; equal to ``size`` once it is wholly on its way, -1 when it
+            has been given up.
+        remote_state: the last state the receiver reported.
+        remote_settled: whether the receiver has settled it.
+        context: whatever the user of the engine wants to find again.
+    """
+
+    __slots__ = (
+        "_payload",
+        "context",
+        "delivery_id",
+        "fields",
+        "link",
+        "remote_settled",
+        "remote_state",
+        "sent",
+        "settled",
+        "size",
+    )
+
+    def __init__(
+        self,
+        link: SenderLink,
+        delivery_id: int,
+        payload: bytes | tuple[bytes, bytes],
+        size: int,
+        sent: int,
+        settled: bool,
+        context: Any,
+    ) -> None:
+        self.link: SenderLink = link
+        self.delivery_id: int = delivery_id
+        self._payload = payload
+        self.size: int = size
+        self.settled: bool = settled
+        self.sent: int = sent
+        self.fields: TransferFields | None = None
+        """What its first transfer says that is not usual; None for nothing."""
+        self.remote_state: DeliveryState | None = None
+        self.remote_settled: bool = False
+        self.context: Any = context
+
+    @property
+    def payload(self) -> bytes:
+        """The encoded message. One that was given in two parts is joined when it is first looked at."""
+        payload = self._payload
+        if isinstance(payload, tuple):
+            payload = self._payload = payload[0] + payload[1]
+        return payload
+
+    @property
+    def tag(self) -> bytes:
+        """The delivery tag: the delivery id in network order, unless it was sent with another, or had to wait."""
+        tag = self.fields.tag if self.fields is not None else None
+        return tag if tag is not None else self.delivery_id.to_bytes(4, "big")
+
+    @property
+    def message_format(self) -> int:
+        """The message format code of its first transfer."""
+        return self.fields.message_format if self.fields is not None else 0
+
+    @property
+    def aborted(self) -> bool:
+        """Whether it has been given up."""
+        return self.sent == _ABORTED
+
+    @property
+    def complete(self) -> bool:
+        """Whether every byte has been framed for sending."""
+        return self.sent >= self.size and self.delivery_id >= 0
+
+    def wait(self, tag: bytes) -> None:
+        """It waits for the session window, and so has no delivery id yet: it gets a tag of its own, if it has none."""
+        fields = self.fields or _USUAL
+        if fields.tag is None:
+            self.fields = fields._replace(tag=tag)
+
+    def give_up(self) -> None:
+        """No more of it is sent."""
+        self.sent = _ABORTED
+        self.settled = True
+
+    def settle(self, state: DeliveryState | None = None) -> None:
+        """Forget the delivery and tell the receiver so (transport, "transferring a message").
+
+        Args:
+            state: the final state to tell; by default what the receiver reported.
+        """
+        if self.settled:
+            return
+        self.settled = True
+        link = self.link
+        link.forget(self)
+        if not self.remote_settled and not link.closing:
+            link.dispositions.add(False, self.delivery_id, state or self.remote_state, True)
+
+    def abort(self) -> None:
+        """Give up a delivery that is only partly sent (transport, "transferring large messages").
+
+        Raises:
+            ProtocolError: the delivery has been sent completely.
+        """
+        if self.complete:
+            raise ProtocolError("a delivery that has been sent completely cannot be aborted")
+        self.link.abort(self)
+
+    def __repr__(self) -> str:
+        return f"<OutgoingDelivery {self.delivery_id} on {self.link.name!r}: {self.size} bytes>"
 
 
 class SenderLink(LinkEndpoint):

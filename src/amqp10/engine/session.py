@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from amqp10.codec import Symbol
 from amqp10.engine.dispositions import Dispositions
 from amqp10.engine.faults import SessionFault
-from amqp10.engine.receiver import ReceiverLink
-from amqp10.engine.sender import SenderLink
+from amqp10.engine.receiver import IncomingDelivery, ReceiverLink
+from amqp10.engine.sender import OutgoingDelivery, SenderLink
 from amqp10.engine.serial import MASK
 from amqp10.engine.states import SESSION_TRANSITIONS, LinkState, SessionState, Trigger
 from amqp10.engine.window import SessionWindow
@@ -32,7 +32,6 @@ from amqp10.wire.performatives import (
 )
 
 if TYPE_CHECKING:
-    from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
     from amqp10.engine.link import LinkEndpoint
     from amqp10.engine.output import Output
     from amqp10.wire.messaging import Coordinator, DeliveryState, Source, Target
