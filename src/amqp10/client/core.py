@@ -15,11 +15,11 @@ from uuid import uuid4
 from amqp10.client.client_options import EXPOSED, ClientOptions
 from amqp10.client.closing import Ending
 from amqp10.client.incarnation import Incarnation
-from amqp10.client.links import Batched, LinkCore, Stage, Unwritten
+from amqp10.client.links import Batched, Stage, Unwritten
 from amqp10.client.recovery import TRANSITIONS, Backoff, ConnectionState, Move, StateChange, may_pass
 from amqp10.client.sending import SenderCore
 from amqp10.client.servers import Servers
-from amqp10.client.sessions import SessionCore
+from amqp10.client.sessions import Sessions
 from amqp10.client.wait import Wait, Waits
 from amqp10.engine import (
     Connection,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from amqp10.client.driver import Driver
     from amqp10.client.incarnation import Transport
     from amqp10.client.options import Address
+    from amqp10.client.sessions import SessionCore
     from amqp10.engine import Event, OutgoingDelivery
 
 __all__ = ["ClientCore"]
@@ -69,7 +70,7 @@ class ClientCore:
         state: where it is in its life.
         incarnation: the life that it has now; None while it is down.
         servers: which server is in use, and which is next.
-        sessions: what the program wants, in the order in which it was made.
+        sessions: what the program wants.
         paused: whether the transport takes no more output.
         down_error: why it is down; None while it is not.
         error: why it is over for good; None while it is not.
@@ -80,7 +81,7 @@ class ClientCore:
         self.options = options
         self.state: ConnectionState = ConnectionState.CONNECTING
         self.incarnation: Incarnation | None = None
-        self.sessions: dict[SessionCore, None] = {}
+        self.sessions: Sessions = Sessions(self)
         self.paused: bool = False
         self.down_error: AMQPError | None = None
         self.error: AMQPError | None = None
@@ -93,7 +94,6 @@ class ClientCore:
         self.touched: set[Batched] = set()
         self.unwritten: set[Unwritten] = set()
         """Senders with settled messages that wait for the session window."""
-        self._default: SessionCore | None = None
         self._container_id = options.container_id or f"amqp10-{uuid4().hex}"
         self._next_delivery_id = 0
         self._proved = False
@@ -170,23 +170,20 @@ class ClientCore:
 
     def default_session(self) -> SessionCore:
         """The session of links that were not given one."""
-        if self._default is None or self._default not in self.sessions:
-            self._default = self.add_session(2048, 2048)
-        return self._default
+        self.refuse()
+        return self.sessions.default()
 
     def add_session(self, incoming_window: int, outgoing_window: int) -> SessionCore:
         """Another session."""
         self.refuse()
-        session = SessionCore(self, incoming_window, outgoing_window)
-        self.sessions[session] = None
+        session = self.sessions.add(incoming_window, outgoing_window)
         session.begin()
         return session
 
     def private_session(self) -> SessionCore:
         """A session for a link that endangers others. It begins when the link is due."""
-        session = SessionCore(self)
+        session = self.sessions.add()
         session.private = True
-        self.sessions[session] = None
         return session
 
     # -- connecting ------------------------------------------------------------------------------------------------
@@ -251,9 +248,8 @@ class ClientCore:
         if self._was_open:
             self._reopened_at = now
         self._was_open = True
-        for session in list(self.sessions):
-            session.begin()
-        waiting = sum(link.count_resent() for link in self._links() if isinstance(link, SenderCore))
+        self.sessions.begin()
+        waiting = sum(link.count_resent() for link in self.sessions.links if isinstance(link, SenderCore))
         self._resent = self._sent_again + waiting
 
     def sends_again(self) -> None:
@@ -375,7 +371,7 @@ class ClientCore:
             incarnation.settled_wait.set()
             return
         if self.closing:
-            self._spread_loss(undelivered, error)
+            self.sessions.lost(undelivered)
             self._finish(Move.CLOSE, None)
             return
         self.down_error = error
@@ -386,7 +382,7 @@ class ClientCore:
             self.fail(error, undelivered)
             return
         self.backoff.begin(now)
-        self._spread_loss(undelivered, error)
+        self.sessions.lost(undelivered)
         self.move(Move.LOST, error)
         self.attend()
 
@@ -396,24 +392,13 @@ class ClientCore:
         await self._pause(until)
         self.move(Move.ATTEMPT, error)
 
-    def _spread_loss(self, undelivered: Sequence[OutgoingDelivery], error: AMQPError) -> None:
-        per_session: dict[object, list[OutgoingDelivery]] = {}
-        for delivery in undelivered:
-            per_session.setdefault(delivery.link.session, []).append(delivery)
-        for session in list(self.sessions):
-            session.lost(per_session.get(session.engine, ()))
-
     def fail(self, cause: AMQPError, undelivered: Sequence[OutgoingDelivery] = ()) -> None:
         """It will not come back: everybody is told."""
         if self.over:
             return
         error = self._lost_error(cause)
         self.error = error
-        per_session: dict[object, list[OutgoingDelivery]] = {}
-        for delivery in undelivered:
-            per_session.setdefault(delivery.link.session, []).append(delivery)
-        for session in list(self.sessions):
-            session.fail(error, per_session.get(session.engine, ()), Ending.GAVE_UP)
+        self.sessions.fail(error, undelivered, Ending.GAVE_UP)
         self._finish(Move.GIVE_UP, cause)
 
     def _finish(self, move: Move, error: AMQPError | None) -> None:
@@ -425,8 +410,7 @@ class ClientCore:
         closed = self.error or ClosedError("the connection is closed")
         if self.error is None:
             self.error = closed
-        for session in list(self.sessions):
-            session.fail(closed, (), Ending.CLOSED if move is Move.CLOSE else Ending.GAVE_UP)
+        self.sessions.fail(closed, (), Ending.CLOSED if move is Move.CLOSE else Ending.GAVE_UP)
         self.move(move, error)
         self._over_waits.set()
         if self._attention is not None:
@@ -445,16 +429,11 @@ class ClientCore:
             self._recovering = True
             self.driver.spawn(self.recover())
 
-    def _links(self) -> list[LinkCore]:
-        return [link for session in self.sessions for link in session.links]
-
     def next_due(self) -> float | None:
         """When something has to be done next."""
-        times = [link.due for link in self._links() if link.due is not None]
-        times += [session.due for session in self.sessions if session.due is not None]
-        if self._close_by is not None:
-            times.append(self._close_by)
-        return min(times, default=None)
+        due = self.sessions.next_due()
+        by = self._close_by
+        return due if by is None or (due is not None and due < by) else by
 
     async def recover(self) -> None:
         """Bring back what was lost, and keep the times of what is under way. Ends when there is nothing to do."""
@@ -484,10 +463,7 @@ class ClientCore:
 
     def _do_due(self) -> None:
         now = self.driver.clock()
-        for session in list(self.sessions):
-            session.at_due(now)
-            for link in list(session.links):
-                link.at_due(now)
+        self.sessions.at_due(now)
         if self._close_by is not None and now >= self._close_by:
             self._close_by = None
             self._finish(Move.CLOSE, None)
@@ -522,7 +498,7 @@ class ClientCore:
         incarnation = self.incarnation
         timeout = self.options.timeout
         until = None if timeout is None else self.driver.clock() + timeout
-        while self.incarnation is incarnation and any(link.stage is Stage.ATTACHING for link in self._links()):
+        while self.incarnation is incarnation and any(link.stage is Stage.ATTACHING for link in self.sessions.links):
             attention = self._attention = self.driver.new_wait()
             # One link that is not answered must not hold up what is due for the others.
             due = self.next_due()
@@ -550,8 +526,7 @@ class ClientCore:
         """A link has come or gone: whoever waits for that looks."""
         if self._attention is not None:
             self._attention.set()
-        for session in list(self.sessions):
-            session.advance_closing()
+        self.sessions.advance_closing()
         if self.closing:
             self._advance_closing()
 
@@ -564,7 +539,7 @@ class ClientCore:
     def resume_sending(self) -> None:
         """The transport takes more again."""
         self.paused = False
-        for link in self._links():
+        for link in self.sessions.links:
             if isinstance(link, SenderCore):
                 link.give_turns()
 
@@ -579,8 +554,7 @@ class ClientCore:
             if self.incarnation is None or not self.incarnation.opened:
                 self._finish(Move.CLOSE, None)
                 return
-            for session in list(self.sessions):
-                session.close(deadline)
+            self.sessions.close(deadline)
         self._close_by = deadline
         self._advance_closing()
         self.attend()

@@ -166,6 +166,12 @@ class ReceiverCore(LinkCore):
         self._draining = Waits(core.driver)
         self._drain_sent = False
         """Whether the sender has been asked to drain and has not answered."""
+        self._drains = 0
+        """How many calls of :meth:`drain` wait."""
+        self._paused_to_drain = False
+        """Whether it is paused because of them, and not by the program."""
+        self._again_until = 0
+        """With prefetch=0: credit that the drain under way takes back is given again for messages up to this one."""
         self._settling: dict[IncomingDelivery, Waits] = {}
         self._warned = False
         self._offset: int | None = None
@@ -218,8 +224,11 @@ class ReceiverCore(LinkCore):
         if count < 1:
             raise ValueError(f"credit is given in positive numbers, not {count}")
         self._refuse()
-        self._asked += count
-        self._give_asked()
+        if self._drain_sent:
+            self._again_until = max(self._again_until, self._arrived) + count
+        else:
+            self._asked += count
+            self._give_asked()
 
     def _give_asked(self) -> None:
         link = self.link
@@ -230,31 +239,60 @@ class ReceiverCore(LinkCore):
     def pause(self) -> None:
         """No new credit; what is here, or on its way, can still be received."""
         self.window.paused = True
+        self._paused_to_drain = False
 
     def resume(self) -> None:
         """Credit again."""
-        self.window.paused = False
+        self.window.paused = self._paused_to_drain = False
         self.renew()
 
     async def drain(self, deadline: float | None) -> int:
-        """Have the sender send what it has and give back the rest of the credit (transport, "flow control").
+        """Have the sender send what it has and give back the rest of the credit (transport, "flow control"). When that
+        is interrupted, or takes too long, the receiver gives credit as it did before.
 
         Returns:
             How much credit was given back.
         """
-        if self.spec.prefetch:
-            self.pause()
+        if self.spec.prefetch and not self.window.paused:
+            self.window.paused = self._paused_to_drain = True
+        link, credit, before = self.link, self.credit, self._arrived
+        self._drains += 1
+        try:
+            await self._drain(deadline)
+        except BaseException:
+            self._drains -= 1
+            if not self._drains:
+                self._undo_drain(credit if self.link is not link else credit - (self._arrived - before))
+            raise
+        self._drains -= 1
+        self._paused_to_drain = False
+        return max(0, credit - (self._arrived - before))
+
+    async def _drain(self, deadline: float | None) -> None:
         link = self.link
         if link is None or self.stage is not Stage.ATTACHED or link.credit == 0:
             self._ask_again()
-            return 0
-        credit: int = link.credit
-        before = self._received + len(self.queue)
+            return
         if not self._drain_sent:
             self._send_drain()
         while self.link is link and self._drain_sent:
             await self._draining.wait(deadline)
-        return max(0, credit - (self._received + len(self.queue) - before))
+
+    def _undo_drain(self, left: int) -> None:
+        """Nobody wants the drain any more: give the credit that it takes back, or has taken, again."""
+        if self._paused_to_drain:
+            self.resume()
+        elif self.spec.prefetch == 0 and left > 0:
+            if self._drain_sent:
+                self._again_until = max(self._again_until, self._arrived + left)
+            else:
+                self._asked = max(self._asked, left)
+                self._give_asked()
+
+    @property
+    def _arrived(self) -> int:
+        """How many messages have arrived, ever."""
+        return self._received + len(self.queue)
 
     def flowed(self) -> None:
         """The sender's flow is here."""
@@ -279,13 +317,15 @@ class ReceiverCore(LinkCore):
         self.link.forget_credit()
         if self.stage is Stage.ATTACHED:
             self._ask_again()
+            self.renew()
         self._draining.set()
 
     def _ask_again(self) -> None:
-        """With prefetch=0, all credit is gone: ask anew for those who still wait."""
+        """With prefetch=0, all credit is gone: ask anew for those who still wait, and for what is still wanted."""
         if self.spec.prefetch == 0:
             coming = len(self.queue) + (self.link is not None and self.link.partial is not None)
-            self._asked = max(0, len(self.turns.waiting) - coming)
+            self._asked = max(0, len(self.turns.waiting) - coming, self._again_until - self._arrived)
+            self._again_until = 0
             if self._asked:
                 self._give_asked()
 
@@ -348,17 +388,7 @@ class ReceiverCore(LinkCore):
         if not self._warned and self.due is None and 0 < self.spec.prefetch <= self.unsettled:
             self.due = self.core.driver.clock() + _STALL_TIME
             self.core.attend()
-        try:
-            return await self._next(deadline)
-        except AMQPTimeoutError:
-            if self.spec.prefetch or not self._asked:
-                raise
-        # The one message that this call asked for did not come: make sure that it does not come later.
-        await self.drain(self.core.driver.clock() + _DRAIN_TIME)
-        message = self.try_receive()
-        if message is None:
-            raise AMQPTimeoutError("no message came in time")
-        return message
+        return await self._next(deadline)
 
     async def _next(self, deadline: float | None) -> ReceivedMessage:
         while True:
@@ -369,7 +399,10 @@ class ReceiverCore(LinkCore):
             try:
                 await self.turns.wait(deadline)
             except AMQPTimeoutError:
-                raise AMQPTimeoutError("no message came in time") from None
+                message = await self._late() if asked and self._asked else None
+                if message is None:
+                    raise AMQPTimeoutError("no message came in time") from None
+                return message
             except BaseException:
                 if asked and self._asked:
                     # Nobody wants the message. One that is on its way all the same is for the next who asks.
@@ -379,6 +412,12 @@ class ReceiverCore(LinkCore):
             if self.queue:
                 return self._take()
             self._refuse()
+
+    async def _late(self) -> ReceivedMessage | None:
+        """The one message that a call asked for did not come: make sure that it does not come later."""
+        self._again_until = self._arrived + self._asked - 1
+        await self._drain(self.core.driver.clock() + _DRAIN_TIME)
+        return self.try_receive()
 
     async def receive_many(self, most: int, deadline: float | None) -> list[ReceivedMessage]:
         """At least one message, and as many as are here, up to ``most``. Errors as for :meth:`receive`."""
@@ -488,7 +527,7 @@ class ReceiverCore(LinkCore):
     def _stopped(self, ending: Ending, undelivered: Sequence[OutgoingDelivery], error: AMQPError | None) -> None:
         self.unsettled = 0
         self._last = None
-        self._drain_sent = False
+        again = max(0, self._again_until - self._arrived)
         if self.on_lost is not None:
             self.on_lost()
         if ending is Ending.CLOSED:
@@ -498,6 +537,11 @@ class ReceiverCore(LinkCore):
             kept = [delivery for delivery in self.queue if delivery.settled]
             self.queue.clear()
             self.queue.extend(kept)
+        if self._drain_sent:
+            # The credit is gone as the sender would have given it back.
+            self._drain_sent = False
+            self._again_until = self._arrived + again
+            self._ask_again()
         self.turns.revoke()
         self._draining.set()
         settling, self._settling = self._settling, {}

@@ -20,6 +20,7 @@ from amqp10.errors import (
     RequestLostError,
 )
 from amqp10.wire.messaging import ACCEPTED
+from amqp10.wire.performatives import ErrorCondition
 
 if TYPE_CHECKING:
     from amqp10.client.core import ClientCore
@@ -131,8 +132,10 @@ class _ReplyLink:
         try:
             replies = await operations.attach_receiver(session, spec, deadline)
         except LinkRefusedError as error:
-            if self._address is None:
-                error.message += "; where the broker makes no dynamic nodes, reply_to names a queue for responses"
+            if self._address is None and error.condition == ErrorCondition.NOT_IMPLEMENTED:
+                raise error.with_hint(
+                    "where the broker makes no dynamic nodes, reply_to names a queue for responses"
+                ) from error
             raise
         replies.sink = self._arrived
         replies.on_lost = self._lost
