@@ -82,7 +82,7 @@ def test_a_delivery_that_waits_for_the_window_has_its_tag_already() -> None:
     assert len(set(tags)) == 3
     assert all(0 < len(tag) <= 32 for tag in tags)
     session.window.remote_incoming = 10
-    session.pump_backlog()
+    session.backlog.pump()
     assert [delivery.tag for delivery in sent] == tags
     frames = [frame for frame in peer.sent() if isinstance(frame, Transfer)]
     assert [frame.delivery_tag for frame in frames] == tags

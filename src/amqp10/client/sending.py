@@ -358,7 +358,7 @@ class SenderCore(LinkCore):
             self.cautious = False
 
     def _left_on(self, link: Any) -> Sequence[OutgoingDelivery]:
-        undelivered: tuple[OutgoingDelivery, ...] = link.session.undelivered(link)
+        undelivered: tuple[OutgoingDelivery, ...] = link.undelivered
         return undelivered
 
     def _stopped(self, ending: Ending, undelivered: Sequence[OutgoingDelivery], error: AMQPError | None) -> None:
