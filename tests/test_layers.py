@@ -41,12 +41,6 @@ HEAVY = ("OpenSSL", "asyncio", "click", "cryptography", "rich", "service_identit
 
 # Modules that import each other, if only for annotations, and why they may. Everything else is free of circles.
 CIRCLES: dict[str, set[str]] = {
-    "a session makes its links and they their deliveries, which are asked for their link and session": {
-        "engine.link",
-        "engine.receiver",
-        "engine.sender",
-        "engine.session",
-    },
     "a transport calls the driver that made it": {"blocking.driver", "blocking.transport"},
 }
 

@@ -597,7 +597,7 @@ class Lifecycle(Network):
         except BaseException:
             if isinstance(record, SenderRecord):
                 # Nothing more will be known of them, whatever the peer says later.
-                self._end(closed_here(f"link {name!r}"), None, engine.session.undelivered(engine))
+                self._end(closed_here(f"link {name!r}"), None, record.engine.undelivered)
             raise
         self._log(1, "Session", f"link {name!r} is closed")
         self._dispatch()
