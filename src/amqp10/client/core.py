@@ -20,7 +20,7 @@ from amqp10.client.recovery import TRANSITIONS, Backoff, ConnectionState, Move, 
 from amqp10.client.sending import SenderCore
 from amqp10.client.servers import Servers
 from amqp10.client.sessions import Sessions
-from amqp10.client.wait import Wait, Waits
+from amqp10.client.wait import Bell, Waits
 from amqp10.engine import (
     Connection,
     ConnectionClosed,
@@ -39,7 +39,6 @@ from amqp10.engine import (
 )
 from amqp10.errors import (
     AMQPError,
-    AMQPTimeoutError,
     ClosedError,
     ConnectionLostError,
     RemoteError,
@@ -100,9 +99,10 @@ class ClientCore:
         self._was_open = False
         self._reopened_at: float | None = None
         self._resent = 0
+        self._sent_again = 0
         self._recovering = False
         self._warned = False
-        self._attention: Wait | None = None
+        self._attention = Bell(driver)
         self._close_by: float | None = None
         self._over_waits = Waits(driver)
 
@@ -115,7 +115,9 @@ class ClientCore:
             return
         self.state = state
         now = self.driver.clock()
-        resent = self._resent if state is ConnectionState.OPEN else 0
+        resent = 0
+        if state is ConnectionState.OPEN:
+            resent, self._sent_again = self._resent, 0
         change = StateChange(
             state, error, self.address.url, self.backoff.attempts, self.backoff.elapsed(now), resent, retry_in
         )
@@ -246,7 +248,13 @@ class ClientCore:
             self._reopened_at = now
         self._was_open = True
         self.sessions.begin()
-        self._resent = sum(link.count_resent() for link in self.sessions.links if isinstance(link, SenderCore))
+        waiting = sum(link.count_resent() for link in self.sessions.links if isinstance(link, SenderCore))
+        self._resent = self._sent_again + waiting
+
+    def sends_again(self) -> None:
+        """A sender has sent again what may have arrived."""
+        if self.state is not ConnectionState.OPEN:  # not reported: this connection may go before it is
+            self._sent_again += 1
 
     def restored(self) -> None:
         """Every link is attached again, or known not to be: report it."""
@@ -404,8 +412,7 @@ class ClientCore:
         self.sessions.fail(closed, (), Ending.CLOSED if move is Move.CLOSE else Ending.GAVE_UP)
         self.move(move, error)
         self._over_waits.set()
-        if self._attention is not None:
-            self._attention.set()
+        self._attention.ring()
         self.driver.finish()
 
     # -- recovery --------------------------------------------------------------------------------------------------
@@ -414,8 +421,7 @@ class ClientCore:
         """Something is to be done, now or later: see that :meth:`recover` runs, and looks."""
         if self.over:
             return
-        if self._attention is not None:
-            self._attention.set()
+        self._attention.ring()
         if not self._recovering:
             self._recovering = True
             self.driver.spawn(self.recover())
@@ -437,11 +443,7 @@ class ClientCore:
                 due = self.next_due()
                 if due is None or self.over:
                     return
-                attention = self._attention = self.driver.new_wait()
-                try:
-                    await attention.wait(due)
-                except AMQPTimeoutError:
-                    continue
+                await self._attention.wait(due)
         except AMQPError as error:
             self.fail(error)
         except BaseException:
@@ -450,7 +452,6 @@ class ClientCore:
             raise
         finally:
             self._recovering = False
-            self._attention = None
 
     def _do_due(self) -> None:
         now = self.driver.clock()
@@ -490,12 +491,9 @@ class ClientCore:
         timeout = self.options.timeout
         until = None if timeout is None else self.driver.clock() + timeout
         while self.incarnation is incarnation and any(link.stage is Stage.ATTACHING for link in self.sessions.links):
-            attention = self._attention = self.driver.new_wait()
             # One link that is not answered must not hold up what is due for the others.
             due = self.next_due()
-            try:
-                await attention.wait(until if due is None or (until is not None and until < due) else due)
-            except AMQPTimeoutError:
+            if not await self._attention.wait(until if due is None or (until is not None and until < due) else due):
                 if until is not None and self.driver.clock() >= until:
                     break
                 self._do_due()
@@ -506,17 +504,12 @@ class ClientCore:
             self.move(Move.DELAY, self.down_error, retry_in=0.0)
 
     async def _pause(self, until: float) -> None:
-        while not self.unwanted():
-            attention = self._attention = self.driver.new_wait()
-            try:
-                await attention.wait(until)
-            except AMQPTimeoutError:
-                return
+        while not self.unwanted() and await self._attention.wait(until):
+            pass
 
     def progress(self) -> None:
         """A link has come or gone: whoever waits for that looks."""
-        if self._attention is not None:
-            self._attention.set()
+        self._attention.ring()
         self.sessions.advance_closing()
         if self.closing:
             self._advance_closing()
