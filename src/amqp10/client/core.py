@@ -99,6 +99,7 @@ class ClientCore:
         self._was_open = False
         self._reopened_at: float | None = None
         self._resent = 0
+        self._sent_again = 0
         self._recovering = False
         self._warned = False
         self._attention = Bell(driver)
@@ -114,7 +115,9 @@ class ClientCore:
             return
         self.state = state
         now = self.driver.clock()
-        resent = self._resent if state is ConnectionState.OPEN else 0
+        resent = 0
+        if state is ConnectionState.OPEN:
+            resent, self._sent_again = self._resent, 0
         change = StateChange(
             state, error, self.address.url, self.backoff.attempts, self.backoff.elapsed(now), resent, retry_in
         )
@@ -245,7 +248,13 @@ class ClientCore:
             self._reopened_at = now
         self._was_open = True
         self.sessions.begin()
-        self._resent = sum(link.count_resent() for link in self.sessions.links if isinstance(link, SenderCore))
+        waiting = sum(link.count_resent() for link in self.sessions.links if isinstance(link, SenderCore))
+        self._resent = self._sent_again + waiting
+
+    def sends_again(self) -> None:
+        """A sender has sent again what may have arrived."""
+        if self.state is not ConnectionState.OPEN:  # not reported: this connection may go before it is
+            self._sent_again += 1
 
     def restored(self) -> None:
         """Every link is attached again, or known not to be: report it."""

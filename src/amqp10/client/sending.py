@@ -354,6 +354,8 @@ class SenderCore(LinkCore[SenderLink]):
                 # The peer takes smaller messages now than before.
                 self._finish(delivery, None, error)
                 continue
+            if delivery.attempts > 1:
+                self.core.sends_again()
             if delivery._settled and delivery._carrier is None:
                 self._finish(delivery, ACCEPTED, None)
             link = self.link

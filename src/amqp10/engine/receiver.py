@@ -231,6 +231,8 @@ class ReceiverLink(LinkEndpoint):
         self.credit = credit
         self.drain = drain
         self.returned = False
+        # Settling goes first: a sender that takes both in order never has more unsettled than there was credit at once.
+        self.dispositions.flush()
         self.send_flow(echo=echo)
 
     def forget_credit(self) -> None:
