@@ -6,7 +6,8 @@ frame again and again, with the delivery id patched in, and reads dispositions o
 
 Run it as a program: it prints ``READY <port>`` and serves connections, one after the other, until it is killed.
 Addresses: ``sink`` and ``hold`` (targets; ``hold`` never tells an outcome), ``source/COUNT/SIZE`` and
-``settled/COUNT/SIZE`` (sources).
+``settled/COUNT/SIZE`` (sources), ``service`` (a target: what comes is accepted and goes back as it is) and, for what
+goes back, ``replies`` or a dynamic node (sources). With a file of a certificate and its key as argument it speaks TLS.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import ssl
 import struct
 import sys
 import time
+from collections import deque
 from typing import Final
 
 from amqp10.codec import UInt
 from amqp10.engine import (
     Connection,
     EndpointRole,
+    IncomingDelivery,
     LinkRequested,
     ReceiverLink,
     SaslServer,
@@ -30,7 +34,7 @@ from amqp10.engine import (
     SessionRequested,
 )
 from amqp10.wire.message import Message
-from amqp10.wire.messaging import Properties
+from amqp10.wire.messaging import ACCEPTED, Properties, Source
 
 _SIZE: Final = struct.Struct(">I").unpack_from
 _CREDIT: Final = 0x7FFFFFFF
@@ -207,6 +211,8 @@ def serve(sock: socket.socket) -> None:
     conn = Connection(EndpointRole.SERVER, container_id="benchmark", sasl=sasl)
     conn.start(time.monotonic())
     sink: Sink | None = None
+    replies: SenderLink | None = None
+    responses: deque[bytes] = deque()
     scratch = bytearray(1 << 18)
     # A large buffer is fetched from the system and given back for each read: not for those who send a little at a time.
     wanted = 1 << 16
@@ -235,16 +241,29 @@ def serve(sock: socket.socket) -> None:
                 event.session.window.incoming = _CREDIT
                 event.session.window.outgoing = _CREDIT
                 event.session.accept()
+            elif isinstance(event, IncomingDelivery):
+                event.settle(ACCEPTED)
+                responses.append(event.payload)
             elif isinstance(event, LinkRequested):
                 link = event.link
+                if (
+                    isinstance(link, SenderLink)
+                    and link.source
+                    and (link.source.dynamic or link.source.address == "replies")
+                ):
+                    link.accept(source=Source(address="replies", dynamic=link.source.dynamic))
+                    replies = link
+                    continue
                 link.accept()
                 if isinstance(link, ReceiverLink):
                     link.flow(_CREDIT)
-                    if sink is None:
+                    if sink is None and getattr(link.target, "address", None) != "service":
                         sink = Sink(link, sock, getattr(link.target, "address", None) == "hold")
                         sink.next_id = link.session.window.next_incoming_id or 0
                 else:
                     todo = link
+        while responses and replies is not None and replies.credit > 0:
+            replies.send(responses.popleft())
         out = conn.data_to_send(time.monotonic())
         if out:
             sock.sendall(b"".join(out))
@@ -255,12 +274,19 @@ def serve(sock: socket.socket) -> None:
 
 def main() -> None:
     """Listen on a free port and serve until killed."""
+    context = None
+    if len(sys.argv) > 1:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(sys.argv[1])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print("READY", listener.getsockname()[1], flush=True)
         while True:
             sock, _ = listener.accept()
-            with sock, contextlib.suppress(EOFError, ConnectionError):
-                serve(sock)
+            with contextlib.suppress(EOFError, ConnectionError, ssl.SSLEOFError):
+                if context is not None:
+                    sock = context.wrap_socket(sock, server_side=True)
+                with sock:
+                    serve(sock)
 
 
 if __name__ == "__main__":

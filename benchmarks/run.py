@@ -18,10 +18,11 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -57,6 +58,7 @@ class Work:
         server: what the client talks to.
         together: whether client and server share one processor: for works in which they take turns, and in which a
             wake-up across processors would cost more than the work.
+        tls: whether they speak TLS.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Work:
     task: str = ""
     server: Literal["peer", "proton", "rabbitmq", "none"] = "peer"
     together: bool = False
+    tls: bool = False
 
 
 WORKS = [
@@ -74,9 +77,11 @@ WORKS = [
     Work("receive", "receive and accept, id and body read", 50_000),
     Work("receive-settled", "receive settled, id and body read", 50_000),
     Work("latency", "send and wait for the outcome", 3_000, together=True),
+    Work("request", "request, and wait for the response", 3_000, together=True),
     Work("large-send", "send 1 MB messages", 200, 1_000_000, task="send"),
     Work("large-receive", "receive 1 MB messages", 200, 1_000_000, task="receive"),
     Work("connect", "connection, session, link, close", 200, together=True),
+    Work("connect-tls", "connection with TLS, session, link, close", 100, task="connect", together=True, tls=True),
     Work("encode", "compose and encode a typical message", 100_000, server="none"),
     Work("decode", "decode and read a typical message", 100_000, server="none"),
     Work("encode-map", "encode a map of 1,000 entries", 400, server="none"),
@@ -93,7 +98,7 @@ WORKS = [
     Work("rabbitmq-send", "send to a quorum queue of RabbitMQ", 20_000, task="send", server="rabbitmq"),
     Work("rabbitmq-receive", "receive from it and accept", 20_000, task="receive", server="rabbitmq"),
 ]
-TRANSFERS = {"send", "send-settled", "receive", "latency", "connect"} | LARGE
+TRANSFERS = {"send", "send-settled", "receive", "latency", "request", "connect", "connect-tls"} | LARGE
 CODEC = {"encode", "decode", "encode-map", "decode-map"}
 BROKERS = {"proton-send", "proton-receive", "rabbitmq-send", "rabbitmq-receive"}
 
@@ -135,7 +140,7 @@ def clients() -> dict[str, Client]:
         found[BASE] = Client([str(proton), str(folder / "proton_client.py")], {}, works, "proton")
     if azure.exists():
         # Outcomes that come in ranges cost its sender quadratic time: no work with many of them ends within minutes.
-        works = {"send-settled", "receive", "large-receive", "connect", "import"} | CODEC
+        works = {"send-settled", "receive", "large-receive", "connect", "connect-tls", "import"} | CODEC
         module = "azure.servicebus._pyamqp"
         found["azure"] = Client([str(azure), str(folder / "azure_client.py")], {}, works, module)
         # It connects over TLS and nothing else.
@@ -156,12 +161,31 @@ class Server(NamedTuple):
     login: tuple[str, str] = ("u", "p")
     addresses: tuple[str, ...] = ()
     """Of sink and source, when they are not the usual ones."""
+    ca: str = ""
+    """The file of the CA that signed its certificate, where it speaks TLS."""
 
 
 @contextmanager
-def peer(together: bool) -> Iterator[Server]:
-    """The sink and source, in a process of its own."""
+def certificates() -> Iterator[tuple[str, str]]:
+    """Two files: the server's certificate with its key, and the CA's that signed it."""
+    from tests.net.pki import issue
+    from tests.net.stores import pem
+
+    root = issue("Benchmark Root", ca=True, usage=None)
+    server = issue("localhost", root, hosts=("localhost", "127.0.0.1"))
+    with tempfile.TemporaryDirectory() as folder:
+        files = Path(folder, "server.pem"), Path(folder, "ca.pem")
+        files[0].write_bytes(pem(server))
+        files[1].write_bytes(root.pem)
+        yield str(files[0]), str(files[1])
+
+
+@contextmanager
+def peer(together: bool, certificate: str = "") -> Iterator[Server]:
+    """The sink and source, in a process of its own; with TLS when there is a certificate."""
     command = [*_on_one_processor(together), sys.executable, "-m", "benchmarks.peer"]
+    if certificate:
+        command.append(certificate)
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=_environment({}))
     try:
         assert process.stdout is not None
@@ -203,7 +227,7 @@ def one(name: str, client: Client, work: Work, server: Server) -> dict[str, Any]
     command = [*_on_one_processor(work.together), *client.command, client.task or work.task or work.name]
     command += [str(server.port), str(work.count * client.scale), str(work.size), *server.addresses]
     login = {"BENCHMARK_USER": server.login[0], "BENCHMARK_PASSWORD": server.login[1]}
-    environment = _environment({**client.environment, **login})
+    environment = _environment({**client.environment, **login, "BENCHMARK_CA": server.ca})
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
     except subprocess.TimeoutExpired:
@@ -261,6 +285,9 @@ def _run(name: str, client: Client, work: Work, broker: Any) -> dict[str, Any] |
         return raw_socket(work)
     if work.server == "none":
         return one(name, client, work, Server(0))
+    if work.tls:
+        with certificates() as (certificate, ca), peer(work.together, certificate) as server:
+            return one(name, client, work, server._replace(ca=ca))
     if work.server == "peer":
         # One of its own for each run: what one client leaves behind is no burden for the next.
         with peer(work.together) as server:
@@ -324,7 +351,12 @@ def remark(work: Work, runs: list[dict[str, Any]], data: dict[str, Any]) -> str:
         return f"{each:,.0f} octets a message"
     if runs[0].get("p50_us"):
         tail = " / ".join(f"{median(runs, key):,.0f}" for key in ("p50_us", "p99_us", "p999_us"))
-        return f"p50 / p99 / p99.9: {tail} us"
+        base = data["results"][work.name].get(BASE)
+        ratio = f", p50 {median(runs, 'p50_us') / median(base, 'p50_us'):.2f} of {BASE}'s" if base else ""
+        return f"p50 / p99 / p99.9: {tail} us{ratio}"
+    if work.task == "connect" or work.name == "connect":
+        azure = data["results"][work.name].get("azure")
+        return f"{median(runs, 'rate') / median(azure, 'rate'):.2f} times azure" if azure else ""
     if work.name.startswith(("links-", "outstanding-")):
         first = next(other for other in WORKS if other.task == work.task and other.name != "memory")
         least = data["results"].get(first.name, {}).get(OURS)
@@ -416,10 +448,7 @@ def main() -> None:
         parser.error(f"no such work: {', '.join(unknown)}; there are {', '.join(known)}")
     works = [work for work in WORKS if not arguments.only or work.name in arguments.only]
     if arguments.tiny:
-        works = [
-            Work(w.name, w.title, max(1, w.count // 100), min(w.size, 1000), w.task, w.server, w.together)
-            for w in works
-        ]
+        works = [replace(w, count=max(1, w.count // 100), size=min(w.size, 1000)) for w in works]
     data: dict[str, Any] = {
         "when": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),

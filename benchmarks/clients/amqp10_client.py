@@ -22,6 +22,7 @@ class Client:
         self.sink = sink
         self.source = source
         self.done = 0
+        self.awaited = ""
         self.latencies: list[float] = []
         self.more: dict[str, float] = {}
         self.amqp = self.component()
@@ -37,6 +38,9 @@ class Client:
         # What the other clients are told, too.
         amqp.config("DefaultCredit=1000")
         amqp.config("DefaultCreditThreshold=500")
+        if common.CA:
+            amqp.ssl_enabled = True
+            amqp.config(f"OpenSSLCAFile={common.CA}")
         return amqp
 
     def run(self) -> None:
@@ -57,6 +61,7 @@ class Client:
             "send-settled": self.send,
             "send-batched": self.send_batched,
             "latency": self.latency,
+            "request": self.request,
             "receive": self.receive,
             "receive-settled": self.receive,
             "connect": self.connect,
@@ -114,6 +119,33 @@ class Client:
             amqp.send_message("out")
             self.until(i + 1)
             self.latencies.append(time.perf_counter() - start)
+
+    def prepare_request(self) -> None:
+        """A link for requests and one for responses, which have gone once round."""
+        amqp = self.amqp
+        amqp.create_sender_link("s", "out", "service")
+        amqp.receive_mode = ReceiveMode.rmAutomatic
+        amqp.create_receiver_link("s", "in", "replies")
+        amqp.on_message_out = lambda _: None
+        amqp.on_message_in = self.on_response
+        amqp.message_reply_to = "replies"
+
+    def request(self) -> None:
+        """Each request waits for the response to the one before."""
+        amqp = self.amqp
+        for i in range(self.count):
+            start = time.perf_counter()
+            amqp.message_id = f"id-{i:07}"
+            amqp.message_correlation_id = self.awaited = f"request-{i}"
+            amqp.send_message("out")
+            self.until(i + 1)
+            self.latencies.append(time.perf_counter() - start)
+
+    def on_response(self, _: AMQPMessageInEventParams) -> None:
+        """A response has come: it is the one that is awaited, and its body is read."""
+        assert self.amqp.received_message_correlation_id == self.awaited
+        assert self.amqp.received_message_value
+        self.done += 1
 
     def receive(self) -> None:
         """Everything that the source has."""

@@ -15,9 +15,12 @@ from azure.servicebus._pyamqp.outcomes import Accepted
 
 
 def open_client(kind, port, address, **options):
-    client = kind(
-        f"127.0.0.1:{port}", address, auth=SASLPlainAuth(common.USER, common.PASSWORD), use_tls=False, **options
-    )
+    if common.CA:
+        # With TLS the port of the host's name counts for nothing.
+        options.update(connection_verify=common.CA, custom_endpoint_address=f"amqps://127.0.0.1:{port}")
+    else:
+        options.update(use_tls=False)
+    client = kind(f"127.0.0.1:{port}", address, auth=SASLPlainAuth(common.USER, common.PASSWORD), **options)
     client.open()
     while not client.client_ready() or (kind is SendClient and not client._link.current_link_credit):
         client.do_work()

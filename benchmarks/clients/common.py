@@ -9,6 +9,8 @@ from pathlib import Path
 # What benchmarks/run.py says to log in with; its own server knows u and p.
 USER = os.environ.get("BENCHMARK_USER", "u")
 PASSWORD = os.environ.get("BENCHMARK_PASSWORD", "p")
+CA = os.environ.get("BENCHMARK_CA", "")
+"""The file of the CA to trust: the server speaks TLS."""
 
 TEXT = "x" * 100
 # What a stream of messages might hold: alike, but no two the same, and not all of one size.

@@ -15,6 +15,8 @@ from amqp10 import Message
 from amqp10.errors import AMQPError
 
 _OPTIONS: dict[str, Any] = {"user": common.USER or None, "password": common.PASSWORD or None, "reconnect": None}
+if common.CA:
+    _OPTIONS["tls"] = common.CA
 _PREFETCH = 1000
 
 
@@ -65,6 +67,14 @@ def blocking(work: str, url: str, count: int, size: int, sink: str, source: str)
             left -= 1
             if not left:
                 break
+        meter.stop()
+    elif work == "request":
+        assert connection.request("service", make(0)).body
+        meter.start()
+        for i in range(count):
+            before = time.perf_counter()
+            assert connection.request("service", make(i)).body
+            meter.latencies.append(time.perf_counter() - before)
         meter.stop()
     else:
         sender = connection.sender(sink)
@@ -118,6 +128,14 @@ async def with_asyncio(work: str, url: str, count: int, size: int, sink: str, so
             if not left:
                 break
         meter.stop()
+    elif work == "request":
+        assert (await connection.request("service", make(0))).body
+        meter.start()
+        for i in range(count):
+            before = time.perf_counter()
+            assert (await connection.request("service", make(i))).body
+            meter.latencies.append(time.perf_counter() - before)
+        meter.stop()
     else:
         sender = await connection.sender(sink)
         settled = work == "send-settled"
@@ -144,7 +162,8 @@ async def with_asyncio(work: str, url: str, count: int, size: int, sink: str, so
 def main(api: str, work: str, port: str, count: str, size: str, sink: str = "sink", source: str = "") -> None:
     """Do one kind of work and report it."""
     kind = "settled" if work == "receive-settled" else "source"
-    arguments = (work, f"amqp://127.0.0.1:{port}", int(count), int(size), sink, source or f"{kind}/{count}/{size}")
+    scheme = "amqps" if common.CA else "amqp"
+    arguments = (work, f"{scheme}://127.0.0.1:{port}", int(count), int(size), sink, source or f"{kind}/{count}/{size}")
     if api == "aio":
         asyncio.run(with_asyncio(*arguments))
     else:

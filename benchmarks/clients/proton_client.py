@@ -4,10 +4,10 @@ import sys
 import time
 
 import common
-from proton import Message
+from proton import Message, SSLDomain
 from proton.handlers import MessagingHandler
 from proton.reactor import AtMostOnce, Container
-from proton.utils import BlockingConnection
+from proton.utils import BlockingConnection, SyncRequestResponse
 
 
 class Send(MessagingHandler):
@@ -99,11 +99,37 @@ def latency(url, count, size, sink):
     connection.close()
 
 
+def request(url, count, size):
+    connection = BlockingConnection(url)
+    client = SyncRequestResponse(connection, "service")
+    assert client.call(Message(id="id", body="x" * size)).body
+    latencies = []
+    cpu = time.process_time()
+    begin = time.perf_counter()
+    for i in range(count):
+        start = time.perf_counter()
+        assert client.call(Message(id=f"id-{i:07}", body="x" * size)).body
+        latencies.append(time.perf_counter() - start)
+    common.report(count, time.perf_counter() - begin, time.process_time() - cpu, latencies)
+    connection.close()
+
+
+def trust():
+    """What to trust, made for each connection as the other clients do."""
+    if not common.CA:
+        return {}
+    domain = SSLDomain(SSLDomain.MODE_CLIENT)
+    domain.set_trusted_ca_db(common.CA)
+    domain.set_peer_authentication(SSLDomain.VERIFY_PEER_NAME)
+    # It compares names only, not addresses.
+    return {"ssl_domain": domain, "virtual_host": "localhost"}
+
+
 def connect(url, count, sink):
     cpu = time.process_time()
     begin = time.perf_counter()
     for _ in range(count):
-        connection = BlockingConnection(url)
+        connection = BlockingConnection(url, **trust())
         connection.create_sender(sink)
         connection.close()
     common.report(count, time.perf_counter() - begin, time.process_time() - cpu)
@@ -166,12 +192,14 @@ def codec(work, count):
 
 def main(work, port, count, size, sink="sink", source=""):
     login = f"{common.USER}:{common.PASSWORD}@" if common.USER else ""
-    url = f"amqp://{login}127.0.0.1:{port}"
+    url = f"{'amqps' if common.CA else 'amqp'}://{login}127.0.0.1:{port}"
     source = source or f"source/{count}/{size}"
     if work.startswith(("encode", "decode")):
         codec(work, count)
     elif work == "latency":
         latency(url, count, size, sink)
+    elif work == "request":
+        request(url, count, size)
     elif work == "connect":
         connect(url, count, sink)
     elif work == "outstanding":

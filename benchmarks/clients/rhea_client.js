@@ -1,5 +1,6 @@
 // rhea, for benchmarks/run.py. Needs NODE_PATH to find it. Prints one line of JSON.
 'use strict';
+const fs = require('fs');
 const rhea = require('rhea');
 const [work, port, countText, sizeText, sink = 'sink', source = `source/${countText}/${sizeText}`] = process.argv.slice(2);
 const count = Number(countText), size = Number(sizeText);
@@ -32,7 +33,7 @@ function finish(context) {
 }
 
 container.on('sendable', (context) => {
-    if (work === 'connect' || work === 'latency') return;
+    if (work === 'connect' || work === 'latency' || work === 'request') return;
     if (!start) begin();
     while (context.sender.sendable() && sent < count) {
         context.sender.send({message_id: 'id-' + String(sent).padStart(7, '0'), body: body});
@@ -42,12 +43,13 @@ container.on('sendable', (context) => {
     if (work === 'send-settled' && done === count) finish(context);
 });
 container.on('accepted', (context) => {
-    if (work === 'latency') return;
+    if (work === 'latency' || work === 'request') return;
     done += 1;
     if (done === count) finish(context);
 });
 container.on('message', (context) => {
     if (!context.message.message_id || !context.message.body) throw new Error('empty message');
+    if (work === 'request') return;
     done += 1;
     if (done === count) setImmediate(() => finish(context));
 });
@@ -63,6 +65,24 @@ function latency(connection) {
         latencies.push(Number(process.hrtime.bigint() - sentAt) / 1e3);
         done += 1;
         if (done === count) finish(context); else next();
+    });
+}
+
+function request(connection) {
+    const receiver = connection.open_receiver({source: {dynamic: true}});
+    const sender = connection.open_sender('service');
+    let sentAt = 0n, awaited = '';
+    function next() {
+        sentAt = process.hrtime.bigint();
+        awaited = 'request-' + done;
+        sender.send({message_id: 'id-' + String(done).padStart(7, '0'), reply_to: receiver.source.address, correlation_id: awaited, body: body});
+    }
+    receiver.once('receiver_open', () => sender.once('sendable', () => { begin(); next(); }));
+    receiver.on('message', (context) => {
+        if (context.message.correlation_id !== awaited) throw new Error('not the response');
+        latencies.push(Number(process.hrtime.bigint() - sentAt) / 1e3);
+        done += 1;
+        if (done === count) setImmediate(() => finish(context)); else next();
     });
 }
 
@@ -104,10 +124,15 @@ function codec() {
 }
 
 const options = {host: '127.0.0.1', port: Number(port), username: process.env.BENCHMARK_USER ?? 'u', password: process.env.BENCHMARK_PASSWORD ?? 'p', reconnect: false};
+if (process.env.BENCHMARK_CA) {
+    Object.assign(options, {transport: 'tls', ca: fs.readFileSync(process.env.BENCHMARK_CA), rejectUnauthorized: true});
+}
 if (work === 'encode' || work === 'decode' || work === 'encode-map' || work === 'decode-map') {
     codec();
 } else if (work === 'connect') {
     connectAgain(count);
+} else if (work === 'request') {
+    request(container.connect(options));
 } else if (work === 'latency') {
     latency(container.connect(options));
 } else if (work === 'receive') {

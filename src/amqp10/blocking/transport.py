@@ -63,19 +63,19 @@ class BlockingTransport:
     # -- the core's side -------------------------------------------------------------------------------------------
 
     def start(self, incarnation: Incarnation) -> None:
-        """See :class:`amqp10.client.wait.Transport`."""
+        """See :class:`amqp10.client.incarnation.Transport`."""
         self._incarnation = incarnation
         self._driver.started(self)
 
     def close(self) -> None:
-        """See :class:`amqp10.client.wait.Transport`."""
+        """See :class:`amqp10.client.incarnation.Transport`."""
         if not self._over:
             with contextlib.suppress(AMQPError):
                 self._push_out()
             self._end()
 
     def abort(self) -> None:
-        """See :class:`amqp10.client.wait.Transport`."""
+        """See :class:`amqp10.client.incarnation.Transport`."""
         self._end()
 
     def _end(self) -> None:

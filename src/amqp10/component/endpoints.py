@@ -15,7 +15,7 @@ from amqp10.component.properties import Properties
 from amqp10.component.registry import LinkRecord, ReceiverRecord, Records, SenderRecord, SessionRecord
 from amqp10.component.reports import Reports
 from amqp10.component.settings import Settings
-from amqp10.engine.delivery import IncomingDelivery
+from amqp10.engine import IncomingDelivery
 from amqp10.engine.events import (
     ConnectionClosed,
     ConnectionFailed,
@@ -246,7 +246,7 @@ class Endpoints:
         except BaseException:
             if isinstance(record, SenderRecord):
                 # Nothing more will be known of them, whatever the peer says later.
-                self._loop.events.end(closed_here(f"link {name!r}"), None, engine.session.undelivered(engine))
+                self._loop.events.end(closed_here(f"link {name!r}"), None, record.engine.undelivered)
             raise
         self._log(1, "Session", f"link {name!r} is closed")
         self._loop.dispatch()

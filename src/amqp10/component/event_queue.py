@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from amqp10.component.calls import Calls
 from amqp10.component.endings import Ended, reached
 from amqp10.component.handlers import Handlers
-from amqp10.engine.delivery import IncomingDelivery
+from amqp10.engine import IncomingDelivery
 from amqp10.engine.events import DeliveriesUpdated
 from amqp10.wire.messaging import RELEASED
 

@@ -135,12 +135,11 @@ class Outbox:
         mode = link.snd_settle_mode
         settled = draft.settled if mode == _MIXED else mode == _SETTLED
         since: float | None = None
-        session = link.session
         if (
             link.credit <= 0
             or pump.blocked
-            or session.backlog
-            or (session.window.remote_incoming <= 0 < self._properties.timeout)
+            or link.backlog
+            or (link.window.remote_incoming <= 0 < self._properties.timeout)
         ):
             since = loop.clock()
             self._await_room(record)
@@ -157,7 +156,7 @@ class Outbox:
         if not loop.calls.handling:
             # Inside a handler the bytes of several sends go out together, when it has returned.
             self._unpolled += 1 + (delivery.size >> _POLL_SHIFT)
-            if not loop.flushed() or session.backlog:
+            if not loop.flushed() or link.backlog:
                 self._await_written(delivery, since)
             elif self._unpolled >= _POLL_EVERY:
                 self._unpolled = 0
@@ -257,14 +256,13 @@ class Outbox:
         try:
             while at < len(payloads):
                 pump = self._loop.connected_pump()
-                session = link.session
                 timeout = self._properties.timeout
-                blocked = bool(session.backlog) or (timeout == 0 and pump.blocked)
+                blocked = bool(link.backlog) or (timeout == 0 and pump.blocked)
                 deliveries: list[OutgoingDelivery] = []
                 if not blocked and not batch.body:
                     deliveries = link.send_many(payloads[at:], ids[at:], settled=settled)
                 if not deliveries:
-                    if link.credit <= 0 or blocked or session.window.remote_incoming <= 0 < timeout:
+                    if link.credit <= 0 or blocked or link.window.remote_incoming <= 0 < timeout:
                         self._await_room(record, since)
                     deliveries = [link.send(payloads[at], batch.body, settled=settled, context=ids[at])]
                 at += len(deliveries)
@@ -296,7 +294,7 @@ class Outbox:
         ``since`` is when the call began, where this is not the first that it waits for.
         """
         link = record.engine
-        session = link.session
+        session = record.session.engine
         loop = self._loop
         timeout = self._properties.timeout
         if timeout == 0:
@@ -309,7 +307,7 @@ class Outbox:
             if loop.blocked:
                 loop.hold()
                 raise AMQPError(135, "the socket takes no more now; on_ready_to_send tells when it does")
-            if session.backlog:
+            if link.backlog:
                 loop.hold(session)
                 raise AMQPError(135, "the peer's session window is closed; on_ready_to_send tells when it has opened")
             return
@@ -319,13 +317,10 @@ class Outbox:
             f"waiting for credit to send on link {record.name!r}",
             since=since,
         )
-        if session.backlog or session.window.remote_incoming <= 0:
+        if link.backlog or link.window.remote_incoming <= 0:
             loop.hold(session)
             loop.work(
-                lambda: (
-                    (link.credit > 0 and session.window.remote_incoming > 0 and not session.backlog)
-                    or not link.attached
-                ),
+                lambda: (link.credit > 0 and link.window.remote_incoming > 0 and not link.backlog) or not link.attached,
                 timeout,
                 f"waiting for the peer to open its session window for link {record.name!r}",
                 since=since,
