@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,12 +42,6 @@ HEAVY = ("OpenSSL", "asyncio", "click", "cryptography", "rich", "service_identit
 
 # Modules that import each other, if only for annotations, and why they may. Everything else is free of circles.
 CIRCLES: dict[str, set[str]] = {
-    "a session makes its links and they their deliveries, which are asked for their link and session": {
-        "engine.link",
-        "engine.receiver",
-        "engine.sender",
-        "engine.session",
-    },
     "a transport calls the driver that made it": {"blocking.driver", "blocking.transport"},
 }
 
@@ -58,9 +54,17 @@ def layer_of(path: Path) -> str:
     return "" if parts == ("__init__",) else parts[0]
 
 
-def imported(tree: ast.Module, package: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """The nodes of a module that import something, or may do so."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom | ast.Call)]
+
+
+def imported(path: Path) -> Iterator[tuple[int, str]]:
     """Line and absolute name of every module that is imported anywhere: in functions and for type checkers too."""
-    for node in ast.walk(tree):
+    package = ("amqp10", *path.relative_to(PACKAGE).parts[:-1])
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
@@ -73,18 +77,22 @@ def imported(tree: ast.Module, package: tuple[str, ...]) -> Iterator[tuple[int, 
                 for alias in node.names:
                     if (PACKAGE / alias.name).is_dir() or (PACKAGE / f"{alias.name}.py").is_file():
                         yield node.lineno, f"amqp10.{alias.name}"
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        elif isinstance(node, ast.Call) and _called(node.func).endswith("import_module"):
             for argument in node.args[:1]:
                 if isinstance(argument, ast.Constant):
                     yield node.lineno, str(argument.value)
 
 
+def _called(function: ast.expr) -> str:
+    """The last part of the name of what is called; empty for anything without a name."""
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_downward_only(path: Path) -> None:
     layer = layer_of(path)
-    package = ("amqp10", *path.relative_to(PACKAGE).parts[:-1])
     wrong = []
-    for line, module in imported(ast.parse(path.read_text(encoding="utf-8")), package):
+    for line, module in imported(path):
         root, _, rest = module.partition(".")
         if root != "amqp10":
             continue
@@ -99,10 +107,8 @@ def circles() -> list[set[str]]:
     names = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in MODULES}
     reach: dict[str, set[str]] = {}
     for name, path in names.items():
-        package = ("amqp10", *path.relative_to(PACKAGE).parts[:-1])
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        found = {module.removeprefix("amqp10.") for _, module in imported(tree, package)}
-        for node in ast.walk(tree):
+        found = {module.removeprefix("amqp10.") for _, module in imported(path)}
+        for node in nodes(path):
             if isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 found |= {f"{node.module}.{alias.name}".removeprefix("amqp10.") for alias in node.names}
         reach[name] = (found & set(names)) - {name}
@@ -123,6 +129,36 @@ def test_no_modules_import_each_other_in_a_circle_without_a_reason() -> None:
     assert [circle for circle in found if not any(circle <= known for known in CIRCLES.values())] == []
     # A reason for a circle that is gone goes too.
     assert [reason for reason, known in CIRCLES.items() if not any(circle <= known for circle in found)] == []
+
+
+def test_no_class_is_deeper_than_two_bases_of_our_own() -> None:
+    deep = []
+    for path in MODULES:
+        name = ".".join(("amqp10", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+        if path.name == "__main__.py":
+            continue
+        for value in vars(importlib.import_module(name)).values():
+            # Errors form a tree for ``except``: it adds no behaviour from level to level.
+            if not isinstance(value, type) or value.__module__ != name or issubclass(value, Exception):
+                continue
+            if max_depth(value) > 2:
+                deep.append(f"{name}.{value.__name__}: {[base.__name__ for base in value.__mro__]}")
+    assert deep == []
+
+
+def max_depth(kind: type) -> int:
+    """How many classes of ours are above each other, over the longest way up."""
+    ours = [base for base in kind.__bases__ if base.__module__.partition(".")[0] == "amqp10"]
+    return max((1 + max_depth(base) for base in ours), default=0)
+
+
+def test_no_module_is_longer_than_600_lines_but_generated_ones() -> None:
+    long = []
+    for path in MODULES:
+        text = path.read_text(encoding="utf-8")
+        if text.count("\n") > 600 and "Generated by scripts/" not in text[:500]:
+            long.append(str(path.relative_to(PACKAGE)))
+    assert long == []
 
 
 def test_every_layer_has_its_rule() -> None:

@@ -13,7 +13,7 @@ from amqp10.client import operations as ops
 from amqp10.client.changes import Changes
 from amqp10.client.message import Message
 from amqp10.client.options import receiver_spec, sender_spec
-from amqp10.client.receiving import ReceivedMessage
+from amqp10.client.received import ReceivedMessage
 from amqp10.client.requests import Requests
 from amqp10.errors import AMQPTimeoutError
 from amqp10.wire.messaging import ACCEPTED

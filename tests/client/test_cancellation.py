@@ -12,7 +12,7 @@ from amqp10.client import operations as ops
 from amqp10.client.links import Stage
 from amqp10.client.message import Message
 from amqp10.client.options import sender_spec
-from amqp10.client.receiving import ReceivedMessage
+from amqp10.client.received import ReceivedMessage
 from amqp10.client.recovery import ConnectionState
 from amqp10.client.requests import Requests
 from amqp10.codec import Symbol

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from amqp10.client.receiving import ReceivedMessage
+from amqp10.client.received import ReceivedMessage
 from amqp10.client.requests import Requests
 from amqp10.errors import LinkRefusedError, ProtocolError
 from tests.client.fake import Rig

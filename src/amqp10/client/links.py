@@ -111,6 +111,10 @@ class LinkOwner(Protocol):
         """A link has come or gone."""
         ...
 
+    def sends_again(self) -> None:
+        """A sender has sent again what may have arrived."""
+        ...
+
 
 _ATTACHED: Final = Stage.ATTACHED
 _UNDER_WAY: Final = (Stage.ATTACHING, Stage.ATTACHED, Stage.CLOSING, Stage.DETACHING)

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["Pause", "Timer", "Turns", "Wait", "Waits", "run"]
+from amqp10.errors import AMQPTimeoutError
+
+__all__ = ["Bell", "Pause", "Timer", "Turns", "Wait", "Waits", "run"]
 
 T = TypeVar("T")
 
@@ -112,6 +114,30 @@ class Waits:
         waits, self._waits = self._waits, {}
         for wait in waits:
             wait.set()
+
+
+class Bell:
+    """Wakes the one who waits: something is to be looked at."""
+
+    __slots__ = ("_timer", "_wait")
+
+    def __init__(self, timer: Timer) -> None:
+        self._timer = timer
+        self._wait: Wait | None = None
+
+    def ring(self) -> None:
+        """Wake who waits, if anybody does."""
+        if self._wait is not None:
+            self._wait.set()
+
+    async def wait(self, until: float | None) -> bool:
+        """Wait until it rings; False when the time came first."""
+        wait = self._wait = self._timer.new_wait()
+        try:
+            await wait.wait(until)
+        except AMQPTimeoutError:
+            return False
+        return True
 
 
 class _Turn:

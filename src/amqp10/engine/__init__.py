@@ -2,10 +2,10 @@
 
 Open ``connection.py`` for the byte stream, open and close, and its parts: ``input.py``, ``output.py``, ``idle.py`` for
 time, ``channels.py``, ``handshake.py`` for protocol headers and the SASL exchange (its mechanisms: ``sasl.py``);
-``session.py`` for handles and dispositions, ``window.py`` for flow control; ``link.py`` for attach and detach,
-``sender.py`` for messages out, ``receiver.py`` for messages in and their credit; ``incoming.py`` for what arrives on a
-session, ``linking.py`` for what arrives about its links; ``states.py`` for every legal state change and ``events.py``
-for what the engine reports.
+``session.py`` for handles and dispositions, ``window.py`` for flow control, ``backlog.py`` for what waits for it;
+``link.py`` for attach and detach, ``sender.py`` for messages out, ``receiver.py`` for messages in and their credit;
+``incoming.py`` for what arrives on a session, ``linking.py`` for what arrives about its links; ``states.py`` for every
+legal state change and ``events.py`` for what the engine reports.
 """
 
 from amqp10.engine.connection import Connection

@@ -203,7 +203,7 @@ def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Ev
             delivery.partial = True
             delivery.start_parts()
             link.partial = delivery
-            session.channels.partials[delivery] = None
+            link.partials[delivery] = None
     else:
         _continue_delivery(session, link, delivery, transfer, payload)
     if transfer.state is not None:
@@ -448,4 +448,4 @@ def on_flow(session: Session, flow: Flow, events: Events) -> None:
         session.answer_begin()
         session.output.owe_flow(session)
     if session.backlog:
-        session.pump_backlog()
+        session.backlog.pump()

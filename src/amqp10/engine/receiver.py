@@ -6,10 +6,10 @@ Messages are taken from their frames in ``incoming.py``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from amqp10.engine.faults import LinkFault
-from amqp10.engine.link import LinkEndpoint
+from amqp10.engine.link import LinkEndpoint, LinkSession
 from amqp10.engine.parts import Parts
 from amqp10.engine.serial import HALF, MASK
 from amqp10.engine.shapes import NO_SHAPE, RunShape, TransferShape
@@ -17,7 +17,6 @@ from amqp10.engine.states import LinkState
 from amqp10.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from amqp10.engine.session import Session
     from amqp10.wire.messaging import DeliveryState
     from amqp10.wire.performatives import Flow
 
@@ -131,7 +130,7 @@ class IncomingDelivery:
         self.settled = True
         self.state = state
         link.unsettled.pop(delivery_id, None)
-        link.session.incoming_unsettled.pop(delivery_id, None)
+        link.session_unsettled.pop(delivery_id, None)
 
     def update(self, state: DeliveryState) -> None:
         """Report a state without settling (receiver settle mode *second*, or a non-terminal state)."""
@@ -144,6 +143,21 @@ class IncomingDelivery:
         return f"<IncomingDelivery {self.delivery_id} on {self.link.name!r}: {self.size} bytes>"
 
 
+class ReceivingSession(LinkSession, Protocol):
+    """What a receiver needs of its session besides.
+
+    Attributes:
+        incoming_unsettled: the unsettled deliveries of all its receivers, by delivery id.
+    """
+
+    incoming_unsettled: dict[int, IncomingDelivery]
+
+    @property
+    def partials(self) -> dict[IncomingDelivery, None]:
+        """The deliveries of which parts have arrived, on any session of the connection."""
+        ...
+
+
 class ReceiverLink(LinkEndpoint):
     """The receiving end of a link."""
 
@@ -152,6 +166,7 @@ class ReceiverLink(LinkEndpoint):
         "delivery_type",
         "held",
         "partial",
+        "partials",
         "resumed",
         "returned",
         "run",
@@ -166,9 +181,10 @@ class ReceiverLink(LinkEndpoint):
     delivery_count: int
     drain: bool
     unsettled: dict[int, IncomingDelivery]
+    session_unsettled: dict[int, IncomingDelivery]
 
-    def __init__(self, session: Session, name: str, handle: int, **kwargs: Any) -> None:
-        super().__init__(session, name, handle, **kwargs)
+    def __init__(self, session: ReceivingSession, name: str, handle: int, **kwargs: Any) -> None:
+        super().__init__(session, name, handle, session.incoming_unsettled, **kwargs)
         self.delivery_type: type[IncomingDelivery] = IncomingDelivery
         """The class of its deliveries: a subclass makes one object do for the engine and for its user."""
         self.streaming: bool = False
@@ -181,6 +197,8 @@ class ReceiverLink(LinkEndpoint):
         they are no more than this side has named."""
         self.partial: IncomingDelivery | None = None
         """The delivery of which more is to come."""
+        self.partials: dict[IncomingDelivery, None] = session.partials
+        """Such deliveries of all links of the connection, in the order of their first parts."""
         self.shape: TransferShape = NO_SHAPE
         """The shape of the last transfer that had one; ``incoming.receive_transfer`` compares the next one with it."""
         self.run: RunShape | None = None
@@ -213,6 +231,8 @@ class ReceiverLink(LinkEndpoint):
         self.credit = credit
         self.drain = drain
         self.returned = False
+        # Settling goes first: a sender that takes both in order never has more unsettled than there was credit at once.
+        self.dispositions.flush()
         self.send_flow(echo=echo)
 
     def forget_credit(self) -> None:
@@ -258,14 +278,19 @@ class ReceiverLink(LinkEndpoint):
         if self.drain and self.credit == 0:
             self.drain = False
 
+    def state_count(self, flow: Flow) -> None:
+        """See :class:`~amqp10.engine.link.LinkEndpoint`."""
+        if self.remote_handle is not None:
+            flow.delivery_count = self.delivery_count
+
     def keep(self, delivery: IncomingDelivery) -> None:
         """The delivery is unsettled."""
-        self.unsettled[delivery.delivery_id] = self.session.incoming_unsettled[delivery.delivery_id] = delivery
+        self.unsettled[delivery.delivery_id] = self.session_unsettled[delivery.delivery_id] = delivery
 
     def forget(self, delivery: IncomingDelivery) -> None:
         """The delivery is settled, or given up."""
         self.unsettled.pop(delivery.delivery_id, None)
-        self.session.incoming_unsettled.pop(delivery.delivery_id, None)
+        self.session_unsettled.pop(delivery.delivery_id, None)
 
     def too_large(self) -> LinkFault:
         """The fault of a peer whose message is larger than what this side said it accepts."""
@@ -299,4 +324,4 @@ class ReceiverLink(LinkEndpoint):
         if delivery is not None:
             self.partial = None
             delivery.partial = False
-            self.session.channels.partials.pop(delivery, None)
+            self.partials.pop(delivery, None)

@@ -9,16 +9,16 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
 
-from amqp10.engine.link import LinkEndpoint
+from amqp10.engine.link import LinkEndpoint, LinkSession
 from amqp10.engine.serial import MASK, serial_difference, serial_range
 from amqp10.engine.states import LinkState
 from amqp10.errors import ProtocolError
 from amqp10.wire.performatives import MAX_DELIVERY_TAG_SIZE, Transfer
 
 if TYPE_CHECKING:
-    from amqp10.engine.session import Session
+    from amqp10.engine.backlog import Backlog
     from amqp10.wire.messaging import DeliveryState
     from amqp10.wire.performatives import Flow
 
@@ -162,19 +162,34 @@ class OutgoingDelivery:
         return f"<OutgoingDelivery {self.delivery_id} on {self.link.name!r}: {self.size} bytes>"
 
 
+class SendingSession(LinkSession, Protocol):
+    """What a sender needs of its session besides.
+
+    Attributes:
+        backlog: the links with deliveries that wait for the window.
+        outgoing_unsettled: the unsettled deliveries of all its senders, by delivery id.
+        initial_delivery_count: where delivery counts start.
+    """
+
+    backlog: Backlog
+    outgoing_unsettled: dict[int, OutgoingDelivery]
+    initial_delivery_count: int
+
+
 class SenderLink(LinkEndpoint):
     """The sending end of a link."""
 
     __slots__ = (
-        "_backlog",
+        "_channel",
         "_drain_pending",
         "_head",
         "_head_size",
-        "_of_session",
+        "_initial_delivery_count",
         "_pack",
         "_pack_settled",
         "_settled_head",
         "_stopped",
+        "backlog",
         "delivery_type",
         "held",
         "pending",
@@ -185,17 +200,21 @@ class SenderLink(LinkEndpoint):
     delivery_count: int
     drain: bool
     unsettled: dict[int, OutgoingDelivery]
+    session_unsettled: dict[int, OutgoingDelivery]
 
-    def __init__(self, session: Session, name: str, handle: int, **kwargs: Any) -> None:
-        super().__init__(session, name, handle, **kwargs)
+    def __init__(self, session: SendingSession, name: str, handle: int, **kwargs: Any) -> None:
+        super().__init__(session, name, handle, session.outgoing_unsettled, **kwargs)
+        self.delivery_count = self._initial_delivery_count = session.initial_delivery_count
         self.delivery_type: type[OutgoingDelivery] = OutgoingDelivery
         """The class of its deliveries: a subclass makes one object do for the engine and for its user."""
         self.pending: deque[OutgoingDelivery] = deque()
         """Deliveries that took credit but wait for the session window, in order."""
         self.held: int = 0
         """How many of them, from the end, lost their credit again: the receiver reduced it while they waited."""
-        self._backlog = session.backlog
-        self._of_session = session.outgoing_unsettled
+        self.backlog: Backlog = session.backlog
+        """The links of the session with deliveries that wait for its window: while there are any, what is sent waits
+        too."""
+        self._channel = session.channel
         self._drain_pending = False
         self._stopped: tuple[OutgoingDelivery, ...] = ()
         self._make_template()
@@ -213,7 +232,7 @@ class SenderLink(LinkEndpoint):
             handle_code = bytes((0x52, handle))
         else:
             handle_code = b"\x70" + struct.pack(">I", handle)
-        fixed = struct.pack(">BBH", 2, 0, self.session.channel) + b"\x00\x53\x14\xc0"
+        fixed = struct.pack(">BBH", 2, 0, self._channel) + b"\x00\x53\x14\xc0"
         fields = len(handle_code) + 5 + 6 + 1
         head = fixed + bytes((fields + 1, 4)) + handle_code + b"\x70"
         settled_head = fixed + bytes((fields + 2, 5)) + handle_code + b"\x70"
@@ -241,7 +260,7 @@ class SenderLink(LinkEndpoint):
         Args:
             payload: the encoded message, or its first part.
             body: the rest of it: the two parts of a large message need not be joined.
-            settled: True to forget it at once (at most once delivery).
+            settled: True to forget it at once (at most once delivery). The caller keeps to ``snd_settle_mode``.
             context: kept on the delivery.
             message_format: the message format code; 0 is the format of part 3, messaging.
             tag: the delivery tag, of up to 32 bytes, which no other unsettled delivery of the link has. By default one
@@ -251,9 +270,8 @@ class SenderLink(LinkEndpoint):
                 deliveries").
 
         Raises:
-            ProtocolError: the link is not attached, has no credit, or the settle mode forbids ``settled``; the message
-                is larger than either side's max-message-size, or the tag longer than 32 bytes, or lacking. Nothing is
-                sent in these cases.
+            ProtocolError: the link is not attached, or has no credit; the message is larger than either side's
+                max-message-size, or the tag longer than 32 bytes, or lacking. Nothing is sent in these cases.
         """
         if self.credit <= 0 or self.state is not _ATTACHED:
             self._refuse_send()
@@ -270,7 +288,7 @@ class SenderLink(LinkEndpoint):
         if (
             window.remote_incoming > 0
             and frame_size < output.max_frame_size
-            and not self._backlog
+            and not self.backlog
             and not message_format
             and tag is None
             and state is None
@@ -289,7 +307,7 @@ class SenderLink(LinkEndpoint):
                     frame_size + 1, self._settled_head, delivery_id, b"\xa0\x04", delivery_id, b"\x43\x41"
                 )
             else:
-                self._of_session[delivery_id] = self.unsettled[delivery_id] = delivery
+                self.session_unsettled[delivery_id] = self.unsettled[delivery_id] = delivery
                 head = self._pack(frame_size, self._head, delivery_id, b"\xa0\x04", delivery_id, b"\x43")
             buffers = output.buffers
             if size < _SMALL:
@@ -310,9 +328,9 @@ class SenderLink(LinkEndpoint):
         self.credit -= 1
         self.delivery_count = (self.delivery_count + 1) & MASK
         if not self.pending:
-            self._backlog.append(self)
+            self.backlog.append(self)
         self.pending.append(delivery)
-        self.session.pump_backlog()
+        self.backlog.pump()
         if delivery.delivery_id < 0:
             delivery.wait(window.new_tag())
         return delivery
@@ -340,14 +358,14 @@ class SenderLink(LinkEndpoint):
         output = self.output
         if len(payloads) != len(contexts):
             raise ValueError(f"{len(payloads)} payloads have {len(contexts)} contexts")
-        if self.state is not _ATTACHED or self._backlog or output.trace is not None:
+        if self.state is not _ATTACHED or self.backlog or output.trace is not None:
             return []
         room = min(self.credit, window.remote_incoming, len(payloads))
         head_size = self._head_size
         largest = min(output.max_frame_size - head_size - 1, _SMALL)
         if self.send_limit > 0:
             largest = min(largest, self.send_limit)
-        unsettled, of_session = self.unsettled, self._of_session
+        unsettled, of_session = self.unsettled, self.session_unsettled
         buffers = output.buffers
         append = buffers.append
         before = len(buffers)
@@ -400,6 +418,11 @@ class SenderLink(LinkEndpoint):
         return self.held > 0 and self.held >= len(self.pending) and self.pending[0].delivery_id < 0
 
     @property
+    def undelivered(self) -> tuple[OutgoingDelivery, ...]:
+        """Its deliveries without an outcome: those that were written first, then those that wait for the window."""
+        return (*self.unsettled.values(), *self.unsent)
+
+    @property
     def unsent(self) -> tuple[OutgoingDelivery, ...]:
         """The deliveries that did not go out, or not wholly, and that are not among the unsettled ones: they wait for
         the session window, or did so when the link ended."""
@@ -408,8 +431,8 @@ class SenderLink(LinkEndpoint):
 
     def stop(self) -> None:
         # What still waits for the session window stays unsent: on a handle that is gone it would be a fault.
-        if self in self.session.backlog:
-            self.session.backlog.remove(self)
+        if self in self.backlog:
+            self.backlog.remove(self)
         self._stopped = self.unsent
         self.pending.clear()
         self.held = 0
@@ -431,17 +454,16 @@ class SenderLink(LinkEndpoint):
     def send_frames(self, limit: int) -> bool:
         """Frame up to ``limit`` transfers of the first pending delivery. Returns whether it is wholly framed now."""
         delivery = self.pending[0]
-        session = self.session
         if delivery.aborted:
             transfer = Transfer(handle=self.handle, aborted=True)
-            session.send_transfer(transfer, transfer.encode(), b"")
+            self._send_transfer(transfer, transfer.encode(), b"")
             self.pending.popleft()
             return True
         if delivery.delivery_id < 0:
             delivery.delivery_id = self.window.next_delivery_id
             self.window.next_delivery_id = (delivery.delivery_id + 1) & MASK
             if not delivery.settled:
-                session.outgoing_unsettled[delivery.delivery_id] = self.unsettled[delivery.delivery_id] = delivery
+                self.session_unsettled[delivery.delivery_id] = self.unsettled[delivery.delivery_id] = delivery
         view = memoryview(delivery.payload)
         total = len(view)
         budget = self.output.max_frame_size - 8
@@ -467,7 +489,7 @@ class SenderLink(LinkEndpoint):
                 head = transfer.encode()
                 room = total - start
             part = view[start : start + room]
-            session.send_transfer(transfer, head, part)
+            self._send_transfer(transfer, head, part)
             delivery.sent = start + len(part)
             limit -= 1
             if not more:
@@ -475,21 +497,26 @@ class SenderLink(LinkEndpoint):
                 return True
         return False
 
+    def _send_transfer(self, transfer: Transfer, head: bytes, payload: bytes | memoryview) -> None:
+        window = self.window
+        self.output.send_transfer(self._channel, transfer, head, payload)
+        window.remote_incoming -= 1
+        window.next_outgoing_id = (window.next_outgoing_id + 1) & MASK
+
     def forget(self, delivery: OutgoingDelivery) -> None:
         """The delivery is settled, or given up."""
         self.unsettled.pop(delivery.delivery_id, None)
-        self.session.outgoing_unsettled.pop(delivery.delivery_id, None)
+        self.session_unsettled.pop(delivery.delivery_id, None)
 
     def abort(self, delivery: OutgoingDelivery) -> None:
         """Give up a pending delivery (transport, "transferring large messages"). See ``OutgoingDelivery.abort``."""
         delivery.give_up()
-        session = self.session
         if delivery not in self.pending:
             return  # the link went, and the delivery with it
         if delivery.delivery_id >= 0:
             # An abort is a transfer too: it waits for the session window like any other.
             self.forget(delivery)
-            session.pump_backlog()
+            self.backlog.pump()
             return
         # Not one byte went out: as far as the receiver can tell the credit was never used.
         self.pending.remove(delivery)
@@ -499,14 +526,14 @@ class SenderLink(LinkEndpoint):
             self.credit += 1
         self.delivery_count = (self.delivery_count - 1) & MASK
         if not self.pending:
-            if self in session.backlog:
-                session.backlog.remove(self)
+            if self in self.backlog:
+                self.backlog.remove(self)
             self.pending_done()
 
     def on_flow(self, flow: Flow) -> None:
         """Recompute the credit from the receiver's view (transport, "flow control")."""
         count = flow.delivery_count
-        base = int(count) if count is not None else self._initial_delivery_count()
+        base = int(count) if count is not None else self._initial_delivery_count
         # Not by way of the delivery limit: a credit of 2**31 or more would count as a limit that lies behind.
         credit = int(flow.link_credit or 0) - serial_difference(self.delivery_count, base)
         self.credit = max(0, credit)
@@ -514,15 +541,20 @@ class SenderLink(LinkEndpoint):
         if self.pending:
             # What waits for the window has counted as sent. With the credit taken back it may not be sent any more.
             self.held = min(self.waiting, max(0, -credit))
-            backlog = self.session.backlog
+            backlog = self.backlog
             if self.held_back:
                 if self in backlog:
                     backlog.remove(self)
             elif self not in backlog:
                 backlog.append(self)
 
-    def _initial_delivery_count(self) -> int:
-        return self.session.initial_delivery_count
+    def state_count(self, flow: Flow) -> None:
+        """See :class:`~amqp10.engine.link.LinkEndpoint`."""
+        # The receiver counts what it has seen. What waits for the window here has not been sent yet.
+        waiting = self.waiting
+        flow.available = self.available
+        flow.link_credit = self.credit + waiting - self.held
+        flow.delivery_count = (self.delivery_count - waiting) & MASK
 
     def drained(self) -> None:
         """Nothing more to send for a draining receiver: give the rest of the credit back (transport, "flow control").

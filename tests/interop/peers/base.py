@@ -202,6 +202,15 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 
+    def find(self, program: str) -> int:
+        """The number of the process of the group that runs a program, for a signal to that one alone."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                name, _, rest = (folder / "stat").read_text(encoding="utf-8").rpartition(") ")
+                if name.partition("(")[2] == program and int(rest.split()[2]) == self._process.pid:
+                    return int(folder.name)
+        raise self.failure(f"has no process {program}")
+
     def stop(self) -> None:
         """Kill the process and its children at once. Nothing that a peer keeps is worth an orderly end."""
         if self.running:

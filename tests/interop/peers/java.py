@@ -95,6 +95,11 @@ class JavaBroker(Peer):
             process.wait(START_TIMEOUT * 2)
             self._process = None
 
+    def restart(self) -> None:
+        """Kill the broker (unless it has ended) and start it again with the same ports and messages."""
+        self.kill()
+        self.start()
+
     def stop(self) -> None:
         """Kill the broker, and remove what it kept."""
         self.kill()

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -271,6 +272,15 @@ class RabbitMQ(Peer):
             super().kill()
             wait_until_free(self._ports)
 
+    def terminate(self) -> None:
+        """End the broker in order with SIGTERM, as its operator would. The data stay."""
+        self._stop_control()
+        if self._process is not None:
+            os.kill(self._process.find("beam.smp"), signal.SIGTERM)
+            self._process.wait(60)
+            self._process = None
+            wait_until_free(self._ports)
+
     def restart(self) -> None:
         """Kill the broker (unless that was done) and start it again with the same ports and data.
 
@@ -390,6 +400,13 @@ class RabbitMQ(Peer):
         }
         self.declare({"queues": [queue]})
         return queue_address(name)
+
+    def write_tables(self) -> None:
+        """Have the broker write to the disk which quorum queues it has, as it would some minutes later by itself.
+
+        Killed before that, it starts them as new, empty ones that never have a leader, and answers nobody.
+        """
+        self.evaluate("[ok = dets:sync(Table) || Table <- dets:all()]")
 
     def declare_exchange(
         self,
