@@ -27,6 +27,7 @@ from amqp10.engine import (
     SessionEnded,
     SessionRequested,
 )
+from amqp10.engine.link import LinkTerms
 from amqp10.wire.performatives import Attach, ReceiverSettleMode, SenderSettleMode
 from tests.component.server import Server, client, refusal
 from tests.component.test_events_rules import pump
@@ -102,11 +103,7 @@ def test_every_event_of_the_engine_has_a_line() -> None:
         session,
         "l",
         0,
-        source=None,
-        target=None,
-        snd_settle_mode=SenderSettleMode.MIXED,
-        rcv_settle_mode=ReceiverSettleMode.FIRST,
-        max_message_size=0,
+        LinkTerms(None, None, SenderSettleMode.MIXED, ReceiverSettleMode.FIRST, max_message_size=0),
     )
     error = refusal("amqp:not-found", "no such queue")
     lines: list[tuple[Event, str]] = [
@@ -159,17 +156,17 @@ def test_a_log_level_or_handler_set_while_connected_works_at_once() -> None:
         assert lines == []
         amqp.config("LogLevel=3")
         amqp.on_log = None
-        assert amqp._engine is not None
-        assert amqp._engine.output.trace is None or logging.getLogger("amqp10").isEnabledFor(logging.DEBUG), (
+        assert amqp._loop.engine is not None
+        assert amqp._loop.engine.output.trace is None or logging.getLogger("amqp10").isEnabledFor(logging.DEBUG), (
             "costs nothing"
         )
         amqp.on_log = lines.append
         amqp.config("LogFrameBytes=True")
-        assert amqp._pump is not None
-        assert amqp._pump.tap is not None
+        assert amqp._loop.pump is not None
+        assert amqp._loop.pump.tap is not None
         amqp.config("LogLevel=2")
-        assert amqp._engine.output.trace is None
-        assert amqp._pump.tap is None, "no hexadecimal digits for nobody"
+        assert amqp._loop.engine.output.trace is None
+        assert amqp._loop.pump.tap is None, "no hexadecimal digits for nobody"
 
 
 def test_the_same_lines_go_to_the_standard_logger(caplog: pytest.LogCaptureFixture) -> None:
