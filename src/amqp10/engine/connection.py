@@ -14,6 +14,7 @@ from struct import error as struct_error
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.codec import Symbol
+from amqp10.conditions import ErrorCondition
 from amqp10.engine.channels import Channels
 from amqp10.engine.discarding import Discarding
 from amqp10.engine.events import ConnectionClosed, ConnectionFailed, ConnectionOpened
@@ -163,7 +164,8 @@ class Connection:
         state = CONNECTION_TRANSITIONS.get((self.state, trigger))
         if state is None:
             raise ProtocolError(
-                f"connection: {trigger.name} is not possible in state {self.state.name}", condition="amqp:illegal-state"
+                f"connection: {trigger.name} is not possible in state {self.state.name}",
+                condition=ErrorCondition.ILLEGAL_STATE,
             )
         self._enter(state)
 
@@ -300,7 +302,7 @@ class Connection:
             return self._finish() if (until := self.next_deadline()) is not None and now >= until else []
         if self.idle.silent(now):
             error = AMQPTimeoutError(f"nothing arrived from the peer for {self.idle.timeout:g} seconds (idle time-out)")
-            error.condition = "amqp:resource-limit-exceeded"
+            error.condition = ErrorCondition.RESOURCE_LIMIT_EXCEEDED.value
             self.idle.last_read = now  # its answer has as much time once more
             failed = self._fail(error, in_step=True)
             return failed or (self._discarding.report() if self._discarding is not None else [])
@@ -322,7 +324,7 @@ class Connection:
             ProtocolError: the connection is not open.
         """
         if not self.can_send:
-            raise ProtocolError("the connection is not open", condition="amqp:illegal-state")
+            raise ProtocolError("the connection is not open", condition=ErrorCondition.ILLEGAL_STATE)
         session = self.channels.new_session(incoming_window, outgoing_window, handle_max)
         session.send_begin()
         return session
@@ -504,7 +506,7 @@ class Connection:
         if self.remote_open is None:
             if kind is not Open:
                 text = f"the peer sent {kind.__name__.lower()} before open"
-                raise ConnectionFault.broken_rule("amqp:not-allowed", text)
+                raise ConnectionFault.broken_rule(ErrorCondition.NOT_ALLOWED, text)
             self._on_open(performative, channel, events)  # type: ignore[arg-type]
             return
         if kind is Close:
@@ -512,7 +514,7 @@ class Connection:
             return
         if channel > self.channel_max:
             raise ConnectionFault.broken_rule(
-                "amqp:connection:framing-error",
+                ErrorCondition.FRAMING_ERROR,
                 f"the peer used channel {channel}, beyond the agreed maximum of {self.channel_max}",
             )
         if kind is Begin:
@@ -522,17 +524,19 @@ class Connection:
         if session is None:
             name = kind.__name__.lower()
             raise ConnectionFault.broken_rule(
-                "amqp:not-allowed", f"the peer sent {name} on channel {channel}, on which no session has begun"
+                ErrorCondition.NOT_ALLOWED, f"the peer sent {name} on channel {channel}, on which no session has begun"
             )
         receive_frame(session, performative, data[payload:stop] if kind is Transfer else b"", events)
 
     def _on_open(self, performative: Open, channel: int, events: Events) -> None:
         if channel != 0:
-            raise ConnectionFault.broken_rule("amqp:not-allowed", f"the peer sent open on channel {channel}, not 0")
+            raise ConnectionFault.broken_rule(
+                ErrorCondition.NOT_ALLOWED, f"the peer sent open on channel {channel}, not 0"
+            )
         size = int(performative.max_frame_size)
         if size < MIN_MAX_FRAME_SIZE:
             raise ConnectionFault.broken_rule(
-                "amqp:invalid-field",
+                ErrorCondition.INVALID_FIELD,
                 f"the peer's max-frame-size of {size} is below the {MIN_MAX_FRAME_SIZE} that everyone must accept",
             )
         self.remote_open = performative
