@@ -34,14 +34,17 @@ from amqp10.engine import (
     LinkAttached,
     LinkDetached,
     LinkFlow,
+    LinkRequested,
     SaslClient,
     SessionBegun,
     SessionEnded,
+    SessionRequested,
 )
 from amqp10.errors import (
     AMQPError,
     ClosedError,
     ConnectionLostError,
+    ProtocolError,
     RemoteError,
 )
 
@@ -333,6 +336,13 @@ class ClientCore:
         elif isinstance(event, SessionEnded):
             if event.session.context is not None:
                 event.session.context.ended(event)
+        elif isinstance(event, LinkRequested):
+            # A client has the links and sessions that it asks for, and no others.
+            event.link.refuse(ProtocolError("this client accepts no links", condition=ErrorCondition.NOT_IMPLEMENTED))
+        elif isinstance(event, SessionRequested):
+            event.session.end(
+                ProtocolError("this client accepts no sessions", condition=ErrorCondition.NOT_IMPLEMENTED)
+            )
         elif isinstance(event, DeliveriesSettled):
             for delivery in event.deliveries:
                 if delivery.link.context is not None:
