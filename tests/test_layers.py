@@ -56,7 +56,6 @@ CIRCLES: dict[str, set[str]] = {
         "client.sessions",
         "client.wait",
     },
-    "a transport calls the driver that made it": {"blocking.driver", "blocking.transport"},
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
