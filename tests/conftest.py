@@ -1,5 +1,6 @@
 """Settings of all tests."""
 
+import gc
 import signal
 
 from hypothesis import settings
@@ -13,3 +14,9 @@ settings.load_profile("unhurried")
 
 # A shell that starts a program in the background has Ctrl-C ignored in it, and Python leaves it so.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """What lives as long as the run, thousands of tests, is not looked through for garbage again and again."""
+    gc.collect()
+    gc.freeze()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-__all__ = ["MEGABYTE", "cost"]
+__all__ = ["MEGABYTE", "cost", "peak"]
 
 MEGABYTE = 1 << 20
 
@@ -30,16 +30,25 @@ def cost(call: Callable[[], object], most: int) -> tuple[int, int]:
                 raise AssertionError(f"more than {most} lines")
         return trace
 
-    tracemalloc.start()
-    before = sys.gettrace()
-    try:
-        start = tracemalloc.get_traced_memory()[0]
-        tracemalloc.reset_peak()
+    def traced() -> None:
+        before = sys.gettrace()
         sys.settrace(trace)
         try:
             call()
         finally:
             sys.settrace(before)
-        return lines, tracemalloc.get_traced_memory()[1] - start
+
+    memory = peak(traced)
+    return lines, memory
+
+
+def peak(call: Callable[[], object]) -> int:
+    """The memory that a call had at its peak, in bytes. Much cheaper than `cost`, which runs line by line."""
+    tracemalloc.start()
+    try:
+        start = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        call()
+        return tracemalloc.get_traced_memory()[1] - start
     finally:
         tracemalloc.stop()

@@ -26,6 +26,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -124,10 +125,15 @@ def run_program(text: str, folder: Path) -> None:
     """Run an example in a process of its own, which must end well and say nothing on stderr."""
     program = folder / "test_example.py"
     program.write_text(text, encoding="utf-8")
-    runner = ["-m", "pytest", "-q"] if "\ndef test_" in text else []
+    # Of pytest's plugins only the package's own is wanted, and importing the others costs more than the example.
+    runner = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:xdist"]
     done = subprocess.run(
         # An instance keeps the two sockets through which interrupt() wakes it until it is collected.
-        [sys.executable, "-W", "error", "-W", "ignore::ResourceWarning", *runner, program.name],
+        [
+            *(sys.executable, "-W", "error", "-W", "ignore::ResourceWarning"),
+            *(runner if "\ndef test_" in text else ()),
+            program.name,
+        ],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -231,10 +237,7 @@ def test_commands_exist(block: Block) -> None:
         if words[:2] == ["pip", "install"]:
             assert all(word.startswith(("-", ".", '".')) for word in words[2:]), f"not published: {line}"
         elif words[0] == "python3" and words[1] == "run.py":
-            usage = subprocess.run(
-                [sys.executable, ROOT / "run.py"], capture_output=True, text=True, check=False, timeout=TIME_LIMIT
-            ).stderr
-            assert re.search(rf"^  {words[2]} ", usage, re.MULTILINE), f"run.py has no command {words[2]}"
+            assert re.search(rf"^  {words[2]} ", _usage(), re.MULTILINE), f"run.py has no command {words[2]}"
             assert all((ROOT / word).exists() for word in words[3:] if "/" in word)
         elif words[0] == "amqp10":
             assert _tool_has(words[1]), f"amqp10 has no command {words[1]}"
@@ -248,6 +251,15 @@ def test_commands_exist(block: Block) -> None:
             assert words[0] in ("docker", "pytest"), f"{name_of(block.page)} uses an unknown command: {line}"
 
 
+@cache
+def _usage() -> str:
+    """What run.py says when it is asked for nothing."""
+    return subprocess.run(
+        [sys.executable, ROOT / "run.py"], capture_output=True, text=True, check=False, timeout=TIME_LIMIT
+    ).stderr
+
+
+@cache
 def _tool_has(command: str) -> bool:
     done = subprocess.run(
         [sys.executable, "-m", "amqp10", command, "--help"],
@@ -319,7 +331,9 @@ def load_script(name: str) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def generator() -> ModuleType:
-    return load_script("generate_reference")
+    module = load_script("generate_reference")
+    vars(module)["generate"] = cache(module.generate)  # no test changes what the pages are made of
+    return module
 
 
 def test_the_reference_is_up_to_date(generator: ModuleType) -> None:

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 from amqp10.client.client_options import ClientOptions
 from amqp10.client.core import ClientCore
-from amqp10.client.incarnation import Incarnation
+from amqp10.client.incarnation import Incarnation, Transport
 from amqp10.client.options import Address, Reconnect, addresses
-from amqp10.client.wait import Pause, Transport
+from amqp10.client.wait import Pause
 from amqp10.engine import (
     Connection,
     ConnectionClosed,

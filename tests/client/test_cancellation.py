@@ -3,7 +3,8 @@ which it never began."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -11,8 +12,8 @@ import pytest
 from amqp10.client import operations as ops
 from amqp10.client.links import Stage
 from amqp10.client.message import Message
-from amqp10.client.options import receiver_spec, sender_spec
-from amqp10.client.receiving import ReceivedMessage
+from amqp10.client.options import sender_spec
+from amqp10.client.received import ReceivedMessage
 from amqp10.client.recovery import ConnectionState
 from amqp10.client.requests import Requests
 from amqp10.codec import Symbol
@@ -20,88 +21,98 @@ from amqp10.errors import AMQPTimeoutError, MessageRejectedError, RemoteError
 from amqp10.wire.messaging import Rejected
 from amqp10.wire.performatives import Error
 from tests.client.fake import FakeTask, Rig
+from tests.client.operations import CASES, TIME_IS_UP, Case, Scene, waits
+
+MOMENTS = ("at once", "at rest", "when it can go on")
+TIME = "when the time is up"
 
 
-class Scene:
-    """A connection with a sender that has no credit and two receivers."""
-
-    def __init__(self) -> None:
-        self.rig = Rig(credit=0).connect()
-        self.sender = self.rig.sender()
-        self.receiver = self.rig.receiver()
-        self.manual = self.rig.receiver("manual", prefetch=0)
-
-    def left(self) -> dict[str, Any]:
-        """All that an operation could leave behind."""
-        core, sender = self.rig.core, self.sender
-        state: dict[str, Any] = {
-            "state": core.state,
-            "sessions": len(core.sessions),
-            "sender": (sender.open, sender.unsettled, len(sender.turns), sender.turns.granted, len(sender.again)),
-            "links": [link.stage for session in core.sessions for link in session.links],
-            "peer's links": len(self.rig.peer.links),
-            "handles": [len(session.links) for session in self.rig.peer.engine.sessions.values()],
-            "written": self.rig.peer.bodies,
-        }
-        for name, receiver in (("receiver", self.receiver), ("manual", self.manual)):
-            state[name] = (len(receiver.queue), receiver.unsettled, len(receiver.turns), receiver.turns.granted)
-            state[f"{name} credit"] = (receiver.link.credit, receiver.window.paused, receiver._asked)
-        state["peer's credit"] = [link.credit for link in self.rig.peer.links]
-        state["waits"] = waits(core)
-        return state
+def ready(task: FakeTask) -> bool:
+    return task.pause is None or task.pause.wait.is_set
 
 
-def waits(core: Any) -> int:
-    """How many wait for something, or look as if they did."""
-    found = len(core._over_waits)
-    for session in core.sessions:
-        for link in session.links:
-            found += len(link._ready) + len(link._gone)
-            found += len(link._draining) + len(link._settling) if link.is_receiver else len(link._idle)
-    return found
+def play(case: Case, awaits: int, moment: str = "", error: BaseException | None = None) -> tuple[Scene, bool]:
+    """Run an operation up to an await, and throw there.
 
+    Args:
+        case: the operation.
+        awaits: which await; 0: it never begins.
+        moment: when on that await.
+        error: what is thrown; None for nothing.
 
-OPERATIONS: dict[str, Callable[[Scene], Coroutine[Any, Any, Any]]] = {
-    "attach sender": lambda s: ops.attach_sender(s.rig.core.default_session(), sender_spec("new", {}), None),
-    "attach receiver": lambda s: ops.attach_receiver(s.rig.core.default_session(), receiver_spec("new", {}), None),
-    "submit": lambda s: s.sender.submit("x", False, None),
-    "send": lambda s: ops.send(s.sender, "x", False, None),
-    "flush": lambda s: s.sender.flush(None),
-    "receive": lambda s: s.receiver.receive(None),
-    "receive many": lambda s: s.receiver.receive_many(10, None),
-    "manual receive": lambda s: s.manual.receive(None),
-    "manual receive many": lambda s: s.manual.receive_many(10, None),
-    "wait for the link": lambda s: s.sender.wait_back(None),
-    "wait for the end": lambda s: s.rig.core.wait_over(),
-    "wait for the link's end": lambda s: s.sender.wait_gone(),
-}
-
-
-def prepare(scene: Scene, name: str) -> None:
-    """What makes the operation wait."""
-    if name.startswith("attach"):
-        scene.rig.peer.silent_links = True
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), AMQPTimeoutError("the time is up")], ids=["Ctrl-C", "time"])
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_an_interrupted_operation_leaves_nothing_behind(name: str, error: BaseException) -> None:
-    for awaits in range(1, 20):
-        scene, untouched = Scene(), Scene()
-        prepare(scene, name)
-        prepare(untouched, name)
-        task = scene.rig.driver.start(OPERATIONS[name](scene))
-        scene.rig.driver.settle()
-        if task.steps < awaits:
-            break
-        task.step(error)
-        scene.rig.peer.silent_links = untouched.rig.peer.silent_links = False
-        scene.rig.driver.advance(120)
-        untouched.rig.driver.advance(120)
+    Returns:
+        The scene afterwards, and whether the operation came so far.
+    """
+    scene = Scene()
+    driver = scene.rig.driver
+    for step in case.before:
+        step(scene)
+        driver.settle()
+    helps = list(case.helps)
+    interrupted = False
+    task: FakeTask | None = None
+    if awaits:
+        waiting = scene.waiting()
+        task = FakeTask(case.begin(scene))
+        task.step()
+        while not task.done and (task.steps < awaits or moment != MOMENTS[0]):
+            driver.settle()
+            if task.steps == awaits and moment in (MOMENTS[1], TIME):
+                break
+            while not ready(task) and helps and not isinstance(helps[0], AMQPTimeoutError):
+                helps.pop(0)(scene)  # type: ignore[operator]
+                driver.settle()
+            if task.steps == awaits or not (ready(task) or helps):
+                break
+            task.step(None if ready(task) else helps.pop(0))  # type: ignore[arg-type]
+        interrupted = not task.done and task.steps == awaits
+        if interrupted:
+            assert error is not None
+            task.step(error)
+        if not task.done:
+            driver.tasks.append(task)
+        elif interrupted:
+            assert scene.waiting() == waiting
+    for help in helps:
+        driver.settle()
+        if not isinstance(help, AMQPTimeoutError):
+            help(scene)
+    driver.advance(120)
+    if task is not None:
         assert task.done
-        assert scene.left() == untouched.left(), (name, awaits)
+        scene.result = task.result
+    case.after(scene)
+    driver.settle()
+    return scene, interrupted
+
+
+@cache
+def uninterrupted(name: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """What is left when an operation never began, when it came to its end, and when it did for what it had written."""
+    case = CASES[name]
+    never, complete = play(case, 0)[0].left(), play(case, 99)[0].left()
+    return never, complete, complete if case.partly is None else play(replace(case, begin=case.partly), 99)[0].left()
+
+
+@pytest.mark.parametrize("moment", [*MOMENTS, TIME])
+@pytest.mark.parametrize("name", CASES)
+def test_an_interrupted_operation_leaves_nothing_behind(name: str, moment: str) -> None:
+    error = TIME_IS_UP if moment == TIME else KeyboardInterrupt()
+    case = CASES[name]
+    never, complete, partly = uninterrupted(name)
+    for awaits in range(1, 20):
+        scene, interrupted = play(case, awaits, moment, error)
+        if not interrupted:
+            break
+        written = len(scene.rig.peer.bodies) - len(never["written"])
+        if case.goes_on or written == len(complete["written"]) - len(never["written"]) > 0:
+            expected = complete
+        else:
+            expected = partly if written else never
+        assert scene.left() == expected, (awaits, written)
     else:
         raise AssertionError("the operation has more awaits than were stepped through")
+    assert awaits > 1
 
 
 def test_a_late_attach_of_the_peer_is_answered_with_a_detach() -> None:
@@ -157,13 +168,102 @@ def test_the_one_message_that_was_asked_for_is_not_left_on_its_way_after_a_time_
     assert scene.manual.stage is Stage.ATTACHED
 
 
-def test_an_interrupted_connect_aborts_the_transport_and_fails_the_connection() -> None:
-    rig = Rig()
-    task = rig.driver.start(ops.connect(rig.core, None))
-    task.step(KeyboardInterrupt())
-    assert isinstance(task.error, KeyboardInterrupt)
-    assert not rig.transport.live
-    assert rig.core.over
+def test_an_interrupted_connect_leaves_no_transport_at_any_of_its_awaits() -> None:
+    for awaits in range(1, 20):
+        rig = Rig()
+        driver = rig.driver
+        rig.unreachable = True
+        task = FakeTask(ops.connect(rig.core, None))
+        task.step()
+        while not task.done and task.steps < awaits:
+            driver.settle()
+            assert task.pause is not None
+            if not ready(task):
+                assert task.pause.deadline is not None
+                driver.now = task.pause.deadline
+                rig.unreachable = False
+            task.step(None if ready(task) else TIME_IS_UP)
+        if task.done:
+            break
+        task.step(KeyboardInterrupt())
+        assert isinstance(task.error, KeyboardInterrupt)
+        assert not any(transport.live for transport in driver.transports)
+        assert rig.core.incarnation is None
+        assert rig.core.state is ConnectionState.FAILED
+        assert driver.finished
+        driver.settle()
+        assert all(task.done for task in driver.tasks)
+    else:
+        raise AssertionError("connect() has more awaits than were stepped through")
+    assert awaits == 3  # between the attempts, and for the peer's open
+
+
+def drained_later(scene: Scene) -> list[FakeTask]:
+    """Two drains of the same receiver under way."""
+    scene.hold_drains()
+    return [scene.rig.start(scene.receiver.drain(None)) for _ in range(2)]
+
+
+def test_a_drain_that_is_interrupted_does_not_end_the_pause_of_another() -> None:
+    scene = Scene()
+    first, second = drained_later(scene)
+    first.step(KeyboardInterrupt())
+    scene.drained()
+    scene.rig.driver.settle()
+    assert second.value() == 200
+    assert (scene.receiver.credit, scene.receiver.window.paused) == (0, True)
+
+
+def test_a_receiver_is_not_paused_when_every_drain_of_it_was_interrupted() -> None:
+    scene = Scene()
+    for task in drained_later(scene):
+        task.step(KeyboardInterrupt())
+    scene.drained()
+    scene.rig.driver.settle()
+    assert (scene.receiver.credit, scene.receiver.window.paused) == (200, False)
+
+
+def test_a_receiver_that_the_program_pauses_stays_so_when_a_drain_is_interrupted() -> None:
+    scene = Scene()
+    first, second = drained_later(scene)
+    scene.receiver.pause()
+    first.step(KeyboardInterrupt())
+    second.step(KeyboardInterrupt())
+    scene.drained()
+    scene.rig.driver.settle()
+    assert (scene.receiver.credit, scene.receiver.window.paused) == (0, True)
+
+
+def test_credit_that_is_added_during_a_drain_is_given_after_it() -> None:
+    scene = Scene()
+    scene.hold_drains()
+    scene.manual.add_credit(5)
+    task = scene.rig.start(scene.manual.drain(None))
+    scene.manual.add_credit(2)
+    scene.drained()
+    scene.rig.driver.settle()
+    assert task.value() == 5
+    assert scene.manual.credit == 2
+
+
+def test_credit_that_was_added_beside_a_receive_that_timed_out_is_given_again() -> None:
+    scene = Scene()
+    task = scene.rig.start(scene.manual.receive(scene.rig.driver.now + 2))
+    scene.manual.add_credit(5)
+    scene.rig.driver.advance(3)
+    assert isinstance(task.error, AMQPTimeoutError)
+    assert scene.manual.credit == 5
+
+
+def test_credit_that_is_being_drained_when_the_connection_is_lost_does_not_come_back() -> None:
+    scene = Scene()
+    scene.hold_drains()
+    scene.manual.add_credit(5)
+    task = scene.rig.start(scene.manual.drain(None))
+    scene.cut()
+    scene.reachable()
+    assert task.value() == 5
+    assert (scene.manual.stage, scene.manual.credit) == (Stage.ATTACHED, 0)
 
 
 def test_a_shared_sender_whose_attach_is_interrupted_is_attached_by_the_next_who_wants_it() -> None:

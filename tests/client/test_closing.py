@@ -14,6 +14,7 @@ from amqp10.client.closing import FATES, Ending, Fate, Stage
 from amqp10.client.message import Message
 from amqp10.client.options import Reconnect
 from amqp10.client.recovery import ConnectionState
+from amqp10.engine import LinkRequested, ReceiverLink
 from amqp10.errors import (
     AMQPError,
     ClosedError,
@@ -28,7 +29,7 @@ from amqp10.errors import (
 )
 from amqp10.wire.messaging import ACCEPTED, RELEASED, Rejected
 from amqp10.wire.performatives import Error
-from tests.client.fake import FakeTask, Rig
+from tests.client.fake import FakeTask, Peer, Rig
 
 FORCED = ProtocolError("shutting down", condition="amqp:link:detach-forced")
 DELETED = ProtocolError("the queue is gone", condition="amqp:resource-deleted")
@@ -82,6 +83,36 @@ def test_connection_lost_written_is_resent_first_in_order_and_counted() -> None:
     change = r.core.changes[-1]
     assert change.state is ConnectionState.OPEN
     assert change.resent == 2
+
+
+def test_what_was_resent_on_a_connection_that_went_before_it_was_back_is_counted_with_the_next() -> None:
+    def answer_senders_only(peer: Peer) -> None:
+        requested = peer._requested
+
+        def answer(event: LinkRequested) -> None:
+            if isinstance(event.link, ReceiverLink):
+                requested(event)
+
+        peer._requested = answer  # type: ignore[method-assign]
+
+    r = rig()
+    sender = r.sender()
+    r.receiver()
+    deliveries = [r.run(sender.submit(n, False, None)) for n in range(3)]
+    r.prepare = answer_senders_only
+    cut(r)
+    assert r.peer.bodies == [0, 1, 2]
+    assert r.core.state is not ConnectionState.OPEN
+    r.peer.accept(1)
+    r.driver.settle()
+    r.prepare = lambda peer: None
+    cut(r)
+    r.driver.advance(1)
+    assert r.peer.bodies == [1, 2]
+    assert [delivery.attempts for delivery in deliveries] == [2, 3, 3]
+    assert (r.core.changes[-1].state, r.core.changes[-1].resent) == (ConnectionState.OPEN, 5)
+    cut(r)
+    assert r.core.changes[-1].resent == 2, "each is reported once"
 
 
 def test_connection_lost_written_without_resend_is_unknown_at_once() -> None:

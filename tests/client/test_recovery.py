@@ -190,6 +190,23 @@ def test_a_dynamic_node_has_a_new_address_before_open_is_reported() -> None:
     assert seen[-1] == (OPEN, "made-up")
 
 
+def assert_waited_for(rig: Rig, sender: Any, error: AMQPError) -> None:
+    """Lose the connection: a sender that is refused with this error while it comes back is tried again until it is
+    not."""
+
+    def refuse(peer: Peer) -> None:
+        peer.refuse = error
+
+    rig.prepare = refuse
+    rig.transport.cut()
+    rig.driver.advance(5)
+    assert sender.error is None
+    rig.peer.refuse = None
+    rig.driver.advance(30)
+    assert sender.link is not None
+    assert sender.link.attached
+
+
 def test_a_queue_that_does_not_exist_fails_at_first_and_is_waited_for_behind_a_reconnection() -> None:
     rig = Rig().connect()
     missing = ProtocolError("no such queue", condition="amqp:not-found")
@@ -199,18 +216,7 @@ def test_a_queue_that_does_not_exist_fails_at_first_and_is_waited_for_behind_a_r
     assert refused.value.condition == "amqp:not-found"
     rig.peer.refuse = None
     sender = rig.sender("orders")
-
-    def not_yet(peer: Peer) -> None:
-        peer.refuse = missing
-
-    rig.prepare = not_yet
-    rig.transport.cut()
-    rig.driver.advance(5)
-    assert sender.error is None
-    rig.peer.refuse = None
-    rig.driver.advance(30)
-    assert sender.link is not None
-    assert sender.link.attached
+    assert_waited_for(rig, sender, missing)
 
 
 def test_a_new_link_that_is_one_too_many_is_refused_at_once_and_an_old_one_is_waited_for() -> None:
@@ -221,18 +227,7 @@ def test_a_new_link_that_is_one_too_many_is_refused_at_once_and_an_old_one_is_wa
     with pytest.raises(LinkRefusedError) as refused:
         rig.sender("another")
     assert refused.value.condition == "amqp:resource-limit-exceeded"
-
-    def still_full(peer: Peer) -> None:
-        peer.refuse = full
-
-    rig.prepare = still_full
-    rig.transport.cut()
-    rig.driver.advance(5)
-    assert sender.error is None
-    rig.peer.refuse = None
-    rig.driver.advance(30)
-    assert sender.link is not None
-    assert sender.link.attached
+    assert_waited_for(rig, sender, full)
 
 
 def test_a_queue_that_stays_away_longer_than_the_grace_fails_the_link() -> None:

@@ -807,6 +807,9 @@ def test_the_incoming_view_is_cheap_with_thousands_of_partial_messages() -> None
     count = 1500 if THOROUGH else 500
     with Server() as server, client(server) as amqp:
         amqp.config("LogLevel=0")
+        listed = _Listed()
+        assert amqp._engine is not None
+        amqp._engine.channels.partials = listed
         for i in range(count):
             amqp.create_receiver_link("s", f"l{i}", f"l{i}")
         first_frames = bytearray()
@@ -828,9 +831,8 @@ def test_the_incoming_view_is_cheap_with_thousands_of_partial_messages() -> None
         # A whole message beside them: neither the number nor its own index looks at the thousands.
         amqp.create_receiver_link("s", "in", "in")
         seen: list[tuple[int, str]] = []
-        assert amqp._engine is not None
-        listed = _Listed(amqp._engine.partials)
-        amqp._engine.channels.partials = listed
+        assert len(listed) == count
+        listed.times = 0
 
         def on_message_in(event: Any) -> None:
             number = amqp.incoming_message_count

@@ -126,7 +126,7 @@ def test_transfers_in_any_shape_mean_the_same_read_in_place_and_decoded(frames: 
 
 
 @given(st.lists(transfers(), min_size=1, max_size=4), st.integers(1, 40), st.sampled_from([0, 10]), st.data())
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 def test_transfers_that_arrive_at_once_mean_the_same_as_one_by_one(
     parts: list[list[bytes]], credit: int, most: int, data: st.DataObject
 ) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from amqp10.engine import Connection, EndpointRole, IncomingDelivery, SenderLink, Session
 from amqp10.errors import ProtocolError
+from amqp10.wire.frames import encode_frame
 from amqp10.wire.messaging import ACCEPTED, RELEASED
-from amqp10.wire.performatives import Transfer
+from amqp10.wire.performatives import Disposition, Flow, Transfer
 from tests.engine.harness import Pair, Scripted
 from tests.steps import cost
 
@@ -82,7 +83,7 @@ def test_a_delivery_that_waits_for_the_window_has_its_tag_already() -> None:
     assert len(set(tags)) == 3
     assert all(0 < len(tag) <= 32 for tag in tags)
     session.window.remote_incoming = 10
-    session.pump_backlog()
+    session.backlog.pump()
     assert [delivery.tag for delivery in sent] == tags
     frames = [frame for frame in peer.sent() if isinstance(frame, Transfer)]
     assert [frame.delivery_tag for frame in frames] == tags
@@ -194,3 +195,20 @@ def test_a_delivery_sent_in_two_parts_is_joined_when_it_is_looked_at() -> None:
     sent = link.send(b"abc", b"def")
     assert (sent.size, sent.payload, sent.payload) == (6, b"abcdef", b"abcdef")
     assert Connection(EndpointRole.CLIENT, container_id="c").next_delivery_id == 0
+
+
+def test_what_was_settled_is_told_before_the_credit_that_it_gives_back() -> None:
+    # The other way round, a peer that is cut off in between has twice the window unsettled.
+    peer = Scripted()
+    link = peer.receiver(peer.session(), credit=2)
+    for number in range(2):
+        transfer = Transfer(handle=0, delivery_id=number, delivery_tag=b"%d" % number, message_format=0)
+        (delivery,) = peer.feed(encode_frame(0, transfer, b"\x00Sw@"))
+        assert isinstance(delivery, IncomingDelivery)
+        delivery.settle(ACCEPTED)
+    link.flow(2)
+    disposition, flow = peer.sent()
+    assert isinstance(disposition, Disposition)
+    assert (disposition.first, disposition.last) == (0, 1)
+    assert isinstance(flow, Flow)
+    assert (flow.delivery_count, flow.link_credit) == (2, 2)

@@ -100,6 +100,9 @@ class End:
             elif isinstance(event, (SessionEnded, LinkDetached)):
                 assert event.error is None or event.error.condition == "test:no", event
 
+    def session_of(self, link: LinkEndpoint) -> Session:
+        return next(session for session in self.sessions if session is link.session)
+
     def adopt(self, link: LinkEndpoint) -> None:
         self.links.append(link)
         if isinstance(link, ReceiverLink):
@@ -229,10 +232,10 @@ class Traffic(RuleBasedStateMachine):
         if not end.asked:
             return
         asked = end.asked.pop(pick % len(end.asked))
-        self.answer_one(asked, refuse=refuse and pick % 3 == 0)
+        self.answer_one(end, asked, refuse=refuse and pick % 3 == 0)
         self.collect(which)
 
-    def answer_one(self, asked: LinkEndpoint | Session, *, refuse: bool) -> None:
+    def answer_one(self, end: End, asked: LinkEndpoint | Session, *, refuse: bool) -> None:
         no = ProtocolError("no", condition="test:no")
         if isinstance(asked, Session):
             if refuse:
@@ -242,8 +245,8 @@ class Traffic(RuleBasedStateMachine):
         elif refuse:
             asked.refuse(no)
         else:
-            # A peer may attach behind its begin before that has been answered; the answers have their order.
-            asked.session.accept(incoming_window=self.window)
+            # A peer may attach right after its begin, before that has been answered; the answers have their order.
+            end.session_of(asked).accept(incoming_window=self.window)
             asked.accept()
 
     @rule(which=ENDS, pick=PICK, fault=st.booleans())
@@ -299,9 +302,10 @@ class Traffic(RuleBasedStateMachine):
         if not gone:
             return
         old = gone[pick % len(gone)]
-        if (old.name, old.is_receiver) in old.session.links or len(old.session.links) > 3:
+        session = end.session_of(old)
+        if (old.name, old.is_receiver) in session.links or len(session.links) > 3:
             return
-        attach = old.session.attach_receiver if old.is_receiver else old.session.attach_sender
+        attach = session.attach_receiver if old.is_receiver else session.attach_sender
         end.adopt(attach(old.name, source=Source(address="a"), target=Target(address="b")))
         REACHED["attached again"] += 1
         self.collect(which)
@@ -448,7 +452,7 @@ class Traffic(RuleBasedStateMachine):
         for _ in range(3):
             for which, end in enumerate(self.ends):
                 while end.asked:
-                    self.answer_one(end.asked.pop(0), refuse=False)
+                    self.answer_one(end, end.asked.pop(0), refuse=False)
                 self.collect(which)
             self.settle_down()
         while any(end.take_parts() for end in self.ends):

@@ -15,7 +15,6 @@ import pytest
 from amqp10.broker import Broker
 from tests.interop.conftest import prepared
 from tests.interop.peers import (
-    Peer,
     PeerNotPreparedError,
     Process,
     peer_folder,
@@ -31,7 +30,7 @@ USERS = {"me": "s3cret"}
 Flavour = Literal["c", "cpp"]
 
 
-class Embedded(Peer):
+class Embedded:
     """The embedded broker as the helpers for Proton's programs want it."""
 
     def __init__(self, broker: Broker) -> None:

@@ -26,17 +26,10 @@ class BrokerProcess(Peer):
 
     def __init__(self) -> None:
         self.port = free_port()
-        self._process: Process | None = None
 
     def start(self) -> None:
         command = [sys.executable, "-u", "-m", "amqp10", "broker", "--port", str(self.port)]
-        self._process = Process("amqp10 broker", [*command, "--user", f"{USER}:{PASSWORD}"])
-        self._process.wait_for("listening on", 30)
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
+        self._run(Process("amqp10 broker", [*command, "--user", f"{USER}:{PASSWORD}"]), "listening on")
 
 
 class Place:
@@ -53,7 +46,7 @@ class Place:
 
     def kill(self) -> None:
         self.killing = time.monotonic()
-        self.peer.kill() if self.kind == "rabbitmq" else self.peer.stop()
+        self.peer.kill()
 
     def told_after(self) -> float:
         """How many seconds ago it was killed."""

@@ -536,7 +536,7 @@ async def body_the_server_says_who_it_is(broker: Broker) -> None:
 
 
 async def body_many_senders_and_receivers_share_one_link_each(broker: Broker) -> None:
-    many, each = (50, 20) if BLOCKING else (200, 10)
+    many, each = (50, 20) if BLOCKING else (200, 5)
     async with connect(broker.url) as connection:
         sender = await connection.sender("q")
         receiver = await connection.receiver("q", prefetch=100)

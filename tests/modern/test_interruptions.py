@@ -161,7 +161,7 @@ def test_an_interruption_at_any_moment_of_a_wait_ends_the_call_and_nothing_else(
             with pytest.raises(KeyboardInterrupt):
                 call()
         assert is_free(lock)
-        links: list[Any] = connection._core._links()
+        links: list[Any] = connection._core.sessions.links
         for link in links:
             if hasattr(link, "again"):
                 link.unsettled = link.open = 0

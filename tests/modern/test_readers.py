@@ -198,7 +198,7 @@ def test_an_interruption_of_a_caller_that_reads_ends_the_call_and_nothing_else(
         assert len(read) == (0 if moment == "when it has let the lock go" else 1)
         assert is_free(lock)
         assert driver.polling is None
-        links: list[Any] = connection._core._links()
+        links: list[Any] = connection._core.sessions.links
         for link in links:
             if hasattr(link, "again"):
                 link.unsettled = link.open = 0
@@ -266,14 +266,12 @@ def test_an_interruption_anywhere_in_a_receive_loses_no_message(broker: Broker) 
     at, misses = 1, 0
     while misses < 5:
         with amqp10.connect(broker.url) as connection:
-            sender, receiver = connection.sender(f"q{at}"), connection.receiver(f"q{at}")
-            thread = when_reading(connection._driver, partial(sender.submit, at))
+            connection.send(f"q{at}", at)
+            receiver = connection.receiver(f"q{at}", prefetch=0)
             came = interrupted(partial(receiver.receive, timeout=20), at)
             misses = 0 if came else misses + 1
-            thread.join()
             if came:
                 assert receiver.receive(timeout=20).body == at
-            assert sender.flush(timeout=20) is None
         at += 1
     assert at > 50
 
@@ -284,8 +282,13 @@ def test_ctrl_c_ends_a_call_that_reads(broker: Broker) -> None:
         with amqp10.connect(broker.url) as connection:
             receiver = connection.receiver("q")
             driver = connection._driver
-            for moment in (lambda: None, lambda: given_to_the_thread(driver)):
-                thread = when_reading(driver, lambda m=moment: (m(), os.kill(os.getpid(), signal.SIGINT)))  # type: ignore[misc]
+
+            def later() -> None:
+                given_to_the_thread(driver)
+                os.kill(os.getpid(), signal.SIGINT)
+
+            for action in (lambda: os.kill(os.getpid(), signal.SIGINT), later):
+                thread = when_reading(driver, action)
                 with pytest.raises(KeyboardInterrupt):
                     receiver.receive(timeout=60)
                 thread.join()

@@ -383,6 +383,8 @@ class Receiver(ReceiverMethods):
     async def drain(self, *, timeout: float | Default | None = DEFAULT) -> int:
         """Have the sender send what it has, and give back the rest of the credit. The receiver is paused then.
 
+        A call that is interrupted, or takes too long, leaves the receiver as it was.
+
         Returns:
             How much credit was given back.
         """

@@ -9,9 +9,9 @@ from itertools import islice
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
+from amqp10.client import delivery as _delivery
 from amqp10.client import operations
-from amqp10.client import receiving as _receiving
-from amqp10.client import sending as _sending
+from amqp10.client import received as _received
 from amqp10.client.options import DEFAULT, Default
 from amqp10.errors import AMQPTimeoutError, ClosedError, SendTimeoutError
 
@@ -28,7 +28,7 @@ _LOT: Final = 256
 __all__ = ["Delivery", "ReceivedMessage", "ReceiverMethods", "SenderMethods"]
 
 
-class Delivery(_sending.Delivery):
+class Delivery(_delivery.Delivery):
     """A message that was submitted. ``await delivery`` gives its outcome; giving up waiting does not touch it."""
 
     __slots__ = ()
@@ -41,7 +41,7 @@ class Delivery(_sending.Delivery):
         return self._withdraw()
 
 
-class ReceivedMessage(_receiving.ReceivedMessage):
+class ReceivedMessage(_received.ReceivedMessage):
     """A message that arrived. Settle it when it has been dealt with; settling does not wait.
 
     Each way of settling returns False when the delivery is no longer this program's: the connection was lost
@@ -123,7 +123,7 @@ class SenderMethods:
         self._driver.check_thread()
         core = self._core
         deadline = self._driver.deadline(timeout)
-        waiting: deque[_sending.Delivery] = deque()
+        waiting: deque[_delivery.Delivery] = deque()
         outcomes: list[Outcome] = []
 
         async def add(lot: list[Any]) -> None:

@@ -14,7 +14,7 @@ from amqp10.net.transport import rest_of
 if TYPE_CHECKING:
     from amqp10.client.incarnation import Incarnation
     from amqp10.client.options import Address
-    from amqp10.engine import OutgoingDelivery
+    from amqp10.engine import OutgoingDelivery, Session
     from amqp10.net.network import SecureSession
     from amqp10.net.options import TransportOptions
     from amqp10.net.tcp import TcpTransport
@@ -85,19 +85,19 @@ class BlockingTransport:
     # -- the core's side -------------------------------------------------------------------------------------------
 
     def start(self, incarnation: Incarnation) -> None:
-        """See :class:`amqp10.client.wait.Transport`."""
+        """See :class:`amqp10.client.incarnation.Transport`."""
         self._incarnation = incarnation
         self._driver.started(self)
 
     def close(self) -> None:
-        """See :class:`amqp10.client.wait.Transport`."""
+        """See :class:`amqp10.client.incarnation.Transport`."""
         if not self._over:
             with contextlib.suppress(AMQPError):
                 self._push_out()
             self._end()
 
     def abort(self) -> None:
-        """See :class:`amqp10.client.wait.Transport`."""
+        """See :class:`amqp10.client.incarnation.Transport`."""
         self._end()
 
     def _end(self) -> None:
@@ -135,7 +135,7 @@ class BlockingTransport:
             return False
         return all(len(session.outgoing_unsettled) <= _FEW for session in self._incarnation.engine.sessions.values())
 
-    def in_flight(self) -> tuple[Incarnation, list[OutgoingDelivery]]:
+    def in_flight(self) -> tuple[Incarnation, list[tuple[Session, OutgoingDelivery]]]:
         """The life that it carries, and its messages without an outcome."""
         assert self._incarnation is not None
         return self._incarnation, self._incarnation.in_flight()

@@ -436,11 +436,7 @@ class Queue:
     def _has_room(self, consumer: Consumer) -> bool:
         """Whether the client can take another message; if not, it is looked at again when it has read or settled."""
         link = consumer.link
-        if (
-            consumer.peer.unsent < MOST_UNSENT
-            and not link.pending
-            and len(link.session.outgoing_unsettled) < self.max_unsettled
-        ):
+        if consumer.peer.unsent < MOST_UNSENT and not link.pending and len(link.session_unsettled) < self.max_unsettled:
             return True
         consumer.peer.stalled[consumer] = None
         return False
@@ -495,7 +491,7 @@ class Queue:
         for consumer in list(self._draining):
             link = consumer.link
             stalled = consumer in consumer.peer.stalled
-            if stalled and len(link.session.outgoing_unsettled) < self.max_unsettled:
+            if stalled and len(link.session_unsettled) < self.max_unsettled:
                 continue  # there is more, as soon as it reads
             del self._draining[consumer]
             link.drained()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from amqp10.client.wait import Waits
+
 if TYPE_CHECKING:
     from amqp10.client.core import ClientCore
     from amqp10.client.recovery import StateChange
-    from amqp10.client.wait import Wait
 
 __all__ = ["Changes"]
 
@@ -21,7 +22,7 @@ class Changes:
     def __init__(self, core: ClientCore) -> None:
         self._core = core
         self._kept: deque[StateChange] = deque()
-        self._waits: list[Wait] = []
+        self._waits = Waits(core.driver)
         self.dropped: int = 0
         core.listeners.append(self._add)
 
@@ -30,18 +31,14 @@ class Changes:
             self._kept.popleft()
             self.dropped += 1
         self._kept.append(change)
-        waits, self._waits = self._waits, []
-        for wait in waits:
-            wait.set()
+        self._waits.set()
 
     async def next(self) -> StateChange | None:
         """The next change; None when the connection is over and all have been taken."""
         while not self._kept:
             if self._core.over:
                 return None
-            wait = self._core.driver.new_wait()
-            self._waits.append(wait)
-            await wait.wait(None)
+            await self._waits.wait(None)
         return self._kept.popleft()
 
     def stop(self) -> None:

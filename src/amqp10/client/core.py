@@ -15,13 +15,12 @@ from uuid import uuid4
 from amqp10.client.client_options import EXPOSED, ClientOptions
 from amqp10.client.closing import Ending
 from amqp10.client.incarnation import Incarnation
-from amqp10.client.links import LinkCore, Stage
-from amqp10.client.receiving import ReceiverCore
+from amqp10.client.links import Batched, Stage, Unwritten
 from amqp10.client.recovery import TRANSITIONS, Backoff, ConnectionState, Move, StateChange, may_pass
 from amqp10.client.sending import SenderCore
 from amqp10.client.servers import Servers
-from amqp10.client.sessions import SessionCore
-from amqp10.client.wait import Driver, Transport, Wait, Waits
+from amqp10.client.sessions import Sessions
+from amqp10.client.wait import Bell, Waits
 from amqp10.engine import (
     Connection,
     ConnectionClosed,
@@ -40,14 +39,16 @@ from amqp10.engine import (
 )
 from amqp10.errors import (
     AMQPError,
-    AMQPTimeoutError,
     ClosedError,
     ConnectionLostError,
     RemoteError,
 )
 
 if TYPE_CHECKING:
+    from amqp10.client.driver import Driver
+    from amqp10.client.incarnation import Transport
     from amqp10.client.options import Address
+    from amqp10.client.sessions import SessionCore
     from amqp10.engine import Event, OutgoingDelivery
 
 __all__ = ["ClientCore"]
@@ -68,7 +69,7 @@ class ClientCore:
         state: where it is in its life.
         incarnation: the life that it has now; None while it is down.
         servers: which server is in use, and which is next.
-        sessions: what the program wants, in the order in which it was made.
+        sessions: what the program wants.
         paused: whether the transport takes no more output.
         down_error: why it is down; None while it is not.
         error: why it is over for good; None while it is not.
@@ -79,7 +80,7 @@ class ClientCore:
         self.options = options
         self.state: ConnectionState = ConnectionState.CONNECTING
         self.incarnation: Incarnation | None = None
-        self.sessions: dict[SessionCore, None] = {}
+        self.sessions: Sessions = Sessions(self)
         self.paused: bool = False
         self.down_error: AMQPError | None = None
         self.error: AMQPError | None = None
@@ -89,19 +90,19 @@ class ClientCore:
         """The last state changes, for those who ask for them."""
         self.listeners: list[Callable[[StateChange], None]] = []
         self.backoff: Backoff = Backoff(options.policy, len(options.addresses), options.random)
-        self.touched: set[ReceiverCore] = set()
-        self.unwritten: set[SenderCore] = set()
+        self.touched: set[Batched] = set()
+        self.unwritten: set[Unwritten] = set()
         """Senders with settled messages that wait for the session window."""
-        self._default: SessionCore | None = None
         self._container_id = options.container_id or f"amqp10-{uuid4().hex}"
         self._next_delivery_id = 0
         self._proved = False
         self._was_open = False
         self._reopened_at: float | None = None
         self._resent = 0
+        self._sent_again = 0
         self._recovering = False
         self._warned = False
-        self._attention: Wait | None = None
+        self._attention = Bell(driver)
         self._close_by: float | None = None
         self._over_waits = Waits(driver)
 
@@ -114,7 +115,9 @@ class ClientCore:
             return
         self.state = state
         now = self.driver.clock()
-        resent = self._resent if state is ConnectionState.OPEN else 0
+        resent = 0
+        if state is ConnectionState.OPEN:
+            resent, self._sent_again = self._resent, 0
         change = StateChange(
             state, error, self.address.url, self.backoff.attempts, self.backoff.elapsed(now), resent, retry_in
         )
@@ -166,23 +169,20 @@ class ClientCore:
 
     def default_session(self) -> SessionCore:
         """The session of links that were not given one."""
-        if self._default is None or self._default not in self.sessions:
-            self._default = self.add_session(2048, 2048)
-        return self._default
+        self.refuse()
+        return self.sessions.default()
 
     def add_session(self, incoming_window: int, outgoing_window: int) -> SessionCore:
         """Another session."""
         self.refuse()
-        session = SessionCore(self, incoming_window, outgoing_window)
-        self.sessions[session] = None
+        session = self.sessions.add(incoming_window, outgoing_window)
         session.begin()
         return session
 
     def private_session(self) -> SessionCore:
         """A session for a link that endangers others. It begins when the link is due."""
-        session = SessionCore(self)
+        session = self.sessions.add()
         session.private = True
-        self.sessions[session] = None
         return session
 
     # -- connecting ------------------------------------------------------------------------------------------------
@@ -247,9 +247,14 @@ class ClientCore:
         if self._was_open:
             self._reopened_at = now
         self._was_open = True
-        for session in list(self.sessions):
-            session.begin()
-        self._resent = sum(link.count_resent() for link in self._links() if isinstance(link, SenderCore))
+        self.sessions.begin()
+        waiting = sum(link.count_resent() for link in self.sessions.links if isinstance(link, SenderCore))
+        self._resent = self._sent_again + waiting
+
+    def sends_again(self) -> None:
+        """A sender has sent again what may have arrived."""
+        if self.state is not ConnectionState.OPEN:  # not reported: this connection may go before it is
+            self._sent_again += 1
 
     def restored(self) -> None:
         """Every link is attached again, or known not to be: report it."""
@@ -365,7 +370,7 @@ class ClientCore:
             incarnation.settled_wait.set()
             return
         if self.closing:
-            self._spread_loss(undelivered, error)
+            self.sessions.lost(undelivered)
             self._finish(Move.CLOSE, None)
             return
         self.down_error = error
@@ -376,7 +381,7 @@ class ClientCore:
             self.fail(error, undelivered)
             return
         self.backoff.begin(now)
-        self._spread_loss(undelivered, error)
+        self.sessions.lost(undelivered)
         self.move(Move.LOST, error)
         self.attend()
 
@@ -386,24 +391,13 @@ class ClientCore:
         await self._pause(until)
         self.move(Move.ATTEMPT, error)
 
-    def _spread_loss(self, undelivered: Sequence[OutgoingDelivery], error: AMQPError) -> None:
-        per_session: dict[object, list[OutgoingDelivery]] = {}
-        for delivery in undelivered:
-            per_session.setdefault(delivery.link.session, []).append(delivery)
-        for session in list(self.sessions):
-            session.lost(per_session.get(session.engine, ()))
-
     def fail(self, cause: AMQPError, undelivered: Sequence[OutgoingDelivery] = ()) -> None:
         """It will not come back: everybody is told."""
         if self.over:
             return
         error = self._lost_error(cause)
         self.error = error
-        per_session: dict[object, list[OutgoingDelivery]] = {}
-        for delivery in undelivered:
-            per_session.setdefault(delivery.link.session, []).append(delivery)
-        for session in list(self.sessions):
-            session.fail(error, per_session.get(session.engine, ()), Ending.GAVE_UP)
+        self.sessions.fail(error, undelivered, Ending.GAVE_UP)
         self._finish(Move.GIVE_UP, cause)
 
     def _finish(self, move: Move, error: AMQPError | None) -> None:
@@ -415,12 +409,10 @@ class ClientCore:
         closed = self.error or ClosedError("the connection is closed")
         if self.error is None:
             self.error = closed
-        for session in list(self.sessions):
-            session.fail(closed, (), Ending.CLOSED if move is Move.CLOSE else Ending.GAVE_UP)
+        self.sessions.fail(closed, (), Ending.CLOSED if move is Move.CLOSE else Ending.GAVE_UP)
         self.move(move, error)
         self._over_waits.set()
-        if self._attention is not None:
-            self._attention.set()
+        self._attention.ring()
         self.driver.finish()
 
     # -- recovery --------------------------------------------------------------------------------------------------
@@ -429,22 +421,16 @@ class ClientCore:
         """Something is to be done, now or later: see that :meth:`recover` runs, and looks."""
         if self.over:
             return
-        if self._attention is not None:
-            self._attention.set()
+        self._attention.ring()
         if not self._recovering:
             self._recovering = True
             self.driver.spawn(self.recover())
 
-    def _links(self) -> list[LinkCore]:
-        return [link for session in self.sessions for link in session.links]
-
     def next_due(self) -> float | None:
         """When something has to be done next."""
-        times = [link.due for link in self._links() if link.due is not None]
-        times += [session.due for session in self.sessions if session.due is not None]
-        if self._close_by is not None:
-            times.append(self._close_by)
-        return min(times, default=None)
+        due = self.sessions.next_due()
+        by = self._close_by
+        return due if by is None or (due is not None and due < by) else by
 
     async def recover(self) -> None:
         """Bring back what was lost, and keep the times of what is under way. Ends when there is nothing to do."""
@@ -457,11 +443,7 @@ class ClientCore:
                 due = self.next_due()
                 if due is None or self.over:
                     return
-                attention = self._attention = self.driver.new_wait()
-                try:
-                    await attention.wait(due)
-                except AMQPTimeoutError:
-                    continue
+                await self._attention.wait(due)
         except AMQPError as error:
             self.fail(error)
         except BaseException:
@@ -470,14 +452,10 @@ class ClientCore:
             raise
         finally:
             self._recovering = False
-            self._attention = None
 
     def _do_due(self) -> None:
         now = self.driver.clock()
-        for session in list(self.sessions):
-            session.at_due(now)
-            for link in list(session.links):
-                link.at_due(now)
+        self.sessions.at_due(now)
         if self._close_by is not None and now >= self._close_by:
             self._close_by = None
             self._finish(Move.CLOSE, None)
@@ -512,13 +490,10 @@ class ClientCore:
         incarnation = self.incarnation
         timeout = self.options.timeout
         until = None if timeout is None else self.driver.clock() + timeout
-        while self.incarnation is incarnation and any(link.stage is Stage.ATTACHING for link in self._links()):
-            attention = self._attention = self.driver.new_wait()
+        while self.incarnation is incarnation and any(link.stage is Stage.ATTACHING for link in self.sessions.links):
             # One link that is not answered must not hold up what is due for the others.
             due = self.next_due()
-            try:
-                await attention.wait(until if due is None or (until is not None and until < due) else due)
-            except AMQPTimeoutError:
+            if not await self._attention.wait(until if due is None or (until is not None and until < due) else due):
                 if until is not None and self.driver.clock() >= until:
                     break
                 self._do_due()
@@ -529,19 +504,13 @@ class ClientCore:
             self.move(Move.DELAY, self.down_error, retry_in=0.0)
 
     async def _pause(self, until: float) -> None:
-        while not self.unwanted():
-            attention = self._attention = self.driver.new_wait()
-            try:
-                await attention.wait(until)
-            except AMQPTimeoutError:
-                return
+        while not self.unwanted() and await self._attention.wait(until):
+            pass
 
     def progress(self) -> None:
         """A link has come or gone: whoever waits for that looks."""
-        if self._attention is not None:
-            self._attention.set()
-        for session in list(self.sessions):
-            session.advance_closing()
+        self._attention.ring()
+        self.sessions.advance_closing()
         if self.closing:
             self._advance_closing()
 
@@ -554,7 +523,7 @@ class ClientCore:
     def resume_sending(self) -> None:
         """The transport takes more again."""
         self.paused = False
-        for link in self._links():
+        for link in self.sessions.links:
             if isinstance(link, SenderCore):
                 link.give_turns()
 
@@ -569,8 +538,7 @@ class ClientCore:
             if self.incarnation is None or not self.incarnation.opened:
                 self._finish(Move.CLOSE, None)
                 return
-            for session in list(self.sessions):
-                session.close(deadline)
+            self.sessions.close(deadline)
         self._close_by = deadline
         self._advance_closing()
         self.attend()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import uuid4
 
 from amqp10.client.closing import Ending
@@ -21,12 +21,12 @@ from amqp10.errors import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from amqp10.client.core import ClientCore
+    from amqp10.client.client_options import ClientOptions
+    from amqp10.client.driver import Driver
     from amqp10.client.options import ReceiverSpec, SenderSpec
-    from amqp10.client.sessions import SessionCore
-    from amqp10.engine import LinkAttached, LinkDetached, OutgoingDelivery
+    from amqp10.engine import LinkAttached, LinkDetached, OutgoingDelivery, Session
 
-__all__ = ["LinkCore", "Stage"]
+__all__ = ["Batched", "LinkCore", "LinkOwner", "LinkSession", "Stage", "Unwritten"]
 
 
 class Stage(Enum):
@@ -40,6 +40,80 @@ class Stage(Enum):
     """The program closed it: what is in flight comes to its end first."""
     DETACHING = auto()
     OVER = auto()
+
+
+class Batched(Protocol):
+    """Something that says once for a batch of messages what is to be said about them."""
+
+    def batch_done(self) -> None:
+        """The batch is over."""
+        ...
+
+
+class Unwritten(Protocol):
+    """Something with messages that the session window holds back."""
+
+    def note_written(self) -> None:
+        """The window may have let some of them out."""
+        ...
+
+
+class LinkSession(Protocol):
+    """What a link needs of its session: see :class:`amqp10.client.sessions.SessionCore`."""
+
+    links: dict[LinkCore, None]
+    engine: Session | None
+    due: float | None
+
+    @property
+    def can_carry(self) -> bool:
+        """Whether links can be attached now."""
+        ...
+
+    def begin(self) -> None:
+        """Begin, and attach the links."""
+        ...
+
+    def adopt(self, link: LinkCore) -> None:
+        """Take over a link of another session."""
+        ...
+
+
+class LinkOwner(Protocol):
+    """What sessions and links need of the connection: see :class:`amqp10.client.core.ClientCore`."""
+
+    driver: Driver
+    options: ClientOptions
+    paused: bool
+    down_error: AMQPError | None
+    touched: set[Batched]
+    """Receivers that have something to say before the next bytes are written."""
+    unwritten: set[Unwritten]
+    """Senders with settled messages that wait for the session window."""
+
+    def refuse(self) -> None:
+        """Raise the reason why the connection cannot be used, if there is one."""
+        ...
+
+    def private_session(self) -> LinkSession:
+        """A session for a link that endangers others."""
+        ...
+
+    def in_grace(self, now: float) -> bool:
+        """Whether it is shortly after a reconnection."""
+        ...
+
+    def attend(self) -> None:
+        """Something is to be done, now or later."""
+        ...
+
+    def progress(self) -> None:
+        """A link has come or gone."""
+        ...
+
+    def sends_again(self) -> None:
+        """A sender has sent again what may have arrived."""
+        ...
 
 
 _ATTACHED: Final = Stage.ATTACHED
@@ -61,9 +135,9 @@ class LinkCore:
     patience: float | None = None
     """For how many seconds a link that is being closed waits to come to rest, at most; None: as long as there is."""
 
-    def __init__(self, core: ClientCore, session: SessionCore, spec: SenderSpec | ReceiverSpec) -> None:
+    def __init__(self, core: LinkOwner, session: LinkSession, spec: SenderSpec | ReceiverSpec) -> None:
         self.core = core
-        self.session = session
+        self.session: LinkSession = session
         self.stage: Stage = Stage.WAITING
         self.link: Any = None
         self.error: AMQPError | None = None

@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from amqp10.client.core import ClientCore
+from amqp10.client.delivery import Delivery
 from amqp10.client.options import ReceiverSpec, SenderSpec
-from amqp10.client.receiving import ReceivedMessage, ReceiverCore
-from amqp10.client.sending import Delivery, SenderCore
+from amqp10.client.received import ReceivedMessage
+from amqp10.client.receiving import ReceiverCore
+from amqp10.client.sending import SenderCore
 from amqp10.errors import AMQPError, AMQPTimeoutError, ClosedError, SendTimeoutError
 
 if TYPE_CHECKING:

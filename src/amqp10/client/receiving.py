@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.client.closing import Ending
 from amqp10.client.credit import CreditWindow
 from amqp10.client.links import LinkCore, Stage
-from amqp10.client.message import Message
 from amqp10.client.options import ReceiverSpec, receiver_fields
+from amqp10.client.received import ReceivedMessage
 from amqp10.client.wait import Turns, Waits
-from amqp10.codec import Symbol
 from amqp10.errors import AMQPError, AMQPTimeoutError, ClosedError
 from amqp10.wire.layouts import Layouts
-from amqp10.wire.message import Message as WireMessage
-from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected
-from amqp10.wire.performatives import Error
+from amqp10.wire.messaging import ACCEPTED, RELEASED
 
 if TYPE_CHECKING:
-    from amqp10.client.core import ClientCore
-    from amqp10.client.sessions import SessionCore
+    from amqp10.client.links import LinkOwner, LinkSession
     from amqp10.engine import IncomingDelivery, OutgoingDelivery
 
-__all__ = ["ReceivedMessage", "ReceiverCore"]
+__all__ = ["ReceiverCore"]
 
 logger: logging.Logger = logging.getLogger("amqp10.client")
 
@@ -36,99 +32,6 @@ _CLOSE_PATIENCE: Final = 1.0
 _DETACHING: Final = Stage.DETACHING
 _STALL_TIME: Final = 20.0
 """Seconds after which a program that waits for messages, and settles none of those that it has, is told so."""
-_FAILED: Final = Modified(delivery_failed=True)
-
-
-class ReceivedMessage(Message):
-    """A message that arrived. Settle it when it has been dealt with; settling does not wait.
-
-    Each way of settling returns False when the delivery is no longer this program's: the connection was lost
-    meanwhile, and the message will come again.
-    """
-
-    __slots__ = ("_delivery", "_receiver")
-
-    def __init__(self, delivery: IncomingDelivery, receiver: ReceiverCore) -> None:
-        self._delivery = delivery
-        self._receiver = receiver
-        self._wire = None
-
-    def encode(self) -> bytes:
-        """The message as it travelled."""
-        return self._delivery.payload
-
-    @property
-    def wire(self) -> WireMessage:
-        """The sections as the specification has them, with AMQP's own types."""
-        wire = self._wire
-        if wire is None:
-            wire = self._wire = WireMessage.decode(self._delivery.payload, self._receiver.layouts)
-        return wire
-
-    def _settle(self, state: Any) -> bool:
-        return self._receiver.settle(self._delivery, state)
-
-    def accept(self) -> bool:
-        """It was processed (messaging, "accepted")."""
-        return self._settle(ACCEPTED)
-
-    def release(self) -> bool:
-        """It was not looked at, and may go to anybody (messaging, "released")."""
-        return self._settle(RELEASED)
-
-    def reject(
-        self,
-        condition: str = "amqp:internal-error",
-        description: str | None = None,
-        info: Mapping[str, Any] | None = None,
-    ) -> bool:
-        """It is invalid (messaging, "rejected"). What becomes of it is the peer's business: often a dead letter."""
-        pairs = None if info is None else {Symbol(name): value for name, value in info.items()}
-        return self._settle(Rejected(error=Error(condition=Symbol(condition), description=description, info=pairs)))
-
-    def modify(
-        self,
-        *,
-        delivery_failed: bool = True,
-        undeliverable_here: bool = False,
-        annotations: Mapping[str, Any] | None = None,
-    ) -> bool:
-        """It was not processed and goes back changed (messaging, "modified").
-
-        Args:
-            delivery_failed: whether to count this as an attempt that failed.
-            undeliverable_here: whether it must not come to this receiver again.
-            annotations: to be merged into the message's annotations.
-        """
-        if delivery_failed and not undeliverable_here and annotations is None:
-            return self._settle(_FAILED)
-        pairs = None if annotations is None else {Symbol(name): value for name, value in annotations.items()}
-        return self._settle(
-            Modified(delivery_failed=delivery_failed, undeliverable_here=undeliverable_here, message_annotations=pairs)
-        )
-
-    @property
-    def stale(self) -> bool:
-        """Whether the link that it came on is gone: it cannot be settled any more."""
-        receiver = self._receiver
-        return self._delivery.link is not receiver.link or receiver.stage is _DETACHING
-
-    @property
-    def delivery_count(self) -> int:
-        """How often its delivery failed before (messaging, "header")."""
-        header = self.wire.header
-        return 0 if header is None or header.delivery_count is None else int(header.delivery_count)
-
-    @property
-    def redelivered(self) -> bool:
-        """Whether it may have been delivered before."""
-        header = self.wire.header
-        return header is not None and (header.first_acquirer is False or bool(header.delivery_count))
-
-    @property
-    def tag(self) -> bytes:
-        """The delivery tag (transport, "delivery-tag")."""
-        return self._delivery.tag
 
 
 class ReceiverCore(LinkCore):
@@ -138,7 +41,7 @@ class ReceiverCore(LinkCore):
     patience: float | None = _CLOSE_PATIENCE
     name: str
 
-    def __init__(self, core: ClientCore, session: SessionCore, spec: ReceiverSpec) -> None:
+    def __init__(self, core: LinkOwner, session: LinkSession, spec: ReceiverSpec) -> None:
         super().__init__(core, session, spec)
         if spec.subscription is not None:
             self.name = self._base_name = spec.subscription
@@ -167,6 +70,12 @@ class ReceiverCore(LinkCore):
         self._draining = Waits(core.driver)
         self._drain_sent = False
         """Whether the sender has been asked to drain and has not answered."""
+        self._drains = 0
+        """How many calls of :meth:`drain` wait."""
+        self._paused_to_drain = False
+        """Whether it is paused because of them, and not by the program."""
+        self._again_until = 0
+        """With prefetch=0: credit that the drain under way takes back is given again for messages up to this one."""
         self._settling: dict[IncomingDelivery, Waits] = {}
         self._warned = False
         self._offset: int | None = None
@@ -219,8 +128,11 @@ class ReceiverCore(LinkCore):
         if count < 1:
             raise ValueError(f"credit is given in positive numbers, not {count}")
         self._refuse()
-        self._asked += count
-        self._give_asked()
+        if self._drain_sent:
+            self._again_until = max(self._again_until, self._arrived) + count
+        else:
+            self._asked += count
+            self._give_asked()
 
     def _give_asked(self) -> None:
         link = self.link
@@ -231,31 +143,60 @@ class ReceiverCore(LinkCore):
     def pause(self) -> None:
         """No new credit; what is here, or on its way, can still be received."""
         self.window.paused = True
+        self._paused_to_drain = False
 
     def resume(self) -> None:
         """Credit again."""
-        self.window.paused = False
+        self.window.paused = self._paused_to_drain = False
         self.renew()
 
     async def drain(self, deadline: float | None) -> int:
-        """Have the sender send what it has and give back the rest of the credit (transport, "flow control").
+        """Have the sender send what it has and give back the rest of the credit (transport, "flow control"). When that
+        is interrupted, or takes too long, the receiver gives credit as it did before.
 
         Returns:
             How much credit was given back.
         """
-        if self.spec.prefetch:
-            self.pause()
+        if self.spec.prefetch and not self.window.paused:
+            self.window.paused = self._paused_to_drain = True
+        link, credit, before = self.link, self.credit, self._arrived
+        self._drains += 1
+        try:
+            await self._drain(deadline)
+        except BaseException:
+            self._drains -= 1
+            if not self._drains:
+                self._undo_drain(credit if self.link is not link else credit - (self._arrived - before))
+            raise
+        self._drains -= 1
+        self._paused_to_drain = False
+        return max(0, credit - (self._arrived - before))
+
+    async def _drain(self, deadline: float | None) -> None:
         link = self.link
         if link is None or self.stage is not Stage.ATTACHED or link.credit == 0:
             self._ask_again()
-            return 0
-        credit: int = link.credit
-        before = self._received + len(self.queue)
+            return
         if not self._drain_sent:
             self._send_drain()
         while self.link is link and self._drain_sent:
             await self._draining.wait(deadline)
-        return max(0, credit - (self._received + len(self.queue) - before))
+
+    def _undo_drain(self, left: int) -> None:
+        """Nobody wants the drain any more: give the credit that it takes back, or has taken, again."""
+        if self._paused_to_drain:
+            self.resume()
+        elif self.spec.prefetch == 0 and left > 0:
+            if self._drain_sent:
+                self._again_until = max(self._again_until, self._arrived + left)
+            else:
+                self._asked = max(self._asked, left)
+                self._give_asked()
+
+    @property
+    def _arrived(self) -> int:
+        """How many messages have arrived, ever."""
+        return self._received + len(self.queue)
 
     def flowed(self) -> None:
         """The sender's flow is here."""
@@ -280,13 +221,15 @@ class ReceiverCore(LinkCore):
         self.link.forget_credit()
         if self.stage is Stage.ATTACHED:
             self._ask_again()
+            self.renew()
         self._draining.set()
 
     def _ask_again(self) -> None:
-        """With prefetch=0, all credit is gone: ask anew for those who still wait."""
+        """With prefetch=0, all credit is gone: ask anew for those who still wait, and for what is still wanted."""
         if self.spec.prefetch == 0:
             coming = len(self.queue) + (self.link is not None and self.link.partial is not None)
-            self._asked = max(0, len(self.turns.waiting) - coming)
+            self._asked = max(0, len(self.turns.waiting) - coming, self._again_until - self._arrived)
+            self._again_until = 0
             if self._asked:
                 self._give_asked()
 
@@ -349,17 +292,7 @@ class ReceiverCore(LinkCore):
         if not self._warned and self.due is None and 0 < self.spec.prefetch <= self.unsettled:
             self.due = self.core.driver.clock() + _STALL_TIME
             self.core.attend()
-        try:
-            return await self._next(deadline)
-        except AMQPTimeoutError:
-            if self.spec.prefetch or not self._asked:
-                raise
-        # The one message that this call asked for did not come: make sure that it does not come later.
-        await self.drain(self.core.driver.clock() + _DRAIN_TIME)
-        message = self.try_receive()
-        if message is None:
-            raise AMQPTimeoutError("no message came in time")
-        return message
+        return await self._next(deadline)
 
     async def _next(self, deadline: float | None) -> ReceivedMessage:
         while True:
@@ -370,7 +303,10 @@ class ReceiverCore(LinkCore):
             try:
                 await self.turns.wait(deadline)
             except AMQPTimeoutError:
-                raise AMQPTimeoutError("no message came in time") from None
+                message = await self._late() if asked and self._asked else None
+                if message is None:
+                    raise AMQPTimeoutError("no message came in time") from None
+                return message
             except BaseException:
                 if asked and self._asked:
                     # Nobody wants the message. One that is on its way all the same is for the next who asks.
@@ -380,6 +316,12 @@ class ReceiverCore(LinkCore):
             if self.queue:
                 return self._take()
             self._refuse()
+
+    async def _late(self) -> ReceivedMessage | None:
+        """The one message that a call asked for did not come: make sure that it does not come later."""
+        self._again_until = self._arrived + self._asked - 1
+        await self._drain(self.core.driver.clock() + _DRAIN_TIME)
+        return self.try_receive()
 
     async def receive_many(self, most: int, deadline: float | None) -> list[ReceivedMessage]:
         """At least one message, and as many as are here, up to ``most``. Errors as for :meth:`receive`."""
@@ -489,7 +431,7 @@ class ReceiverCore(LinkCore):
     def _stopped(self, ending: Ending, undelivered: Sequence[OutgoingDelivery], error: AMQPError | None) -> None:
         self.unsettled = 0
         self._last = None
-        self._drain_sent = False
+        again = max(0, self._again_until - self._arrived)
         if self.on_lost is not None:
             self.on_lost()
         if ending is Ending.CLOSED:
@@ -499,6 +441,11 @@ class ReceiverCore(LinkCore):
             kept = [delivery for delivery in self.queue if delivery.settled]
             self.queue.clear()
             self.queue.extend(kept)
+        if self._drain_sent:
+            # The credit is gone as the sender would have given it back.
+            self._drain_sent = False
+            self._again_until = self._arrived + again
+            self._ask_again()
         self.turns.revoke()
         self._draining.set()
         settling, self._settling = self._settling, {}

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
 from amqp10.client import operations
+from amqp10.client.delivery import Delivery
 from amqp10.client.message import Message
 from amqp10.client.options import ReceiverSpec
 from amqp10.client.outcomes import Modified, Released
-from amqp10.client.sending import Delivery, Late
+from amqp10.client.sending import Late
 from amqp10.client.wait import Waits
 from amqp10.errors import (
     AMQPError,
@@ -20,11 +21,13 @@ from amqp10.errors import (
     RequestLostError,
 )
 from amqp10.wire.messaging import ACCEPTED
+from amqp10.wire.performatives import ErrorCondition
 
 if TYPE_CHECKING:
     from amqp10.client.core import ClientCore
     from amqp10.client.outcomes import Outcome
-    from amqp10.client.receiving import ReceivedMessage, ReceiverCore
+    from amqp10.client.received import ReceivedMessage
+    from amqp10.client.receiving import ReceiverCore
     from amqp10.client.sending import SenderCore
     from amqp10.client.wait import Wait
     from amqp10.engine import IncomingDelivery
@@ -131,8 +134,10 @@ class _ReplyLink:
         try:
             replies = await operations.attach_receiver(session, spec, deadline)
         except LinkRefusedError as error:
-            if self._address is None:
-                error.message += "; where the broker makes no dynamic nodes, reply_to names a queue for responses"
+            if self._address is None and error.condition == ErrorCondition.NOT_IMPLEMENTED:
+                raise error.with_hint(
+                    "where the broker makes no dynamic nodes, reply_to names a queue for responses"
+                ) from error
             raise
         replies.sink = self._arrived
         replies.on_lost = self._lost

@@ -1,29 +1,29 @@
-"""The sending end of a link: credit and turns, deliveries and their outcomes, and what is sent again."""
+"""The sending end of a link: credit and turns, the outcomes of deliveries, and what is sent again."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from amqp10.client.closing import FATES, Ending, Fate, failure
 from amqp10.client.closing import Stage as DeliveryStage
+from amqp10.client.delivery import Delivery
 from amqp10.client.links import LinkCore, Stage
 from amqp10.client.message import Message
 from amqp10.client.options import SenderSpec, sender_fields
 from amqp10.client.outcomes import Outcome, outcome_of
-from amqp10.client.wait import Turns, Wait, Waits
+from amqp10.client.wait import Turns, Waits
 from amqp10.errors import AMQPError, ClosedError, ConnectionLostError, DeliveryError
 from amqp10.wire.messaging import ACCEPTED
 
 if TYPE_CHECKING:
-    from amqp10.client.core import ClientCore
-    from amqp10.client.sessions import SessionCore
+    from amqp10.client.links import LinkOwner, LinkSession
     from amqp10.engine import OutgoingDelivery
 
-__all__ = ["Delivery", "Late", "SenderCore"]
+__all__ = ["Late", "SenderCore"]
 
 logger: logging.Logger = logging.getLogger("amqp10.client")
 
@@ -40,121 +40,12 @@ class Late:
         raise NotImplementedError
 
 
-class Delivery:
-    """A message that was submitted, and what became of it.
-
-    Attributes:
-        message: what was submitted.
-        attempts: how often it was written: more than 1 after it was sent again.
-        outcome: what the receiver did with it; None while that is not known, and when it failed.
-        error: why it failed; None while it has not.
-    """
-
-    __slots__ = (
-        "_breaks",
-        "_callbacks",
-        "_carrier",
-        "_gone",
-        "_sender",
-        "_settled",
-        "_waits",
-        "attempts",
-        "error",
-        "message",
-        "outcome",
-    )
-
-    def __init__(self, sender: SenderCore, message: Message, settled: bool) -> None:
-        self._sender = sender
-        self.message: Message = message
-        self._settled = settled
-        self.attempts: int = 0
-        self._breaks = 0
-        self.outcome: Outcome | None = None
-        self.error: AMQPError | None = None
-        self._carrier: OutgoingDelivery | None = None
-        self._waits: list[Wait] | None = None
-        self._callbacks: list[Callable[[Any], object]] | None = None
-        self._gone = False
-        """Whether nobody waits for its outcome any more: it is not sent again."""
-
-    @property
-    def done(self) -> bool:
-        """Whether it has its outcome, or has failed."""
-        return self.outcome is not None or self.error is not None
-
-    @property
-    def sent(self) -> bool:
-        """Whether it has been written, at least in part."""
-        carrier = self._carrier
-        return self.attempts > (1 if carrier is not None and carrier.delivery_id < 0 else 0)
-
-    @property
-    def message_id(self) -> Any:
-        """The id of its message."""
-        return self.message.id
-
-    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
-        """Call ``callback(delivery)`` when it is done: soon, not from within this call."""
-        if self.done:
-            self._sender.core.driver.call(callback, self)
-        elif self._callbacks is None:
-            self._callbacks = [callback]
-        else:
-            self._callbacks.append(callback)
-
-    def _withdraw(self) -> bool:
-        """Take it back before it is written. Returns whether that was possible; then it has failed as closed."""
-        return self._sender.take_back(self)
-
-    def _finish(self, outcome: Outcome | None, error: AMQPError | None) -> None:
-        """It has come to its end."""
-        self.outcome = outcome
-        self.error = error
-        self._carrier = None
-        waits, self._waits = self._waits, None
-        if waits is not None:
-            for wait in waits:
-                wait.set()
-        callbacks, self._callbacks = self._callbacks, None
-        if callbacks is not None:
-            for callback in callbacks:
-                self._sender.core.driver.call(callback, self)
-
-    async def _wait_outcome(self, deadline: float | None) -> Outcome:
-        """Until it is done.
-
-        Raises:
-            AMQPError: it failed, see :mod:`amqp10.client.closing`; MessageRejectedError when it was rejected.
-            AMQPTimeoutError: it is not done in time. It goes on.
-        """
-        while not self.done:
-            wait = self._sender.core.driver.new_wait()
-            if self._waits is None:
-                self._waits = [wait]
-            else:
-                self._waits.append(wait)
-            try:
-                await wait.wait(deadline)
-            finally:
-                if self._waits is not None and wait in self._waits:
-                    self._waits.remove(wait)
-        if self.error is not None:
-            raise self.error
-        assert self.outcome is not None
-        return self.outcome
-
-    def __repr__(self) -> str:
-        state = "failed" if self.error is not None else repr(self.outcome) if self.outcome is not None else "under way"
-        return f"<Delivery {state}, attempts={self.attempts}>"
-
-
 class SenderCore(LinkCore):
     """A sender."""
 
     is_receiver = False
 
-    def __init__(self, core: ClientCore, session: SessionCore, spec: SenderSpec) -> None:
+    def __init__(self, core: LinkOwner, session: LinkSession, spec: SenderSpec) -> None:
         super().__init__(core, session, spec)
         self.spec = spec
         self.delivery_type: type[Delivery] = Delivery
@@ -460,6 +351,8 @@ class SenderCore(LinkCore):
                 # The peer takes smaller messages now than before.
                 self._finish(delivery, None, error)
                 continue
+            if delivery.attempts > 1:
+                self.core.sends_again()
             if delivery._settled and delivery._carrier is None:
                 self._finish(delivery, ACCEPTED, None)
             link = self.link
@@ -467,7 +360,7 @@ class SenderCore(LinkCore):
             self.cautious = False
 
     def _left_on(self, link: Any) -> Sequence[OutgoingDelivery]:
-        undelivered: tuple[OutgoingDelivery, ...] = link.session.undelivered(link)
+        undelivered: tuple[OutgoingDelivery, ...] = link.undelivered
         return undelivered
 
     def _stopped(self, ending: Ending, undelivered: Sequence[OutgoingDelivery], error: AMQPError | None) -> None:

@@ -1,21 +1,29 @@
-"""A session as the program wants it, with its links (transport, "sessions")."""
+"""Sessions as the program wants them, with their links (transport, "sessions")."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from amqp10.client.closing import Ending
+from amqp10.client.links import LinkOwner
 from amqp10.client.recovery import Backoff, may_pass
 from amqp10.errors import AMQPError, ClosedError, SessionEndedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from amqp10.client.core import ClientCore
+    from amqp10.client.incarnation import Incarnation
     from amqp10.client.links import LinkCore
     from amqp10.engine import OutgoingDelivery, Session, SessionEnded
 
-__all__ = ["SessionCore"]
+__all__ = ["SessionCore", "SessionOwner", "Sessions"]
+
+
+class SessionOwner(LinkOwner, Protocol):
+    """What a session needs of the connection, for itself and for its links."""
+
+    incarnation: Incarnation | None
+    sessions: Sessions
 
 
 class SessionCore:
@@ -27,7 +35,7 @@ class SessionCore:
         outgoing_window: stated to the peer.
     """
 
-    def __init__(self, core: ClientCore, incoming_window: int = 2048, outgoing_window: int = 2048) -> None:
+    def __init__(self, core: SessionOwner, incoming_window: int = 2048, outgoing_window: int = 2048) -> None:
         self.core = core
         self.incoming_window = incoming_window
         self.outgoing_window = outgoing_window
@@ -93,7 +101,7 @@ class SessionCore:
         self._spread(event.undelivered, Ending.LOST, error)
         if not self.links:
             self.due = None
-            self.core.sessions.pop(self, None)
+            self.core.sessions.discard(self)
             return
         self.due = now + (0.0 if refused is not None else self.backoff.delay())
         self.backoff.attempts += refused is None
@@ -123,7 +131,7 @@ class SessionCore:
         self.engine = None
         self.due = None
         self._spread(undelivered, ending, error)
-        self.core.sessions.pop(self, None)
+        self.core.sessions.discard(self)
 
     def _spread(self, undelivered: Sequence[OutgoingDelivery], ending: Ending | None, error: AMQPError | None) -> None:
         per_link: dict[object, list[OutgoingDelivery]] = {}
@@ -154,7 +162,107 @@ class SessionCore:
         if self.links or self not in self.core.sessions or (self.error is None and not self.private):
             return
         engine, self.engine = self.engine, None
-        self.core.sessions.pop(self, None)
+        self.core.sessions.discard(self)
         if engine is not None and engine.mapped and engine.can_send:
             engine.end()
             self.core.driver.kick()
+
+
+class Sessions:
+    """The sessions of a connection, in the order in which they were made, and what is done with all of them.
+
+    One that is over is no longer among them. Iterating goes over those of now, whatever happens to them meanwhile.
+
+    Args:
+        owner: the connection.
+    """
+
+    __slots__ = ("_default", "_owner", "_sessions")
+
+    def __init__(self, owner: SessionOwner) -> None:
+        self._owner = owner
+        self._sessions: dict[SessionCore, None] = {}
+        self._default: SessionCore | None = None
+
+    def __iter__(self) -> Iterator[SessionCore]:
+        return iter(list(self._sessions))
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __contains__(self, session: object) -> bool:
+        return session in self._sessions
+
+    def add(self, incoming_window: int = 2048, outgoing_window: int = 2048) -> SessionCore:
+        """Another session. It begins when :meth:`SessionCore.begin` is called."""
+        session = SessionCore(self._owner, incoming_window, outgoing_window)
+        self._sessions[session] = None
+        return session
+
+    def discard(self, session: SessionCore) -> None:
+        """The session is over."""
+        self._sessions.pop(session, None)
+
+    def default(self) -> SessionCore:
+        """The session of links that were not given one."""
+        session = self._default
+        if session is None or session not in self._sessions:
+            session = self._default = self.add()
+            session.begin()
+        return session
+
+    @property
+    def links(self) -> list[LinkCore]:
+        """The links of all sessions."""
+        return [link for session in self._sessions for link in session.links]
+
+    def begin(self) -> None:
+        """Begin all, and attach their links: the connection is open."""
+        for session in self:
+            session.begin()
+
+    def lost(self, undelivered: Sequence[OutgoingDelivery]) -> None:
+        """The connection is gone and will come back.
+
+        Args:
+            undelivered: what was on its links without an outcome.
+        """
+        per_session = _by_session(undelivered)
+        for session in self:
+            session.lost(per_session.get(session.engine, ()))
+
+    def fail(self, error: AMQPError, undelivered: Sequence[OutgoingDelivery], ending: Ending) -> None:
+        """The connection is over for good. Arguments as for :meth:`lost` and :meth:`SessionCore.fail`."""
+        per_session = _by_session(undelivered)
+        for session in self:
+            session.fail(error, per_session.get(session.engine, ()), ending)
+
+    def close(self, deadline: float | None) -> None:
+        """Close all, with their links."""
+        for session in self:
+            session.close(deadline)
+
+    def advance_closing(self) -> None:
+        """End those whose last link is gone."""
+        for session in self:
+            session.advance_closing()
+
+    def next_due(self) -> float | None:
+        """When something has to be done next about one of them, or about a link."""
+        times = [link.due for link in self.links if link.due is not None]
+        times += [session.due for session in self._sessions if session.due is not None]
+        return min(times, default=None)
+
+    def at_due(self, now: float) -> None:
+        """Do what is due by now."""
+        for session in self:
+            session.at_due(now)
+            for link in list(session.links):
+                link.at_due(now)
+
+
+def _by_session(undelivered: Sequence[OutgoingDelivery]) -> dict[object, list[OutgoingDelivery]]:
+    found: dict[object, list[OutgoingDelivery]] = {}
+    for delivery in undelivered:
+        found.setdefault(delivery.link.session, []).append(delivery)
+    return found

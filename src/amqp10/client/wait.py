@@ -1,4 +1,4 @@
-"""What the core needs of the world, and how its coroutines wait.
+"""How the core's coroutines wait.
 
 Whatever can wait is an ``async def`` that awaits nothing but :meth:`Wait.wait`, made by the driver. asyncio awaits such
 a coroutine; a caller that blocks runs it with :func:`run`. A time-out, Ctrl-C and the cancellation of a task all enter
@@ -8,15 +8,11 @@ at the same ``await``, so there is one way to clean up.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from amqp10.errors import AMQPTimeoutError
 
-if TYPE_CHECKING:
-    from amqp10.client.incarnation import Incarnation
-    from amqp10.client.options import Address
-
-__all__ = ["Driver", "Pause", "Transport", "Turns", "Wait", "Waits", "run", "sleep"]
+__all__ = ["Bell", "Pause", "Timer", "Turns", "Wait", "Waits", "run"]
 
 T = TypeVar("T")
 
@@ -45,24 +41,8 @@ class Wait(Protocol):
         ...
 
 
-class Transport(Protocol):
-    """A byte stream to the peer, as a driver made it."""
-
-    def start(self, incarnation: Incarnation) -> None:
-        """Write what its engine has to send, and hand it what arrives, from now on."""
-        ...
-
-    def close(self) -> None:
-        """Write what is queued, then close. Does not wait."""
-        ...
-
-    def abort(self) -> None:
-        """Close at once. Nothing is reported about it any more."""
-        ...
-
-
-class Driver(Protocol):
-    """Everything the core needs of the world."""
+class Timer(Protocol):
+    """What makes waits, and knows the time."""
 
     def clock(self) -> float:
         """The time, in seconds of a monotonic clock."""
@@ -70,38 +50,6 @@ class Driver(Protocol):
 
     def new_wait(self) -> Wait:
         """A fresh wait."""
-        ...
-
-    def kick(self) -> None:
-        """Output is there: write it before this turn is over."""
-        ...
-
-    def open(self, where: Address, deadline: float | None) -> Awaitable[Transport]:
-        """Connect.
-
-        Raises:
-            AMQPError: what went wrong. Nothing of the attempt is left then, nor when the call is interrupted.
-        """
-        ...
-
-    def ask(self, token: Callable[[], str | Awaitable[str]]) -> Awaitable[str]:
-        """Have the program give a token, which may take its time.
-
-        Raises:
-            AMQPError: it gave none.
-        """
-        ...
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run the recovery beside everything else. One at a time."""
-        ...
-
-    def call(self, callback: Callable[..., object], *arguments: object) -> None:
-        """Call a function of the program soon, when the core is at rest."""
-        ...
-
-    def finish(self) -> None:
-        """The connection is over for good: stop what runs in the background."""
         ...
 
 
@@ -140,21 +88,13 @@ def run(work: Coroutine[Any, Any, T], block: Callable[[Pause], None]) -> T:
         return result
 
 
-async def sleep(driver: Driver, until: float) -> None:
-    """Wait until a time on the driver's clock."""
-    try:
-        await driver.new_wait().wait(until)
-    except AMQPTimeoutError:
-        return
-
-
 class Waits:
     """Those who wait for the same thing. Who gives up leaves nothing behind."""
 
-    __slots__ = ("_driver", "_waits")
+    __slots__ = ("_timer", "_waits")
 
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
+    def __init__(self, timer: Timer) -> None:
+        self._timer = timer
         self._waits: dict[Wait, None] = {}
 
     def __len__(self) -> int:
@@ -162,7 +102,7 @@ class Waits:
 
     async def wait(self, deadline: float | None) -> None:
         """Wait until :meth:`set` is called. Whether it has happened is for the caller to look at, before and after."""
-        wait = self._driver.new_wait()
+        wait = self._timer.new_wait()
         self._waits[wait] = None
         try:
             await wait.wait(deadline)
@@ -174,6 +114,30 @@ class Waits:
         waits, self._waits = self._waits, {}
         for wait in waits:
             wait.set()
+
+
+class Bell:
+    """Wakes the one who waits: something is to be looked at."""
+
+    __slots__ = ("_timer", "_wait")
+
+    def __init__(self, timer: Timer) -> None:
+        self._timer = timer
+        self._wait: Wait | None = None
+
+    def ring(self) -> None:
+        """Wake who waits, if anybody does."""
+        if self._wait is not None:
+            self._wait.set()
+
+    async def wait(self, until: float | None) -> bool:
+        """Wait until it rings; False when the time came first."""
+        wait = self._wait = self._timer.new_wait()
+        try:
+            await wait.wait(until)
+        except AMQPTimeoutError:
+            return False
+        return True
 
 
 class _Turn:
@@ -191,14 +155,14 @@ class Turns:
     is lost to somebody who no longer wants it.
 
     Args:
-        driver: makes the waits.
+        timer: makes the waits.
         pass_on: called when a turn that was granted is free again, and when one may be asked for.
     """
 
-    __slots__ = ("_driver", "_pass_on", "granted", "waiting")
+    __slots__ = ("_pass_on", "_timer", "granted", "waiting")
 
-    def __init__(self, driver: Driver, pass_on: Callable[[], None]) -> None:
-        self._driver = driver
+    def __init__(self, timer: Timer, pass_on: Callable[[], None]) -> None:
+        self._timer = timer
         self._pass_on = pass_on
         self.waiting: dict[_Turn, None] = {}
         """Who waits, in order; those whose turn it is included."""
@@ -210,7 +174,7 @@ class Turns:
 
     async def wait(self, deadline: float | None) -> None:
         """Wait for a turn. On return it is this caller's, and no longer reserved: it must be used at once."""
-        turn = _Turn(self._driver.new_wait())
+        turn = _Turn(self._timer.new_wait())
         self.waiting[turn] = None
         try:
             while not turn.granted:
@@ -247,7 +211,7 @@ class Turns:
         for turn in self.waiting:
             if turn.granted:
                 turn.granted = False
-                turn.wait = self._driver.new_wait()
+                turn.wait = self._timer.new_wait()
         self.granted = 0
 
     def release_all(self) -> None:

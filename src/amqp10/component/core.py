@@ -35,7 +35,7 @@ from amqp10.component.fields import EventHook, LogHook
 from amqp10.component.log_lines import event_line
 from amqp10.component.registry import LinkRecord, ReceiverRecord, Registry, SenderRecord, SessionRecord
 from amqp10.component.settings import Settings
-from amqp10.engine.delivery import IncomingDelivery
+from amqp10.engine import IncomingDelivery
 from amqp10.engine.events import (
     ConnectionClosed,
     ConnectionFailed,

@@ -19,8 +19,8 @@ from amqp10.component.network import STATUS_DISCONNECTED, STATUS_FIREWALL_ENDED,
 from amqp10.component.pump import Pump
 from amqp10.component.registry import LinkRecord, ReceiverRecord, SenderRecord, SessionRecord
 from amqp10.component.settings import Settings
+from amqp10.engine import IncomingDelivery
 from amqp10.engine.connection import Connection, Trace
-from amqp10.engine.delivery import IncomingDelivery
 from amqp10.engine.sasl import AnonymousMechanism, ClientMechanism, ExternalMechanism, PlainMechanism, SaslClient
 from amqp10.engine.states import ConnectionState, EndpointRole, LinkState, SessionState
 from amqp10.errors import (
@@ -597,7 +597,7 @@ class Lifecycle(Network):
         except BaseException:
             if isinstance(record, SenderRecord):
                 # Nothing more will be known of them, whatever the peer says later.
-                self._end(closed_here(f"link {name!r}"), None, engine.session.undelivered(engine))
+                self._end(closed_here(f"link {name!r}"), None, record.engine.undelivered)
             raise
         self._log(1, "Session", f"link {name!r} is closed")
         self._dispatch()

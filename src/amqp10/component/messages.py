@@ -24,7 +24,7 @@ from amqp10.wire.messaging import Header, Properties
 
 if TYPE_CHECKING:
     from amqp10.component.settings import Settings
-    from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
+    from amqp10.engine import IncomingDelivery, OutgoingDelivery
 
 __all__ = ["Beginning", "MessageDraft", "MessageView", "whole_sections"]
 

@@ -19,7 +19,7 @@ from amqp10.component.messages import MessageDraft, MessageView, whole_sections
 from amqp10.component.outcomes import OutcomeMetadata
 from amqp10.component.registry import LinkRecord, ReceiverRecord, check_index
 from amqp10.component.sending import Sending
-from amqp10.engine.delivery import IncomingDelivery
+from amqp10.engine import IncomingDelivery
 from amqp10.engine.states import LinkState
 from amqp10.errors import AMQPError, AMQPTimeoutError
 from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected, Released

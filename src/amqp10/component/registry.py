@@ -103,8 +103,7 @@ class SenderRecord(LinkRecord):
     @property
     def ready_to_send(self) -> bool:
         engine = self.engine
-        session = engine.session
-        return engine.attached and engine.credit > 0 and session.window.remote_incoming > 0 and not session.backlog
+        return engine.attached and engine.credit > 0 and engine.window.remote_incoming > 0 and not engine.backlog
 
 
 class ReceiverRecord(LinkRecord):

@@ -140,8 +140,7 @@ class Sending(Core):
         mode = link.snd_settle_mode
         settled = draft.settled if mode == _MIXED else mode == _SETTLED
         since: float | None = None
-        session = link.session
-        if link.credit <= 0 or pump.blocked or session.backlog or (session.window.remote_incoming <= 0 < self._timeout):
+        if link.credit <= 0 or pump.blocked or link.backlog or (link.window.remote_incoming <= 0 < self._timeout):
             since = self._clock()
             self._await_room(record)
         delivery = link.send(payload, body, settled=settled, context=context)
@@ -156,7 +155,7 @@ class Sending(Core):
         if not self._dispatching:
             # Inside a handler the bytes of several sends go out together, when it has returned.
             self._unpolled += 1 + (delivery.size >> _POLL_SHIFT)
-            if not self._flushed() or session.backlog:
+            if not self._flushed() or link.backlog:
                 self._await_written(delivery, since)
             elif self._unpolled >= _POLL_EVERY:
                 self._unpolled = 0
@@ -255,13 +254,12 @@ class Sending(Core):
         try:
             while at < len(payloads):
                 pump = self._connected_pump()
-                session = link.session
-                blocked = bool(session.backlog) or (self._timeout == 0 and pump.blocked)
+                blocked = bool(link.backlog) or (self._timeout == 0 and pump.blocked)
                 deliveries: list[OutgoingDelivery] = []
                 if not blocked and not batch.body:
                     deliveries = link.send_many(payloads[at:], ids[at:], settled=settled)
                 if not deliveries:
-                    if link.credit <= 0 or blocked or session.window.remote_incoming <= 0 < self._timeout:
+                    if link.credit <= 0 or blocked or link.window.remote_incoming <= 0 < self._timeout:
                         self._await_room(record, since)
                     deliveries = [link.send(payloads[at], batch.body, settled=settled, context=ids[at])]
                 at += len(deliveries)
@@ -296,7 +294,6 @@ class Sending(Core):
         ``since`` is when the call began, where this is not the first that it waits for.
         """
         link = record.engine
-        session = link.session
         pump = self._pump
         assert pump is not None
         if self._timeout == 0:
@@ -309,8 +306,8 @@ class Sending(Core):
             if pump.blocked:
                 self._writable = False
                 raise AMQPError(135, "the socket takes no more now; on_ready_to_send tells when it does")
-            if session.backlog:
-                self._hold(session)
+            if link.backlog:
+                self._hold(record.session.engine)
                 raise AMQPError(135, "the peer's session window is closed; on_ready_to_send tells when it has opened")
             return
         self._work(
@@ -319,13 +316,10 @@ class Sending(Core):
             f"waiting for credit to send on link {record.name!r}",
             since=since,
         )
-        if session.backlog or session.window.remote_incoming <= 0:
-            self._hold(session)
+        if link.backlog or link.window.remote_incoming <= 0:
+            self._hold(record.session.engine)
             self._work(
-                lambda: (
-                    (link.credit > 0 and session.window.remote_incoming > 0 and not session.backlog)
-                    or not link.attached
-                ),
+                lambda: (link.credit > 0 and link.window.remote_incoming > 0 and not link.backlog) or not link.attached,
                 self._timeout,
                 f"waiting for the peer to open its session window for link {record.name!r}",
                 since=since,

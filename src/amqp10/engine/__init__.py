@@ -2,14 +2,13 @@
 
 Open ``connection.py`` for the byte stream, open and close, and its parts: ``input.py``, ``output.py``, ``idle.py`` for
 time, ``channels.py``, ``handshake.py`` for protocol headers and the SASL exchange (its mechanisms: ``sasl.py``);
-``session.py`` for handles and dispositions, ``window.py`` for flow control; ``link.py`` for attach and detach,
-``sender.py`` for messages out, ``receiver.py`` for the credit of messages in; ``incoming.py`` for what arrives on a
-session, ``linking.py`` for what arrives about its links; ``delivery.py`` for what is in flight,
-``states.py`` for every legal state change and ``events.py`` for what the engine reports.
+``session.py`` for handles and dispositions, ``window.py`` for flow control, ``backlog.py`` for what waits for it;
+``link.py`` for attach and detach, ``sender.py`` for messages out, ``receiver.py`` for messages in and their credit;
+``incoming.py`` for what arrives on a session, ``linking.py`` for what arrives about its links; ``states.py`` for every
+legal state change and ``events.py`` for what the engine reports.
 """
 
 from amqp10.engine.connection import Connection
-from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
 from amqp10.engine.events import (
     ConnectionClosed,
     ConnectionFailed,
@@ -28,7 +27,7 @@ from amqp10.engine.events import (
     SessionRequested,
 )
 from amqp10.engine.link import LinkEndpoint
-from amqp10.engine.receiver import ReceiverLink
+from amqp10.engine.receiver import IncomingDelivery, ReceiverLink
 from amqp10.engine.sasl import (
     AnonymousMechanism,
     ClientMechanism,
@@ -37,7 +36,7 @@ from amqp10.engine.sasl import (
     SaslClient,
     SaslServer,
 )
-from amqp10.engine.sender import SenderLink
+from amqp10.engine.sender import OutgoingDelivery, SenderLink
 from amqp10.engine.session import Session
 from amqp10.engine.states import ConnectionState, EndpointRole, LinkState, SessionState
 

@@ -12,8 +12,8 @@ from amqp10.engine.session import Session
 from amqp10.errors import LimitError
 
 if TYPE_CHECKING:
-    from amqp10.engine.delivery import IncomingDelivery
     from amqp10.engine.output import Output
+    from amqp10.engine.receiver import IncomingDelivery
     from amqp10.errors import AMQPError
     from amqp10.wire.performatives import Begin
 

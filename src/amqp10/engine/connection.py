@@ -43,10 +43,10 @@ from amqp10.wire.frames import decode_frame_body
 from amqp10.wire.performatives import MIN_MAX_FRAME_SIZE, Begin, Close, Open, Transfer
 
 if TYPE_CHECKING:
-    from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
     from amqp10.engine.events import Event, Events
-    from amqp10.engine.receiver import ReceiverLink
+    from amqp10.engine.receiver import IncomingDelivery, ReceiverLink
     from amqp10.engine.sasl import SaslClient, SaslServer
+    from amqp10.engine.sender import OutgoingDelivery
     from amqp10.engine.session import Session
 
 __all__ = ["Connection", "Trace"]

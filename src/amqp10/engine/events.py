@@ -1,6 +1,6 @@
 """What the engine reports. A list of these comes back from every call that takes bytes or the time.
 
-A whole incoming message is reported as its :class:`~amqp10.engine.delivery.IncomingDelivery` itself: one object per
+A whole incoming message is reported as its :class:`~amqp10.engine.receiver.IncomingDelivery` itself: one object per
 message is what the hot path can afford.
 """
 
@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from amqp10.engine.delivery import IncomingDelivery
+from amqp10.engine.receiver import IncomingDelivery
 
 if TYPE_CHECKING:
-    from amqp10.engine.delivery import OutgoingDelivery
     from amqp10.engine.link import LinkEndpoint
+    from amqp10.engine.sender import OutgoingDelivery
     from amqp10.engine.session import Session
     from amqp10.errors import AMQPError
     from amqp10.wire.messaging import DeliveryState

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
-from amqp10.engine.delivery import IncomingDelivery
 from amqp10.engine.events import (
     DeliveriesSettled,
     DeliveriesUpdated,
@@ -24,7 +23,7 @@ from amqp10.engine.events import (
 )
 from amqp10.engine.faults import ConnectionFault, SessionFault
 from amqp10.engine.linking import errant_link, link_of, on_attach, on_detach
-from amqp10.engine.receiver import ReceiverLink
+from amqp10.engine.receiver import IncomingDelivery, ReceiverLink
 from amqp10.engine.serial import HALF, MASK, serial_range
 from amqp10.engine.shapes import NOTHING, read_fields, shape_of
 from amqp10.engine.states import LinkState, SessionState
@@ -34,8 +33,8 @@ from amqp10.wire.performatives import MAX_DELIVERY_TAG_SIZE, Attach, Detach, Dis
 
 if TYPE_CHECKING:
     from amqp10.codec.composite import Composite
-    from amqp10.engine.delivery import OutgoingDelivery
     from amqp10.engine.events import Events
+    from amqp10.engine.sender import OutgoingDelivery
     from amqp10.engine.session import Session
     from amqp10.wire.messaging import DeliveryState
 
@@ -201,9 +200,10 @@ def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Ev
             else:
                 link.skipped = delivery
         if transfer.more and not transfer.aborted:
+            delivery.partial = True
             delivery.start_parts()
             link.partial = delivery
-            session.channels.partials[delivery] = None
+            link.partials[delivery] = None
     else:
         _continue_delivery(session, link, delivery, transfer, payload)
     if transfer.state is not None:
@@ -270,8 +270,10 @@ def _continue_delivery(
     if transfer.settled and not delivery.settled:
         delivery.settled = delivery.remote_settled = True
         link.forget(delivery)
-    link.check_size(delivery, len(payload))
-    delivery.add_part(payload)
+    parts = delivery.parts or delivery.start_parts()
+    if 0 < link.max_message_size < parts.size + len(payload):
+        raise link.too_large()
+    parts.add(payload)
 
 
 def receive_disposition(session: Session, buf: bytes, pos: int, stop: int, events: Events) -> bool:
@@ -446,4 +448,4 @@ def on_flow(session: Session, flow: Flow, events: Events) -> None:
         session.answer_begin()
         session.output.owe_flow(session)
     if session.backlog:
-        session.pump_backlog()
+        session.backlog.pump()

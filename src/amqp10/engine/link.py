@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from amqp10.codec import Symbol
 from amqp10.engine.states import LINK_TRANSITIONS, LinkState, Trigger
@@ -17,15 +17,58 @@ from amqp10.wire.performatives import Attach, Detach, ReceiverSettleMode, Sender
 if TYPE_CHECKING:
     from amqp10.engine.dispositions import Dispositions
     from amqp10.engine.output import Output
-    from amqp10.engine.session import Session
     from amqp10.engine.window import SessionWindow
     from amqp10.wire.messaging import Coordinator, DeliveryState, Source, Target
-    from amqp10.wire.performatives import Flow
+    from amqp10.wire.performatives import Disposition, Flow
 
-__all__ = ["LinkEndpoint"]
+__all__ = ["LinkEndpoint", "LinkSession"]
 
 # Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per message.
 _ATTACHED: Final = LinkState.ATTACHED
+
+
+class LinkSession(Protocol):
+    """What a link needs of its session, and what is asked of it by those who have only the link.
+
+    Attributes:
+        channel: the channel number this side sends on.
+        remote_channel: the channel number the peer sends on; None while its begin has not arrived.
+        output: where frames go.
+        dispositions: the disposition that is being collected.
+        window: the numbers of the session's flow control.
+        error: why it ended; None while it lasts, and after an orderly end.
+    """
+
+    channel: int
+    remote_channel: int | None
+    output: Output
+    dispositions: Dispositions
+    window: SessionWindow
+    error: AMQPError | None
+
+    @property
+    def can_send(self) -> bool:
+        """Whether frames may be sent on it now (transport, "session states")."""
+        ...
+
+    def answer_begin(self) -> None:
+        """Answer the peer's begin if that is still to be done."""
+
+    def send(self, performative: Attach | Detach | Flow | Disposition) -> None:
+        """Queue a frame on its channel."""
+
+    def flow_state(self, *, echo: bool = False) -> Flow:
+        """A flow frame with its flow state."""
+        ...
+
+    def flush(self) -> None:
+        """Called before bytes are handed out."""
+
+    def release_link(self, link: LinkEndpoint) -> None:
+        """The detaches of a link have both been exchanged: its handle is free again."""
+
+    def end(self, error: AMQPError | None = None) -> None:
+        """End it, with all its links."""
 
 
 class LinkEndpoint:
@@ -41,6 +84,7 @@ class LinkEndpoint:
         remote_handle: the number the peer uses; None while the peer's attach has not arrived.
         state: where it is between attach and detach.
         unsettled: its deliveries that are not settled, by delivery id, in order.
+        session_unsettled: the same of all links of the session that go in the same direction.
         source, target: the termini as the peer stated them, once attached; before that, as requested.
         snd_settle_mode, rcv_settle_mode: as negotiated, once attached.
         credit: how many more deliveries the sender may start.
@@ -77,6 +121,7 @@ class LinkEndpoint:
         "resumable",
         "send_limit",
         "session",
+        "session_unsettled",
         "snd_settle_mode",
         "source",
         "state",
@@ -89,9 +134,10 @@ class LinkEndpoint:
 
     def __init__(
         self,
-        session: Session,
+        session: LinkSession,
         name: str,
         handle: int,
+        session_unsettled: dict[int, Any],
         *,
         source: Source | None,
         target: Target | Coordinator | None,
@@ -99,7 +145,7 @@ class LinkEndpoint:
         rcv_settle_mode: ReceiverSettleMode,
         max_message_size: int,
     ) -> None:
-        self.session: Session = session
+        self.session: LinkSession = session
         self.output: Output = session.output
         self.dispositions: Dispositions = session.dispositions
         self.window: SessionWindow = session.window
@@ -108,6 +154,7 @@ class LinkEndpoint:
         self.remote_handle: int | None = None
         self.state: LinkState = LinkState.DETACHED
         self.unsettled: dict[int, Any] = {}
+        self.session_unsettled: dict[int, Any] = session_unsettled
         self.source: Source | None = source
         self.target: Target | Coordinator | None = target
         self.snd_settle_mode: SenderSettleMode = snd_settle_mode
@@ -339,7 +386,16 @@ class LinkEndpoint:
         """
         if self.state is not _ATTACHED and self.state is not LinkState.ATTACH_SENT:
             raise ProtocolError(f"link {self.name!r} is not attached", condition="amqp:illegal-state")
-        self.session.send_flow(self, echo=echo)
+        flow = self.session.flow_state(echo=echo)
+        flow.handle = self.handle
+        flow.link_credit = self.credit
+        flow.drain = self.drain
+        self.state_count(flow)
+        self.session.send(flow)
+
+    def state_count(self, flow: Flow) -> None:
+        """Put this side's view of the delivery count in a flow frame, and what depends on it."""
+        raise NotImplementedError
 
     def answer_flow(self) -> None:
         """Send the flow state that the peer has asked for, if the link is still there."""

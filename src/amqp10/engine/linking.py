@@ -82,8 +82,6 @@ def on_attach(session: Session, attach: Attach, events: Events) -> None:
         max_message_size=0,
     )
     link.local_request = False
-    if not receiver:
-        link.delivery_count = session.initial_delivery_count
     session.links[link.name, receiver] = link
     session.remote_handles[handle] = link
     link.on_attach(attach)
@@ -145,7 +143,7 @@ def on_detach(session: Session, detach: Detach, events: Events) -> None:
         link.end_partial()
     del session.remote_handles[int(detach.handle)]
     by_peer = link.state is not LinkState.DETACH_SENT
-    undelivered = session.undelivered(link)
+    undelivered = link.undelivered if isinstance(link, SenderLink) else ()
     error = link.on_detach(detach)
     closed, refused = bool(detach.closed), link.refusing and by_peer
     events.append(LinkDetached(link, error, by_peer, closed, refused, undelivered))
@@ -159,6 +157,6 @@ def fail_link(session: Session, fault: LinkFault, events: Events) -> None:
     link.errant = True
     if isinstance(link, ReceiverLink):
         link.end_partial()
-    undelivered = session.undelivered(link)
+    undelivered = link.undelivered if isinstance(link, SenderLink) else ()
     link.detach(error=fault.error)
     events.append(LinkDetached(link, fault.error, by_peer=False, closed=True, undelivered=undelivered))

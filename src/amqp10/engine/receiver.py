@@ -1,28 +1,161 @@
-"""The receiving end of a link: credit, drain, and how much may arrive (transport, "links").
+"""The receiving end of a link: credit, drain, how much may arrive, and the messages that have (transport, "links").
 
-The messages themselves are taken from their frames in ``incoming.py``.
+Messages are taken from their frames in ``incoming.py``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from amqp10.engine.delivery import IncomingDelivery
 from amqp10.engine.faults import LinkFault
-from amqp10.engine.link import LinkEndpoint
+from amqp10.engine.link import LinkEndpoint, LinkSession
+from amqp10.engine.parts import Parts
 from amqp10.engine.serial import HALF, MASK
 from amqp10.engine.shapes import NO_SHAPE, RunShape, TransferShape
 from amqp10.engine.states import LinkState
 from amqp10.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from amqp10.engine.session import Session
+    from amqp10.wire.messaging import DeliveryState
     from amqp10.wire.performatives import Flow
 
-__all__ = ["ReceiverLink"]
+__all__ = ["IncomingDelivery", "ReceiverLink"]
 
 # Looking up a member of an enumeration costs five times as much as looking up a name.
 _ATTACHED: Final = LinkState.ATTACHED
+
+
+class IncomingDelivery:
+    """A message that arrived on a receiver link, wholly or in part.
+
+    Attributes:
+        link: the link it arrived on.
+        delivery_id: the sender's number for it within the session.
+        tag: its delivery tag.
+        settled: whether it is settled (by the sender on transfer, or here since).
+        message_format: the message format code of its first transfer.
+        partial: whether more of it is to come.
+        parts: what arrived of it in several frames, or is taken part by part; None for one that came whole.
+        remote_state: the last state the sender reported.
+    """
+
+    __slots__ = (
+        "_payload",
+        "delivery_id",
+        "link",
+        "message_format",
+        "partial",
+        "parts",
+        "remote_settled",
+        "remote_state",
+        "settled",
+        "state",
+        "tag",
+    )
+
+    def __init__(
+        self, link: ReceiverLink, delivery_id: int, tag: bytes, payload: bytes | memoryview, settled: bool
+    ) -> None:
+        self.link: ReceiverLink = link
+        self.delivery_id: int = delivery_id
+        self.tag: bytes = tag
+        self._payload = payload
+        self.settled: bool = settled
+        self.remote_settled: bool = settled
+        self.message_format: int = 0
+        self.partial: bool = False
+        self.state: DeliveryState | None = None
+        self.remote_state: DeliveryState | None = None
+        self.parts: Parts | None = None
+
+    @property
+    def payload(self) -> bytes:
+        """The encoded message; only what has arrived so far while ``partial``."""
+        payload = self.buffer
+        if type(payload) is not bytes:
+            payload = self._payload = bytes(payload)
+        return payload
+
+    @property
+    def buffer(self) -> bytes | memoryview:
+        """The encoded message where it lies: a large one within the bytes that arrived, so that it is not copied.
+
+        Parts of a multi-frame message are joined once, when they are first looked at.
+        """
+        return self._payload if self.parts is None else self.parts.joined()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the encoded message that have arrived, those taken by :meth:`take_parts` included."""
+        return len(self._payload) if self.parts is None else self.parts.size
+
+    @property
+    def resumed(self) -> bool:
+        """Whether it goes on where an earlier attachment of the link left it (transport, "resuming deliveries")."""
+        return self.link.resumed.get(self.tag) is self
+
+    def start_parts(self) -> Parts:
+        """From now on it is kept as parts: more is to come, or they are taken one by one."""
+        parts = self.parts = Parts(self._payload)
+        self._payload = b""
+        return parts
+
+    def take_parts(self) -> Sequence[bytes | bytearray | memoryview]:
+        """The parts of the message that have arrived since the last call, in order; ``payload`` has them no more.
+
+        On a link with ``streaming`` this opens the session window for as many frames more.
+        """
+        if self.partial:
+            self.link.let_go()
+        return (self.parts or self.start_parts()).take()
+
+    def settle(self, state: DeliveryState) -> None:
+        """Report the outcome and forget the delivery. Nothing is sent for one that the sender has settled already.
+
+        Raises:
+            ProtocolError: the annotations of *modified*, or the condition of *rejected*, do not fit a frame that the
+                peer accepts. The delivery stays unsettled.
+        """
+        if self.settled:
+            return
+        link = self.link
+        delivery_id = self.delivery_id
+        if not self.remote_settled and not link.closing:
+            run = link.dispositions
+            if run.next == delivery_id and run.state is state and run.settles_received:
+                run.next = (delivery_id + 1) & MASK
+            else:
+                run.add(True, delivery_id, state, True)
+        self.settled = True
+        self.state = state
+        link.unsettled.pop(delivery_id, None)
+        link.session_unsettled.pop(delivery_id, None)
+
+    def update(self, state: DeliveryState) -> None:
+        """Report a state without settling (receiver settle mode *second*, or a non-terminal state)."""
+        if self.settled or self.remote_settled or self.link.closing:
+            return
+        self.state = state
+        self.link.dispositions.add(True, self.delivery_id, state, False)
+
+    def __repr__(self) -> str:
+        return f"<IncomingDelivery {self.delivery_id} on {self.link.name!r}: {self.size} bytes>"
+
+
+class ReceivingSession(LinkSession, Protocol):
+    """What a receiver needs of its session besides.
+
+    Attributes:
+        incoming_unsettled: the unsettled deliveries of all its receivers, by delivery id.
+    """
+
+    incoming_unsettled: dict[int, IncomingDelivery]
+
+    @property
+    def partials(self) -> dict[IncomingDelivery, None]:
+        """The deliveries of which parts have arrived, on any session of the connection."""
+        ...
 
 
 class ReceiverLink(LinkEndpoint):
@@ -33,6 +166,7 @@ class ReceiverLink(LinkEndpoint):
         "delivery_type",
         "held",
         "partial",
+        "partials",
         "resumed",
         "returned",
         "run",
@@ -47,9 +181,10 @@ class ReceiverLink(LinkEndpoint):
     delivery_count: int
     drain: bool
     unsettled: dict[int, IncomingDelivery]
+    session_unsettled: dict[int, IncomingDelivery]
 
-    def __init__(self, session: Session, name: str, handle: int, **kwargs: Any) -> None:
-        super().__init__(session, name, handle, **kwargs)
+    def __init__(self, session: ReceivingSession, name: str, handle: int, **kwargs: Any) -> None:
+        super().__init__(session, name, handle, session.incoming_unsettled, **kwargs)
         self.delivery_type: type[IncomingDelivery] = IncomingDelivery
         """The class of its deliveries: a subclass makes one object do for the engine and for its user."""
         self.streaming: bool = False
@@ -62,6 +197,8 @@ class ReceiverLink(LinkEndpoint):
         they are no more than this side has named."""
         self.partial: IncomingDelivery | None = None
         """The delivery of which more is to come."""
+        self.partials: dict[IncomingDelivery, None] = session.partials
+        """Such deliveries of all links of the connection, in the order of their first parts."""
         self.shape: TransferShape = NO_SHAPE
         """The shape of the last transfer that had one; ``incoming.receive_transfer`` compares the next one with it."""
         self.run: RunShape | None = None
@@ -94,6 +231,8 @@ class ReceiverLink(LinkEndpoint):
         self.credit = credit
         self.drain = drain
         self.returned = False
+        # Settling goes first: a sender that takes both in order never has more unsettled than there was credit at once.
+        self.dispositions.flush()
         self.send_flow(echo=echo)
 
     def forget_credit(self) -> None:
@@ -139,19 +278,19 @@ class ReceiverLink(LinkEndpoint):
         if self.drain and self.credit == 0:
             self.drain = False
 
+    def state_count(self, flow: Flow) -> None:
+        """See :class:`~amqp10.engine.link.LinkEndpoint`."""
+        if self.remote_handle is not None:
+            flow.delivery_count = self.delivery_count
+
     def keep(self, delivery: IncomingDelivery) -> None:
         """The delivery is unsettled."""
-        self.unsettled[delivery.delivery_id] = self.session.incoming_unsettled[delivery.delivery_id] = delivery
+        self.unsettled[delivery.delivery_id] = self.session_unsettled[delivery.delivery_id] = delivery
 
     def forget(self, delivery: IncomingDelivery) -> None:
         """The delivery is settled, or given up."""
         self.unsettled.pop(delivery.delivery_id, None)
-        self.session.incoming_unsettled.pop(delivery.delivery_id, None)
-
-    def check_size(self, delivery: IncomingDelivery, extra: int) -> None:
-        """Refuse a message that grows beyond what this side said it accepts."""
-        if 0 < self.max_message_size < delivery.size + extra:
-            raise self.too_large()
+        self.session_unsettled.pop(delivery.delivery_id, None)
 
     def too_large(self) -> LinkFault:
         """The fault of a peer whose message is larger than what this side said it accepts."""
@@ -185,4 +324,4 @@ class ReceiverLink(LinkEndpoint):
         if delivery is not None:
             self.partial = None
             delivery.partial = False
-            self.session.channels.partials.pop(delivery, None)
+            self.partials.pop(delivery, None)

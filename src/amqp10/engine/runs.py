@@ -43,14 +43,13 @@ def receive_run(link: ReceiverLink, buf: bytes, start: int, pos: int, stop: int,
     if run is None or run.shape is not link.shape:
         run = link.run = run_shape_of(link.shape, buf, start, pos)
     _, unpack, run_head, run_tag_head, run_rest, head_size, settled = run
-    session = link.session
-    window = session.window
+    window = link.window
     room = min(window.left, link.credit)
     most = min(most, _LARGEST)
     if link.max_message_size > 0:
         most = min(most, head_size + link.max_message_size)
     unsettled = link.unsettled
-    of_session = session.incoming_unsettled
+    of_session = link.session_unsettled
     append = events.append
     delivery_type = link.delivery_type
     end = len(buf)
@@ -78,7 +77,7 @@ def receive_run(link: ReceiverLink, buf: bytes, start: int, pos: int, stop: int,
         if taken:
             window.left -= taken
             if window.half_used:
-                session.output.mark_dirty(session)
+                link.output.mark_dirty(link.session)
             window.next_incoming_id = ((window.next_incoming_id or 0) + taken) & MASK
             link.credit -= taken
             link.delivery_count = (link.delivery_count + taken) & MASK

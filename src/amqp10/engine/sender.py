@@ -1,4 +1,4 @@
-"""The sending end of a link: credit as the receiver gives it, drain, and messages out (transport, "links").
+"""The sending end of a link: credit as the receiver gives it, drain, and the messages sent (transport, "links").
 
 The hot path is :meth:`SenderLink.send`: a message that fits one frame is written from a template in which only the size
 and the delivery id change.
@@ -9,21 +9,20 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
 
-from amqp10.engine.delivery import OutgoingDelivery, TransferFields
-from amqp10.engine.link import LinkEndpoint
+from amqp10.engine.link import LinkEndpoint, LinkSession
 from amqp10.engine.serial import MASK, serial_difference, serial_range
 from amqp10.engine.states import LinkState
 from amqp10.errors import ProtocolError
 from amqp10.wire.performatives import MAX_DELIVERY_TAG_SIZE, Transfer
 
 if TYPE_CHECKING:
-    from amqp10.engine.session import Session
+    from amqp10.engine.backlog import Backlog
     from amqp10.wire.messaging import DeliveryState
     from amqp10.wire.performatives import Flow
 
-__all__ = ["SenderLink"]
+__all__ = ["OutgoingDelivery", "SenderLink", "TransferFields"]
 
 _SMALL = 8192
 """Bytes up to which a copy of a payload costs less than a buffer of its own."""
@@ -31,19 +30,166 @@ _SMALL = 8192
 _ATTACHED: Final = LinkState.ATTACHED
 
 
+class TransferFields(NamedTuple):
+    """What the first transfer of a delivery says that is not usual."""
+
+    tag: bytes | None
+    """The delivery tag; None for the delivery id in network order."""
+    message_format: int
+    state: DeliveryState | None
+    resume: bool
+
+
+_USUAL: Final = TransferFields(None, 0, None, False)
+_ABORTED: Final = -1
+
+
+class OutgoingDelivery:
+    """A message sent on a sender link.
+
+    Attributes:
+        link: the link it was sent on.
+        delivery_id: its number within the session (a 32-bit serial number); -1 while it waits for the session window.
+        size: bytes of the encoded message.
+        settled: whether this side has forgotten it (sent settled, or settled since).
+        sent: how many bytes of the payload have been framed; equal to ``size`` once it is wholly on its way, -1 when it
+            has been given up.
+        remote_state: the last state the receiver reported.
+        remote_settled: whether the receiver has settled it.
+        context: whatever the user of the engine wants to find again.
+    """
+
+    __slots__ = (
+        "_payload",
+        "context",
+        "delivery_id",
+        "fields",
+        "link",
+        "remote_settled",
+        "remote_state",
+        "sent",
+        "settled",
+        "size",
+    )
+
+    def __init__(
+        self,
+        link: SenderLink,
+        delivery_id: int,
+        payload: bytes | tuple[bytes, bytes],
+        size: int,
+        sent: int,
+        settled: bool,
+        context: Any,
+    ) -> None:
+        self.link: SenderLink = link
+        self.delivery_id: int = delivery_id
+        self._payload = payload
+        self.size: int = size
+        self.settled: bool = settled
+        self.sent: int = sent
+        self.fields: TransferFields | None = None
+        """What its first transfer says that is not usual; None for nothing."""
+        self.remote_state: DeliveryState | None = None
+        self.remote_settled: bool = False
+        self.context: Any = context
+
+    @property
+    def payload(self) -> bytes:
+        """The encoded message. One that was given in two parts is joined when it is first looked at."""
+        payload = self._payload
+        if isinstance(payload, tuple):
+            payload = self._payload = payload[0] + payload[1]
+        return payload
+
+    @property
+    def tag(self) -> bytes:
+        """The delivery tag: the delivery id in network order, unless it was sent with another, or had to wait."""
+        tag = self.fields.tag if self.fields is not None else None
+        return tag if tag is not None else self.delivery_id.to_bytes(4, "big")
+
+    @property
+    def message_format(self) -> int:
+        """The message format code of its first transfer."""
+        return self.fields.message_format if self.fields is not None else 0
+
+    @property
+    def aborted(self) -> bool:
+        """Whether it has been given up."""
+        return self.sent == _ABORTED
+
+    @property
+    def complete(self) -> bool:
+        """Whether every byte has been framed for sending."""
+        return self.sent >= self.size and self.delivery_id >= 0
+
+    def wait(self, tag: bytes) -> None:
+        """It waits for the session window, and so has no delivery id yet: it gets a tag of its own, if it has none."""
+        fields = self.fields or _USUAL
+        if fields.tag is None:
+            self.fields = fields._replace(tag=tag)
+
+    def give_up(self) -> None:
+        """No more of it is sent."""
+        self.sent = _ABORTED
+        self.settled = True
+
+    def settle(self, state: DeliveryState | None = None) -> None:
+        """Forget the delivery and tell the receiver so (transport, "transferring a message").
+
+        Args:
+            state: the final state to tell; by default what the receiver reported.
+        """
+        if self.settled:
+            return
+        self.settled = True
+        link = self.link
+        link.forget(self)
+        if not self.remote_settled and not link.closing:
+            link.dispositions.add(False, self.delivery_id, state or self.remote_state, True)
+
+    def abort(self) -> None:
+        """Give up a delivery that is only partly sent (transport, "transferring large messages").
+
+        Raises:
+            ProtocolError: the delivery has been sent completely.
+        """
+        if self.complete:
+            raise ProtocolError("a delivery that has been sent completely cannot be aborted")
+        self.link.abort(self)
+
+    def __repr__(self) -> str:
+        return f"<OutgoingDelivery {self.delivery_id} on {self.link.name!r}: {self.size} bytes>"
+
+
+class SendingSession(LinkSession, Protocol):
+    """What a sender needs of its session besides.
+
+    Attributes:
+        backlog: the links with deliveries that wait for the window.
+        outgoing_unsettled: the unsettled deliveries of all its senders, by delivery id.
+        initial_delivery_count: where delivery counts start.
+    """
+
+    backlog: Backlog
+    outgoing_unsettled: dict[int, OutgoingDelivery]
+    initial_delivery_count: int
+
+
 class SenderLink(LinkEndpoint):
     """The sending end of a link."""
 
     __slots__ = (
-        "_backlog",
+        "_channel",
         "_drain_pending",
         "_head",
         "_head_size",
-        "_of_session",
+        "_initial_delivery_count",
         "_pack",
         "_pack_settled",
         "_settled_head",
         "_stopped",
+        "backlog",
         "delivery_type",
         "held",
         "pending",
@@ -54,17 +200,21 @@ class SenderLink(LinkEndpoint):
     delivery_count: int
     drain: bool
     unsettled: dict[int, OutgoingDelivery]
+    session_unsettled: dict[int, OutgoingDelivery]
 
-    def __init__(self, session: Session, name: str, handle: int, **kwargs: Any) -> None:
-        super().__init__(session, name, handle, **kwargs)
+    def __init__(self, session: SendingSession, name: str, handle: int, **kwargs: Any) -> None:
+        super().__init__(session, name, handle, session.outgoing_unsettled, **kwargs)
+        self.delivery_count = self._initial_delivery_count = session.initial_delivery_count
         self.delivery_type: type[OutgoingDelivery] = OutgoingDelivery
         """The class of its deliveries: a subclass makes one object do for the engine and for its user."""
         self.pending: deque[OutgoingDelivery] = deque()
         """Deliveries that took credit but wait for the session window, in order."""
         self.held: int = 0
         """How many of them, from the end, lost their credit again: the receiver reduced it while they waited."""
-        self._backlog = session.backlog
-        self._of_session = session.outgoing_unsettled
+        self.backlog: Backlog = session.backlog
+        """The links of the session with deliveries that wait for its window: while there are any, what is sent waits
+        too."""
+        self._channel = session.channel
         self._drain_pending = False
         self._stopped: tuple[OutgoingDelivery, ...] = ()
         self._make_template()
@@ -82,7 +232,7 @@ class SenderLink(LinkEndpoint):
             handle_code = bytes((0x52, handle))
         else:
             handle_code = b"\x70" + struct.pack(">I", handle)
-        fixed = struct.pack(">BBH", 2, 0, self.session.channel) + b"\x00\x53\x14\xc0"
+        fixed = struct.pack(">BBH", 2, 0, self._channel) + b"\x00\x53\x14\xc0"
         fields = len(handle_code) + 5 + 6 + 1
         head = fixed + bytes((fields + 1, 4)) + handle_code + b"\x70"
         settled_head = fixed + bytes((fields + 2, 5)) + handle_code + b"\x70"
@@ -139,7 +289,7 @@ class SenderLink(LinkEndpoint):
         if (
             window.remote_incoming > 0
             and frame_size < output.max_frame_size
-            and not self._backlog
+            and not self.backlog
             and not message_format
             and tag is None
             and state is None
@@ -158,7 +308,7 @@ class SenderLink(LinkEndpoint):
                     frame_size + 1, self._settled_head, delivery_id, b"\xa0\x04", delivery_id, b"\x43\x41"
                 )
             else:
-                self._of_session[delivery_id] = self.unsettled[delivery_id] = delivery
+                self.session_unsettled[delivery_id] = self.unsettled[delivery_id] = delivery
                 head = self._pack(frame_size, self._head, delivery_id, b"\xa0\x04", delivery_id, b"\x43")
             buffers = output.buffers
             if size < _SMALL:
@@ -179,9 +329,9 @@ class SenderLink(LinkEndpoint):
         self.credit -= 1
         self.delivery_count = (self.delivery_count + 1) & MASK
         if not self.pending:
-            self._backlog.append(self)
+            self.backlog.append(self)
         self.pending.append(delivery)
-        self.session.pump_backlog()
+        self.backlog.pump()
         if delivery.delivery_id < 0:
             delivery.wait(window.new_tag())
         return delivery
@@ -209,14 +359,14 @@ class SenderLink(LinkEndpoint):
         output = self.output
         if len(payloads) != len(contexts):
             raise ValueError(f"{len(payloads)} payloads have {len(contexts)} contexts")
-        if self.state is not _ATTACHED or self._backlog or output.trace is not None:
+        if self.state is not _ATTACHED or self.backlog or output.trace is not None:
             return []
         room = min(self.credit, window.remote_incoming, len(payloads))
         head_size = self._head_size
         largest = min(output.max_frame_size - head_size - 1, _SMALL)
         if self.send_limit > 0:
             largest = min(largest, self.send_limit)
-        unsettled, of_session = self.unsettled, self._of_session
+        unsettled, of_session = self.unsettled, self.session_unsettled
         buffers = output.buffers
         append = buffers.append
         before = len(buffers)
@@ -269,6 +419,11 @@ class SenderLink(LinkEndpoint):
         return self.held > 0 and self.held >= len(self.pending) and self.pending[0].delivery_id < 0
 
     @property
+    def undelivered(self) -> tuple[OutgoingDelivery, ...]:
+        """Its deliveries without an outcome: those that were written first, then those that wait for the window."""
+        return (*self.unsettled.values(), *self.unsent)
+
+    @property
     def unsent(self) -> tuple[OutgoingDelivery, ...]:
         """The deliveries that did not go out, or not wholly, and that are not among the unsettled ones: they wait for
         the session window, or did so when the link ended."""
@@ -277,8 +432,8 @@ class SenderLink(LinkEndpoint):
 
     def stop(self) -> None:
         # What still waits for the session window stays unsent: on a handle that is gone it would be a fault.
-        if self in self.session.backlog:
-            self.session.backlog.remove(self)
+        if self in self.backlog:
+            self.backlog.remove(self)
         self._stopped = self.unsent
         self.pending.clear()
         self.held = 0
@@ -300,17 +455,16 @@ class SenderLink(LinkEndpoint):
     def send_frames(self, limit: int) -> bool:
         """Frame up to ``limit`` transfers of the first pending delivery. Returns whether it is wholly framed now."""
         delivery = self.pending[0]
-        session = self.session
         if delivery.aborted:
             transfer = Transfer(handle=self.handle, aborted=True)
-            session.send_transfer(transfer, transfer.encode(), b"")
+            self._send_transfer(transfer, transfer.encode(), b"")
             self.pending.popleft()
             return True
         if delivery.delivery_id < 0:
             delivery.delivery_id = self.window.next_delivery_id
             self.window.next_delivery_id = (delivery.delivery_id + 1) & MASK
             if not delivery.settled:
-                session.outgoing_unsettled[delivery.delivery_id] = self.unsettled[delivery.delivery_id] = delivery
+                self.session_unsettled[delivery.delivery_id] = self.unsettled[delivery.delivery_id] = delivery
         view = memoryview(delivery.payload)
         total = len(view)
         budget = self.output.max_frame_size - 8
@@ -336,7 +490,7 @@ class SenderLink(LinkEndpoint):
                 head = transfer.encode()
                 room = total - start
             part = view[start : start + room]
-            session.send_transfer(transfer, head, part)
+            self._send_transfer(transfer, head, part)
             delivery.sent = start + len(part)
             limit -= 1
             if not more:
@@ -344,21 +498,26 @@ class SenderLink(LinkEndpoint):
                 return True
         return False
 
+    def _send_transfer(self, transfer: Transfer, head: bytes, payload: bytes | memoryview) -> None:
+        window = self.window
+        self.output.send_transfer(self._channel, transfer, head, payload)
+        window.remote_incoming -= 1
+        window.next_outgoing_id = (window.next_outgoing_id + 1) & MASK
+
     def forget(self, delivery: OutgoingDelivery) -> None:
         """The delivery is settled, or given up."""
         self.unsettled.pop(delivery.delivery_id, None)
-        self.session.outgoing_unsettled.pop(delivery.delivery_id, None)
+        self.session_unsettled.pop(delivery.delivery_id, None)
 
     def abort(self, delivery: OutgoingDelivery) -> None:
         """Give up a pending delivery (transport, "transferring large messages"). See ``OutgoingDelivery.abort``."""
         delivery.give_up()
-        session = self.session
         if delivery not in self.pending:
             return  # the link went, and the delivery with it
         if delivery.delivery_id >= 0:
             # An abort is a transfer too: it waits for the session window like any other.
             self.forget(delivery)
-            session.pump_backlog()
+            self.backlog.pump()
             return
         # Not one byte went out: as far as the receiver can tell the credit was never used.
         self.pending.remove(delivery)
@@ -368,14 +527,14 @@ class SenderLink(LinkEndpoint):
             self.credit += 1
         self.delivery_count = (self.delivery_count - 1) & MASK
         if not self.pending:
-            if self in session.backlog:
-                session.backlog.remove(self)
+            if self in self.backlog:
+                self.backlog.remove(self)
             self.pending_done()
 
     def on_flow(self, flow: Flow) -> None:
         """Recompute the credit from the receiver's view (transport, "flow control")."""
         count = flow.delivery_count
-        base = int(count) if count is not None else self._initial_delivery_count()
+        base = int(count) if count is not None else self._initial_delivery_count
         # Not by way of the delivery limit: a credit of 2**31 or more would count as a limit that lies behind.
         credit = int(flow.link_credit or 0) - serial_difference(self.delivery_count, base)
         self.credit = max(0, credit)
@@ -383,15 +542,20 @@ class SenderLink(LinkEndpoint):
         if self.pending:
             # What waits for the window has counted as sent. With the credit taken back it may not be sent any more.
             self.held = min(self.waiting, max(0, -credit))
-            backlog = self.session.backlog
+            backlog = self.backlog
             if self.held_back:
                 if self in backlog:
                     backlog.remove(self)
             elif self not in backlog:
                 backlog.append(self)
 
-    def _initial_delivery_count(self) -> int:
-        return self.session.initial_delivery_count
+    def state_count(self, flow: Flow) -> None:
+        """See :class:`~amqp10.engine.link.LinkEndpoint`."""
+        # The receiver counts what it has seen. What waits for the window here has not been sent yet.
+        waiting = self.waiting
+        flow.available = self.available
+        flow.link_credit = self.credit + waiting - self.held
+        flow.delivery_count = (self.delivery_count - waiting) & MASK
 
     def drained(self) -> None:
         """Nothing more to send for a draining receiver: give the rest of the credit back (transport, "flow control").

@@ -5,16 +5,16 @@ Transport, "sessions". What arrives is taken in ``incoming.py``, about links in 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from amqp10.codec import Symbol
+from amqp10.engine.backlog import Backlog
 from amqp10.engine.dispositions import Dispositions
 from amqp10.engine.faults import SessionFault
-from amqp10.engine.receiver import ReceiverLink
-from amqp10.engine.sender import SenderLink
+from amqp10.engine.receiver import IncomingDelivery, ReceiverLink
+from amqp10.engine.sender import OutgoingDelivery, SenderLink
 from amqp10.engine.serial import MASK
 from amqp10.engine.states import SESSION_TRANSITIONS, LinkState, SessionState, Trigger
 from amqp10.engine.window import SessionWindow
@@ -32,11 +32,9 @@ from amqp10.wire.performatives import (
 )
 
 if TYPE_CHECKING:
-    from amqp10.engine.delivery import IncomingDelivery, OutgoingDelivery
     from amqp10.engine.link import LinkEndpoint
     from amqp10.engine.output import Output
     from amqp10.wire.messaging import Coordinator, DeliveryState, Source, Target
-    from amqp10.wire.performatives import Transfer
 
 __all__ = ["Session"]
 
@@ -128,8 +126,8 @@ class Session:
         self.links: dict[tuple[str, bool], LinkEndpoint] = {}
         self.incoming_unsettled: dict[int, IncomingDelivery] = {}
         self.outgoing_unsettled: dict[int, OutgoingDelivery] = {}
-        self.backlog: deque[SenderLink] = deque()
-        """Sender links with deliveries that wait for the window; served in turn, a frame each."""
+        self.backlog: Backlog = Backlog(self.window)
+        """Sender links with deliveries that wait for the window."""
         self.error: AMQPError | None = None
         self.context: Any = None
         self.remote_handles: dict[int, LinkEndpoint] = {}
@@ -161,6 +159,11 @@ class Session:
     def unmapped(self) -> bool:
         """Whether the session is over, or has not begun."""
         return self.state is SessionState.UNMAPPED
+
+    @property
+    def partials(self) -> dict[IncomingDelivery, None]:
+        """The deliveries of which parts have arrived, on any session of the connection."""
+        return self.channels.partials
 
     @property
     def can_send(self) -> bool:
@@ -266,11 +269,9 @@ class Session:
         self.remote_handles.clear()
         self.backlog.clear()
 
-    def undelivered(self, only: LinkEndpoint | None = None) -> tuple[OutgoingDelivery, ...]:
-        """The outgoing deliveries without an outcome, of one link or of all: those that were written first, then those
-        that wait for the window."""
-        if only is not None:
-            return (*only.unsettled.values(), *only.unsent) if isinstance(only, SenderLink) else ()
+    def undelivered(self) -> tuple[OutgoingDelivery, ...]:
+        """The outgoing deliveries without an outcome: those that were written first, then those that wait for the
+        window."""
         waiting = [delivery for link in self.links.values() if isinstance(link, SenderLink) for delivery in link.unsent]
         return (*self.outgoing_unsettled.values(), *self._unsent, *waiting)
 
@@ -321,7 +322,6 @@ class Session:
             rcv_settle_mode=rcv_settle_mode,
             max_message_size=max_message_size,
         )
-        link.delivery_count = self.initial_delivery_count
         self._add_link(
             link,
             properties=properties,
@@ -413,9 +413,8 @@ class Session:
         heappush(self._free_handles, link.handle)
         if link.closing:
             # Its deliveries are not to be settled any more (transport, "disposition").
-            unsettled: dict[int, Any] = self.incoming_unsettled if link.is_receiver else self.outgoing_unsettled
             for delivery_id in link.unsettled:
-                del unsettled[delivery_id]
+                del link.session_unsettled[delivery_id]
             link.unsettled.clear()
 
     # -- sending ---------------------------------------------------------------------------------------------------
@@ -426,49 +425,20 @@ class Session:
             raise ProtocolError("the session has ended", condition="amqp:illegal-state")
         self.output.send(self.channel, performative)
 
-    def send_transfer(self, transfer: Transfer, head: bytes, payload: bytes | memoryview) -> None:
-        """Queue one transfer frame; the caller has checked the window."""
+    def flow_state(self, *, echo: bool = False) -> Flow:
+        """A flow frame with the session's flow state; the incoming window is open again as far as it says."""
         window = self.window
-        self.output.send_transfer(self.channel, transfer, head, payload)
-        window.remote_incoming -= 1
-        window.next_outgoing_id = (window.next_outgoing_id + 1) & MASK
-
-    def pump_backlog(self) -> None:
-        """Send what waits for the session window, as far as it is open: a frame of each waiting link in turn."""
-        backlog = self.backlog
-        while backlog and self.window.remote_incoming > 0 and self.can_send:
-            link = backlog[0]
-            # A lone link needs no turns; several take one frame each: a large message does not hold up the rest.
-            link.send_frames(self.window.remote_incoming if len(backlog) == 1 else 1)
-            if not link.pending or link.held_back:
-                backlog.popleft()
-                link.pending_done()
-            elif len(backlog) > 1:
-                backlog.rotate(-1)
-
-    def send_flow(self, link: LinkEndpoint | None = None, *, echo: bool = False) -> None:
-        """Tell the peer the session's flow state, and a link's with it (transport, "session flow control")."""
-        window = self.window
-        flow = Flow(
+        return Flow(
             next_incoming_id=window.next_incoming_id,
             incoming_window=window.open(),
             next_outgoing_id=window.next_outgoing_id,
             outgoing_window=window.outgoing,
             echo=echo,
         )
-        if link is not None:
-            flow.handle = link.handle
-            flow.link_credit = link.credit
-            flow.drain = link.drain
-            if isinstance(link, SenderLink):
-                # The receiver counts what it has seen. What waits for the window here has not been sent yet.
-                waiting = link.waiting
-                flow.available = link.available
-                flow.link_credit = link.credit + waiting - link.held
-                flow.delivery_count = (link.delivery_count - waiting) & MASK
-            elif link.remote_handle is not None:
-                flow.delivery_count = link.delivery_count
-        self.send(flow)
+
+    def send_flow(self, *, echo: bool = False) -> None:
+        """Tell the peer the session's flow state (transport, "session flow control")."""
+        self.send(self.flow_state(echo=echo))
 
     def answer_flow(self) -> None:
         """Send the flow state that the peer has asked for, if the session is still there."""

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal, Protocol, Self
 
 HOST: Final = "127.0.0.1"
 USER: Final = "amqp10"
@@ -202,6 +202,15 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 
+    def find(self, program: str) -> int:
+        """The number of the process of the group that runs a program, for a signal to that one alone."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                name, _, rest = (folder / "stat").read_text(encoding="utf-8").rpartition(") ")
+                if name.partition("(")[2] == program and int(rest.split()[2]) == self._process.pid:
+                    return int(folder.name)
+        raise self.failure(f"has no process {program}")
+
     def stop(self) -> None:
         """Kill the process and its children at once. Nothing that a peer keeps is worth an orderly end."""
         if self.running:
@@ -249,20 +258,45 @@ def wait_until_free(ports: Sequence[int], timeout: float = 15.0) -> None:
             time.sleep(0.02)
 
 
+class Listening(Protocol):
+    """Where a client connects to: a `Peer`, or anything else that listens."""
+
+    host: str
+    port: int
+
+
 class Peer:
-    """What all peers that listen have in common."""
+    """What all peers that listen have in common: a process that is started, killed and stopped, and its log."""
 
     #: The address to connect to.
     host: str = HOST
     port: int = 0
 
+    _process: Process | None = None
+
     def start(self) -> None:
         """Start the peer, and return once it accepts connections."""
         raise NotImplementedError
 
+    def _run(self, process: Process, ready: str, timeout: float = START_TIMEOUT) -> re.Match[str]:
+        """Make a new process the peer's, and wait for the line of its log that says that it is ready."""
+        self._process = process
+        return process.wait_for(ready, timeout)
+
+    def kill(self) -> None:
+        """Kill the peer as a crash would: its clients see a dropped connection. It does no harm to do so twice."""
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
+
     def stop(self) -> None:
-        """Kill the peer. It does no harm to do so twice."""
-        raise NotImplementedError
+        """Kill the peer, and remove what it kept. It does no harm to do so twice."""
+        self.kill()
+
+    @property
+    def log(self) -> str:
+        """What the peer has printed since its last start (its last 10,000 lines)."""
+        return self._process.log if self._process else ""
 
     def __enter__(self) -> Self:
         try:

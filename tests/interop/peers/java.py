@@ -59,7 +59,6 @@ class JavaBroker(Peer):
         self._home = peer_folder(self.name)
         self.version = (self._home / "version").read_text(encoding="utf-8").strip()
         self._folder: Path | None = None
-        self._process: Process | None = None
         self.tls_port = 0
 
     @property
@@ -80,17 +79,13 @@ class JavaBroker(Peer):
             self.port, self.tls_port = free_port(), free_port()
             self._make_certificates()
             self._configure()
-        self._process = process = Process(
-            self.name, self._command(), folder=self._folder, environment={**os.environ, **self._environment()}
-        )
+        environment = {**os.environ, **self._environment()}
         # Some listen before they serve.
-        process.wait_for(self.ready, START_TIMEOUT * 2)
-
-    def kill(self) -> None:
-        """End the broker with SIGKILL, as a crash would."""
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
+        self._run(
+            Process(self.name, self._command(), folder=self._folder, environment=environment),
+            self.ready,
+            START_TIMEOUT * 2,
+        )
 
     def terminate(self) -> None:
         """End the broker in order, as its operator would."""
@@ -99,6 +94,11 @@ class JavaBroker(Peer):
             process.send_signal(signal.SIGTERM)
             process.wait(START_TIMEOUT * 2)
             self._process = None
+
+    def restart(self) -> None:
+        """Kill the broker (unless it has ended) and start it again with the same ports and messages."""
+        self.kill()
+        self.start()
 
     def stop(self) -> None:
         """Kill the broker, and remove what it kept."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from tests.interop.peers.base import (
     HOST,
-    START_TIMEOUT,
+    Listening,
     Peer,
     PeerError,
     Process,
     peer_folder,
 )
+
+#: The line of a program that listens.
+_LISTENING: Final = r"listening on (\d+)"
 
 
 def proton_program(name: str) -> Path:
@@ -41,26 +44,12 @@ class ProtonBroker(Peer):
     def __init__(self, flavour: Literal["cpp", "c"] = "cpp") -> None:
         self._program = proton_program(f"{flavour}-broker")
         self._flavour = flavour
-        self._process: Process | None = None
 
     def start(self) -> None:
         """Start the broker."""
         arguments = ["-a", f"{HOST}:0"] if self._flavour == "cpp" else [HOST, "0"]
-        self._process = Process(f"Proton's {self._flavour} broker", [self._program, *arguments])
-        self.port = int(self._process.wait_for(r"listening on (\d+)", START_TIMEOUT)[1])
-
-    def stop(self) -> None:
-        """Kill the broker."""
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
-
-    kill = stop
-
-    @property
-    def log(self) -> str:
-        """What the broker has printed."""
-        return self._process.log if self._process else ""
+        process = Process(f"Proton's {self._flavour} broker", [self._program, *arguments])
+        self.port = int(self._run(process, _LISTENING)[1])
 
 
 class ProtonDirect(Peer):
@@ -78,7 +67,6 @@ class ProtonDirect(Peer):
         self._path = proton_program(program)
         self._name = program
         self._count = count
-        self._process: Process | None = None
 
     def start(self) -> None:
         """Start the program."""
@@ -86,8 +74,8 @@ class ProtonDirect(Peer):
             arguments = [HOST, "0", "examples", str(self._count)]
         else:
             arguments = ["-a", f"{HOST}:0/examples", "-m", str(self._count)]
-        self._process = Process(f"Proton's {self._name}", [self._path, *arguments])
-        self.port = int(self._process.wait_for(r"listening on (\d+)", START_TIMEOUT)[1])
+        process = Process(f"Proton's {self._name}", [self._path, *arguments])
+        self.port = int(self._run(process, _LISTENING)[1])
 
     def wait(self, timeout: float = 30.0) -> list[str]:
         """Wait until the program has sent or received its count, and return the lines that it printed.
@@ -95,30 +83,27 @@ class ProtonDirect(Peer):
         The first line is `listening on PORT`. A receiver prints every body, a sender one line at the end.
         """
         assert self._process is not None
-        if status := self._process.wait(timeout):
-            raise self._process.failure(f"failed with {status}")
-        return self._process.log.splitlines()
-
-    def stop(self) -> None:
-        """Kill the program, if it has not ended."""
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
+        return _output(self._process, timeout)
 
 
 def run_proton(program: str, *arguments: str, timeout: float = 60.0) -> list[str]:
     """Run one of Proton's client examples to its end, and return the lines that it printed."""
     process = Process(f"Proton's {program}", [proton_program(program), *arguments])
     try:
-        if status := process.wait(timeout):
-            raise process.failure(f"failed with {status}")
-        return process.log.splitlines()
+        return _output(process, timeout)
     finally:
         process.stop()
 
 
+def _output(process: Process, timeout: float) -> list[str]:
+    """The lines that a program printed, once it has ended; a failure of it is a `PeerError`."""
+    if status := process.wait(timeout):
+        raise process.failure(f"failed with {status}")
+    return process.log.splitlines()
+
+
 def proton_send(
-    peer: Peer, address: str, count: int, *, flavour: Literal["cpp", "c"] = "cpp", timeout: float = 60.0
+    peer: Listening, address: str, count: int, *, flavour: Literal["cpp", "c"] = "cpp", timeout: float = 60.0
 ) -> None:
     """Send messages with Proton's example `simple_send` (C++) or `send` (C), and wait until all are accepted.
 
@@ -139,7 +124,7 @@ def proton_send(
 
 
 def proton_receive(
-    peer: Peer, address: str, count: int, *, flavour: Literal["cpp", "c"] = "cpp", timeout: float = 60.0
+    peer: Listening, address: str, count: int, *, flavour: Literal["cpp", "c"] = "cpp", timeout: float = 60.0
 ) -> list[str]:
     """Receive and accept messages with Proton's example `simple_recv` (C++) or `receive` (C).
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -139,7 +140,6 @@ class RabbitMQ(Peer):
         self._configuration = tuple(configuration)
         self._plugins = (*plugins, *(["rabbitmq_auth_mechanism_ssl"] if tls else []))
         self._instance: Path | None = None
-        self._process: Process | None = None
         self._control: subprocess.Popen[bytes] | None = None
         self._control_lock = threading.Lock()
         self.tls_port: int = 0
@@ -254,14 +254,14 @@ class RabbitMQ(Peer):
 
     def _launch(self) -> None:
         started = time.monotonic()
-        self._process = Process(
+        process = Process(
             f"RabbitMQ at port {self.port}",
             self._in_root("/usr/lib/rabbitmq/bin/rabbitmq-server"),
             environment=self._environment,
             folder=Path("/"),
         )
-        self._process.wait_for("Server startup complete", RABBITMQ_START_TIMEOUT)
-        wait_for_port(self.port, 10, self._process)
+        self._run(process, "Server startup complete", RABBITMQ_START_TIMEOUT)
+        wait_for_port(self.port, 10, process)
         #: How long the last start took, in seconds.
         self.start_seconds = time.monotonic() - started
 
@@ -269,7 +269,15 @@ class RabbitMQ(Peer):
         """Kill the broker at once, as a power cut would: its clients see a dropped connection. The data stay."""
         self._stop_control()
         if self._process is not None:
-            self._process.stop()
+            super().kill()
+            wait_until_free(self._ports)
+
+    def terminate(self) -> None:
+        """End the broker in order with SIGTERM, as its operator would. The data stay."""
+        self._stop_control()
+        if self._process is not None:
+            os.kill(self._process.find("beam.smp"), signal.SIGTERM)
+            self._process.wait(60)
             self._process = None
             wait_until_free(self._ports)
 
@@ -285,15 +293,10 @@ class RabbitMQ(Peer):
 
     def stop(self) -> None:
         """Kill the broker and remove what it kept."""
-        self.kill()
+        super().stop()
         if self._instance is not None:
             shutil.rmtree(self._instance, ignore_errors=True)
             self._instance = None
-
-    @property
-    def log(self) -> str:
-        """The broker's log since its last start."""
-        return self._process.log if self._process else ""
 
     # -- administration
 
@@ -397,6 +400,13 @@ class RabbitMQ(Peer):
         }
         self.declare({"queues": [queue]})
         return queue_address(name)
+
+    def write_tables(self) -> None:
+        """Have the broker write to the disk which quorum queues it has, as it would some minutes later by itself.
+
+        Killed before that, it starts them as new, empty ones that never have a leader, and answers nobody.
+        """
+        self.evaluate("[ok = dets:sync(Table) || Table <- dets:all()]")
 
     def declare_exchange(
         self,

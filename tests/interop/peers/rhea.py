@@ -10,7 +10,6 @@ from typing import Final, Literal
 
 from tests.interop.peers.base import (
     PASSWORD,
-    START_TIMEOUT,
     USER,
     Peer,
     PeerNotPreparedError,
@@ -60,6 +59,7 @@ class RheaContainer(Peer):
     a connection may also go without a SASL layer, unless `require_sasl` is true. With `tls` it serves TLS only; with
     its `verify` a client certificate is required and EXTERNAL is offered too. `idle_timeout` is in milliseconds (rhea
     gives up on a silent client after twice that time). `credit` is what an incoming link is kept at, 500 by default.
+    Its log has `READY`, and the errors that its clients sent it.
     """
 
     #: What the peer accepts with the mechanism PLAIN.
@@ -94,7 +94,6 @@ class RheaContainer(Peer):
             if tls.verify:
                 arguments += ["--tls-ca", str(tls.cacertfile)]
         self._arguments = arguments
-        self._process: Process | None = None
 
     def start(self) -> None:
         """Start the container."""
@@ -102,22 +101,9 @@ class RheaContainer(Peer):
         if node is None:
             raise PeerNotPreparedError("node is not on this machine; run: scripts/peers rhea")
         program = Path(__file__).parents[1] / "rhea_container.js"
-        self._process = Process(
+        process = Process(
             "the rhea container",
             [node, program, *self._arguments],
             environment={**os.environ, "NODE_PATH": str(self._modules)},
         )
-        self.port = int(self._process.wait_for(r"^READY (\d+)$", START_TIMEOUT)[1])
-
-    def stop(self) -> None:
-        """Kill the container; its clients see a dropped connection."""
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
-
-    kill = stop
-
-    @property
-    def log(self) -> str:
-        """What the container has printed: `READY`, and the errors that its clients sent it."""
-        return self._process.log if self._process else ""
+        self.port = int(self._run(process, r"^READY (\d+)$")[1])
