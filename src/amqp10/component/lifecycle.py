@@ -508,8 +508,6 @@ class Lifecycle(Network):
                 max_message_size=settings.max_message_size,
             )
             self._finish_attach(SenderRecord(name, session, engine), target)
-            # The sender decides how it settles; what a receiver states is a wish, and often only a default.
-            engine.snd_settle_mode = SenderSettleMode(settings.default_sender_settle_mode)
         finally:
             self._links.release(name)
         self._dispatch()

@@ -86,7 +86,8 @@ class LinkEndpoint:
         unsettled: its deliveries that are not settled, by delivery id, in order.
         session_unsettled: the same of all links of the session that go in the same direction.
         source, target: the termini as the peer stated them, once attached; before that, as requested.
-        snd_settle_mode, rcv_settle_mode: as negotiated, once attached.
+        snd_settle_mode, rcv_settle_mode: how sender and receiver settle, as each of them has stated it, once attached;
+            before that, as requested.
         credit: how many more deliveries the sender may start.
         delivery_count: the sender's delivery count as last known.
         available: how many messages the sender says it has.
@@ -257,9 +258,15 @@ class LinkEndpoint:
             self.refusing = attach.target is None and self.target is not None
             if attach.target is not None:
                 self.target = attach.target
-        self.snd_settle_mode = SenderSettleMode(attach.snd_settle_mode)
-        self.rcv_settle_mode = ReceiverSettleMode(attach.rcv_settle_mode)
+        self._agree(attach)
         return not self.refusing
+
+    def _agree(self, attach: Attach) -> None:
+        """Each end decides how it settles. What the other end states of that is a wish, and often only a default."""
+        if self.is_receiver:
+            self.snd_settle_mode = SenderSettleMode(attach.snd_settle_mode)
+        else:
+            self.rcv_settle_mode = ReceiverSettleMode(attach.rcv_settle_mode)
 
     def accept(
         self,
@@ -279,8 +286,8 @@ class LinkEndpoint:
         Args:
             source: the source actually in place; by default what the peer asked for.
             target: the target actually in place; by default what the peer asked for.
-            snd_settle_mode: by default what the peer asked for.
-            rcv_settle_mode: by default what the peer asked for.
+            snd_settle_mode: how this side settles if it is the sender, else a wish; by default what the peer stated.
+            rcv_settle_mode: how this side settles if it is the receiver, else a wish; by default what the peer stated.
             max_message_size: the largest message accepted, in bytes; 0 for no limit.
             properties: link properties to state.
             offered_capabilities: capabilities to offer.
@@ -304,6 +311,8 @@ class LinkEndpoint:
             unsettled=unsettled,
             incomplete_unsettled=incomplete_unsettled,
         )
+        if self.remote_attach is not None:
+            self._agree(self.remote_attach)
 
     def refuse(self, error: AMQPError) -> None:
         """Refuse the attach that the peer started: an attach without a terminus, then a detach with the error.

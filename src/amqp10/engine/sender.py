@@ -260,7 +260,7 @@ class SenderLink(LinkEndpoint):
         Args:
             payload: the encoded message, or its first part.
             body: the rest of it: the two parts of a large message need not be joined.
-            settled: True to forget it at once (at most once delivery).
+            settled: True to forget it at once (at most once delivery). The caller keeps to ``snd_settle_mode``.
             context: kept on the delivery.
             message_format: the message format code; 0 is the format of part 3, messaging.
             tag: the delivery tag, of up to 32 bytes, which no other unsettled delivery of the link has. By default one
@@ -270,9 +270,8 @@ class SenderLink(LinkEndpoint):
                 deliveries").
 
         Raises:
-            ProtocolError: the link is not attached, has no credit, or the settle mode forbids ``settled``; the message
-                is larger than either side's max-message-size, or the tag longer than 32 bytes, or lacking. Nothing is
-                sent in these cases.
+            ProtocolError: the link is not attached, or has no credit; the message is larger than either side's
+                max-message-size, or the tag longer than 32 bytes, or lacking. Nothing is sent in these cases.
         """
         if self.credit <= 0 or self.state is not _ATTACHED:
             self._refuse_send()
