@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from inspect import getattr_static
 from pathlib import Path
 
 from amqp10.component.amqp import AMQP
@@ -79,7 +80,7 @@ _TAKEN = dict.fromkeys(("message_id", "message_correlation_id"), "MessageId")
 
 def _declared(spec: PropertySpec) -> str:
     """The type of the attribute: a descriptor is one of the same class in the component, or checkers would complain."""
-    found = vars(AMQP).get(spec.name)
+    found = getattr_static(AMQP, spec.name, None)
     if not isinstance(found, Attribute):
         return f"_Settable[{spec.type.__name__}]"
     kind = type(found)
@@ -128,7 +129,8 @@ def _methods(spec: PropertySpec) -> Iterator[str]:
 
 def generate() -> str:
     """The text of the accessors module."""
-    kinds = [vars(AMQP)[spec.name] for spec in PROPERTIES if isinstance(vars(AMQP).get(spec.name), Attribute)]
+    found = (getattr_static(AMQP, spec.name, None) for spec in PROPERTIES)
+    kinds = [attribute for attribute in found if isinstance(attribute, Attribute)]
     enums = {
         spec.enum.__name__
         for spec in PROPERTIES

@@ -254,13 +254,13 @@ def locked_code(name: str) -> int:
     """The error code for assigning a property while connected; 0 when it may be assigned at any time."""
     amqp = AMQP()
     value = getattr(amqp, name)
-    amqp._pump = cast("Any", object())  # what the setters look at to tell whether there is a connection
+    amqp._loop.pump = cast("Any", object())  # what the setters look at to tell whether there is a connection
     try:
         setattr(amqp, name, value)
     except AMQPError as error:
         return error.code
     finally:
-        amqp._pump = None
+        amqp._loop.pump = None
     return 0
 
 

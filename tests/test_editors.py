@@ -18,12 +18,11 @@ import pytest
 
 import amqp10
 from amqp10 import AMQP
-from amqp10.component.core import Core
 from amqp10.component.fields import Attribute
 from amqp10.component.surface import PROPERTIES
 
 ATTRIBUTES = sorted(
-    {name for kind in (AMQP, Core) for name, value in vars(kind).items() if isinstance(value, Attribute)}
+    {name for kind in AMQP.__mro__ for name, value in vars(kind).items() if isinstance(value, Attribute)}
     | {spec.name for spec in PROPERTIES if spec.index is None}
 )
 pytestmark = pytest.mark.xdist_group("editors")  # what its fixtures start is started once

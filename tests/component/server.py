@@ -139,8 +139,8 @@ def skipping(amqp: AMQP) -> SkippingPoller:
     """Give an instance that is not connected a clock that only moves when it is told to, and a poller to move it."""
     clock = FakeClock()
     poller = SkippingPoller(clock)
-    amqp._clock = clock
-    amqp._waiter = Waiter(poller)
+    amqp._loop.clock = clock
+    amqp._loop.waiter = Waiter(poller)
     return poller
 
 
@@ -167,10 +167,10 @@ def faster(amqp: AMQP, rate: float = 20) -> Iterator[Pace]:
     The peer's time is the usual one. What needs an answer in time should not be in the block.
     """
     pace = Pace(rate)
-    amqp._clock = pace
-    if amqp._pump is not None:
-        amqp._pump.clock = pace
-    waiter = amqp._get_waiter()
+    amqp._loop.clock = pace
+    if amqp._loop.pump is not None:
+        amqp._loop.pump.clock = pace
+    waiter = amqp._loop.get_waiter()
     poll = waiter._poll
     waiter._poll = lambda timeout=None, /: poll(None if timeout is None else timeout / rate)
     try:

@@ -12,8 +12,7 @@ import pytest
 
 import amqp10
 from amqp10 import AMQP, AMQPError, AMQPMessageInEventParams, AMQPSSLServerAuthenticationEventParams, FirewallType
-from amqp10.component.core import Core
-from amqp10.component.fields import EventHook
+from amqp10.component.handlers import EVENTS
 from amqp10.component.settings import SETTINGS
 from amqp10.component.surface import PROPERTIES
 from amqp10.net.waiting import Waiter
@@ -91,16 +90,16 @@ def test_a_handler_that_is_a_method_can_be_replaced_and_removed_on_an_instance()
     one.on_message_in(None)  # type: ignore[arg-type]
     assert (seen, other.on_message_in.__self__) == ([None], other)  # type: ignore[attr-defined]
     one.on_message_in = None  # type: ignore[assignment,method-assign]
-    assert one._on_message_in is None
+    assert one._handlers.on_message_in is None
 
 
-@pytest.mark.parametrize("name", [name for name, value in vars(Core).items() if isinstance(value, EventHook)])
+@pytest.mark.parametrize("name", EVENTS)
 def test_every_event_can_be_a_method(name: str) -> None:
     seen: list[Any] = []
     kind = type("Program", (AMQP,), {name: lambda self, event: seen.append((self, event))})
     amqp = kind()
-    amqp._post(f"_{name}", "parameters")
-    amqp._dispatch()
+    amqp._loop.events.post(name, "parameters")
+    amqp._loop.dispatch()
     assert seen == [(amqp, "parameters")]
 
 
@@ -124,7 +123,7 @@ def test_do_events_without_a_connection_waits_like_one_with(monkeypatch: pytest.
     amqp.do_events()
     amqp.do_events()
     assert waits == [0.02, 0.02]
-    assert amqp._waiter is None, "an instance that is not connected holds no descriptors"
+    assert amqp._loop.waiter is None, "an instance that is not connected holds no descriptors"
 
 
 def test_do_events_without_a_connection_can_be_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,14 +138,14 @@ def test_do_events_without_a_connection_can_be_interrupted(monkeypatch: pytest.M
     with pytest.raises(AMQPError) as caught:
         amqp.do_events()
     assert caught.value.code == 10004
-    assert amqp._waiter is None
+    assert amqp._loop.waiter is None
 
 
 def test_do_events_without_a_connection_fires_what_is_left_at_once() -> None:
     seen: list[Any] = []
     amqp = AMQP()
     amqp.on_disconnected = seen.append
-    amqp._post("_on_disconnected", "gone")
+    amqp._loop.events.post("on_disconnected", "gone")
     amqp.do_events()
     assert seen == ["gone"]
 

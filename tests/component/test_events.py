@@ -30,11 +30,11 @@ class Owner:
     def __init__(self) -> None:
         self.lookups: list[str] = []
 
-    def _session_index(self, name: str, /) -> int:
+    def session_index(self, name: str, /) -> int:
         self.lookups.append(name)
         return 3
 
-    def _link_index(self, name: str, /) -> int:
+    def link_index(self, name: str, /) -> int:
         self.lookups.append(name)
         return 5
 

@@ -142,7 +142,7 @@ def test_what_a_handler_sends_and_heartbeats_go_out_while_further_messages_are_h
     with Server(idle_timeout=10) as server:
         server.put("in", *"abc")
         amqp = AMQP()
-        amqp._clock = clock = FakeClock()
+        amqp._loop.clock = clock = FakeClock()
         amqp.connect_to(server.host, server.port)
         amqp.create_session("s")
         amqp.create_sender_link("s", "out", "q")
@@ -571,7 +571,7 @@ def test_interrupt_from_another_thread_ends_each_blocking_call_at_once(name: str
     with Server() as server:
         amqp = prepare(server, name)
         waiting = threading.Event()
-        clock = amqp._clock
+        clock = amqp._loop.clock
 
         def watched() -> float:
             # The call has begun when it looks at the time; from then on no interruption may be lost.
@@ -580,7 +580,7 @@ def test_interrupt_from_another_thread_ends_each_blocking_call_at_once(name: str
             return clock()
 
         armed = True
-        amqp._clock = watched
+        amqp._loop.clock = watched
 
         def interrupt() -> None:
             assert waiting.wait(LIMIT)

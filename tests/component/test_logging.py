@@ -159,17 +159,17 @@ def test_a_log_level_or_handler_set_while_connected_works_at_once() -> None:
         assert lines == []
         amqp.config("LogLevel=3")
         amqp.on_log = None
-        assert amqp._engine is not None
-        assert amqp._engine.output.trace is None or logging.getLogger("amqp10").isEnabledFor(logging.DEBUG), (
+        assert amqp._loop.engine is not None
+        assert amqp._loop.engine.output.trace is None or logging.getLogger("amqp10").isEnabledFor(logging.DEBUG), (
             "costs nothing"
         )
         amqp.on_log = lines.append
         amqp.config("LogFrameBytes=True")
-        assert amqp._pump is not None
-        assert amqp._pump.tap is not None
+        assert amqp._loop.pump is not None
+        assert amqp._loop.pump.tap is not None
         amqp.config("LogLevel=2")
-        assert amqp._engine.output.trace is None
-        assert amqp._pump.tap is None, "no hexadecimal digits for nobody"
+        assert amqp._loop.engine.output.trace is None
+        assert amqp._loop.pump.tap is None, "no hexadecimal digits for nobody"
 
 
 def test_the_same_lines_go_to_the_standard_logger(caplog: pytest.LogCaptureFixture) -> None:

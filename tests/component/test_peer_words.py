@@ -10,8 +10,8 @@ import pytest
 
 from amqp10 import AMQP, AMQPError
 from amqp10.codec import Symbol, UInt
+from amqp10.component.endpoints import address_hint
 from amqp10.component.events import AMQPErrorEventParams
-from amqp10.component.lifecycle import address_hint
 from amqp10.engine import Event, LinkRequested
 from amqp10.engine.events import ConnectionOpened
 from amqp10.engine.wire_errors import remote_error

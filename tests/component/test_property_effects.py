@@ -223,7 +223,7 @@ TLS_SETTINGS = [spec for spec in SETTINGS if spec.group == "SSL" and not spec.re
 @pytest.mark.parametrize("spec", TLS_SETTINGS, ids=lambda spec: spec.name)
 def test_each_setting_of_tls_reaches_its_option_and_no_other(spec: SettingSpec) -> None:
     amqp = AMQP()
-    before = amqp._tls_options()
+    before = amqp._network.tls_options()
     if spec.name in TLS_VALUES:
         text = TLS_VALUES[spec.name]
     elif spec.type is bool:
@@ -231,7 +231,7 @@ def test_each_setting_of_tls_reaches_its_option_and_no_other(spec: SettingSpec) 
     else:
         text = "1" if spec.type is int else "/some/where"
     amqp.config(f"{spec.name}={text}")
-    after = amqp._tls_options()
+    after = amqp._network.tls_options()
     name = TLS_FIELDS.get(spec.attribute, spec.attribute.removeprefix("ssl_"))
     changed = {
         field: getattr(after, field)
@@ -243,7 +243,7 @@ def test_each_setting_of_tls_reaches_its_option_and_no_other(spec: SettingSpec) 
 
 def test_what_was_negotiated_is_answered_under_each_name() -> None:
     amqp = AMQP()
-    amqp._tls_info = TlsInfo("TLS1.3", "SUITE", "CIPHER", 256, "EXCHANGE", 253, b"", (), "", "", "OK", False)
+    amqp._route.tls = TlsInfo("TLS1.3", "SUITE", "CIPHER", 256, "EXCHANGE", 253, b"", (), "", "", "OK", False)
     answers = {
         "SSLNegotiatedVersion": "TLS1.3",
         "SSLNegotiatedCipherSuite": "SUITE",
@@ -270,7 +270,7 @@ def test_enabling_tls_starts_with_a_handshake() -> None:
 def test_the_accepted_certificate_reaches_tls() -> None:
     amqp = AMQP()
     amqp.ssl_accept_server_cert_encoded = b"certificate"
-    assert amqp._tls_options().accept_server_cert == b"certificate"
+    assert amqp._network.tls_options().accept_server_cert == b"certificate"
 
 
 class Entry:
@@ -311,9 +311,9 @@ def test_a_client_certificate_is_looked_for_in_the_store_that_the_properties_des
     amqp.ssl_cert_store_password = "secret"
     amqp.ssl_cert_subject = "found"
     assert amqp.ssl_cert_subject == "CN=found"
-    amqp._tls_options()
+    amqp._network.tls_options()
     amqp.ssl_cert_encoded = b"pem"
-    amqp._tls_options()
+    amqp._network.tls_options()
     where = (b"store.p12", 2, "secret")
     assert opened == [where, where]
     assert store.searched == ["found", b"pem"]

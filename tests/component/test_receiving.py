@@ -609,7 +609,7 @@ def test_a_drain_that_is_never_answered_is_201_and_a_message_that_comes_after_al
 def test_a_peer_that_never_answers_drains_does_not_hold_a_fetch_for_the_whole_timeout(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("amqp10.component.receiving._DRAIN_PATIENCE", 0.05)
+    monkeypatch.setattr("amqp10.component.inbox._DRAIN_PATIENCE", 0.05)
     with Server(hold={"drain"}) as server, client(server, "get?", fetch_timeout=1) as amqp:
         amqp.timeout = 3600
         for text in ("one", "two"):
@@ -749,8 +749,8 @@ def test_nothing_is_left_in_the_incoming_view_of_a_message_that_never_becomes_wh
         else:
             getattr(amqp, how)("in" if how == "close_link" else "s")
         pump(amqp, lambda: amqp.incoming_message_count == 0)
-        assert amqp._engine is not None
-        assert not amqp._engine.partials
+        assert amqp._loop.engine is not None
+        assert not amqp._loop.engine.partials
         assert amqp.received_message_link_name == ""
 
 
@@ -808,8 +808,8 @@ def test_the_incoming_view_is_cheap_with_thousands_of_partial_messages() -> None
     with Server() as server, client(server) as amqp:
         amqp.config("LogLevel=0")
         listed = _Listed()
-        assert amqp._engine is not None
-        amqp._engine.channels.partials = listed
+        assert amqp._loop.engine is not None
+        amqp._loop.engine.channels.partials = listed
         for i in range(count):
             amqp.create_receiver_link("s", f"l{i}", f"l{i}")
         first_frames = bytearray()

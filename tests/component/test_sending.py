@@ -723,7 +723,7 @@ def test_messages_sent_in_a_handler_go_out_together() -> None:
         before: list[int] = []
 
         def handler(event: Any) -> None:
-            pumped = amqp._pump
+            pumped = amqp._loop.pump
             assert pumped is not None
             before.append(pumped.moved)
             for _ in range(20):

@@ -13,7 +13,7 @@ import pytest
 
 from amqp10 import AMQP, AMQPError, AuthScheme, ValueType
 from amqp10.codec import Symbol
-from amqp10.component.lifecycle import is_local
+from amqp10.component.connecting import is_local
 from amqp10.component.settings import SETTINGS
 from amqp10.engine import LinkRequested
 from amqp10.net import options
@@ -85,8 +85,8 @@ def connected(*settings: str, host: str = "", user: str = "", **server_options: 
 
 
 def socket_of(amqp: AMQP) -> socket.socket:
-    assert amqp._pump is not None
-    sock = amqp._pump.transport._sock  # type: ignore[attr-defined]
+    assert amqp._loop.pump is not None
+    sock = amqp._loop.pump.transport._sock  # type: ignore[attr-defined]
     assert isinstance(sock, socket.socket)
     return sock
 
@@ -128,7 +128,7 @@ def test_a_password_in_the_clear_is_a_warning_or_refused(
     with connected(user="user") as (server, amqp):
         assert not [record for record in caplog.records if record.levelname == "WARNING"]
         amqp.disconnect()
-        monkeypatch.setattr("amqp10.component.lifecycle.is_local", lambda address: False)
+        monkeypatch.setattr("amqp10.component.connecting.is_local", lambda address: False)
         amqp.connect()
         warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
         assert len(warned) == 1

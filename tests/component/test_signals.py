@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from amqp10 import AMQP, ValueType
-from amqp10.component import core
+from amqp10.component import loop
 from amqp10.wire.messaging import ACCEPTED
 from tests.component.server import Peer, Server, client
 from tests.component.test_events_rules import pump
 
-ROOM = str(Path(core.__file__).parent)
+ROOM = str(Path(loop.__file__).parent)
 MOST = 5000
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from amqp10 import AMQP, AMQPError, ValueType
+from amqp10.component.outbox import Outbox
 from amqp10.component.pump import Pump
-from amqp10.component.sending import Sending
 from amqp10.engine import Connection, EndpointRole
 from amqp10.net import dial, tcp
 from amqp10.net.waiting import Waiter
@@ -75,7 +75,7 @@ class Trickle:
         clock.advance(STEP * 2)
 
     def moved(self) -> int:
-        pump = self.amqp._pump
+        pump = self.amqp._loop.pump
         return pump.moved if pump is not None else -1
 
     def waiting(self) -> bool:
@@ -90,12 +90,12 @@ def start(server: Server, name: str, *settings: str) -> tuple[AMQP, FakeClock, b
     amqp = prepare(server, name)
     for setting in settings:
         amqp.config(setting)
-    clock = FakeClock(amqp._clock())
-    if amqp._pump is not None:
-        amqp._pump.clock = clock
-    amqp._clock = clock
+    clock = FakeClock(amqp._loop.clock())
+    if amqp._loop.pump is not None:
+        amqp._loop.pump.clock = clock
+    amqp._loop.clock = clock
     # The clock is looked at often, and not only when a second has passed in the world outside.
-    waiter = amqp._get_waiter()
+    waiter = amqp._loop.get_waiter()
     poll = waiter._poll
     waiter._poll = lambda timeout=None, /: poll(None if timeout is None else timeout / 20)
     amqp.timeout = 1
@@ -219,16 +219,16 @@ def test_an_absolute_time_out_bounds_sending_as_a_whole(monkeypatch: pytest.Monk
         amqp.connect_to(server.host, server.port)
         amqp.create_session("s")
         amqp.create_sender_link("s", "out", "q")
-        await_room = Sending._await_room
+        await_room = Outbox._await_room
 
-        def slow(self: Sending, record: object) -> None:
+        def slow(self: Outbox, record: object) -> None:
             poller.clock.advance(7)
             server.do(lambda peer: peer.receiver("out").flow(5))
             await_room(self, record)  # type: ignore[arg-type]
             server.do(lambda peer: setattr(peer, "paused", True))
             poller.skip = 1000
 
-        monkeypatch.setattr(Sending, "_await_room", slow)
+        monkeypatch.setattr(Outbox, "_await_room", slow)
         amqp.message_value_type, amqp.message_value = ValueType.mvtString, "x" * 20_000_000
         before = poller.clock.now
         with pytest.raises(AMQPError, match="10 seconds") as caught:
@@ -270,9 +270,9 @@ def test_a_peer_that_never_stops_talking_does_not_keep_do_events_from_returning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with Server() as server, client(server) as amqp:
-        clock = FakeClock(amqp._clock())
-        assert amqp._pump is not None
-        amqp._clock = amqp._pump.clock = clock
+        clock = FakeClock(amqp._loop.clock())
+        assert amqp._loop.pump is not None
+        amqp._loop.clock = amqp._loop.pump.clock = clock
         reads: list[int] = []
 
         def endless(self: object, size: int) -> bytes:

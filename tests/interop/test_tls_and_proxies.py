@@ -272,7 +272,11 @@ def test_no_secret_is_in_any_log_line_error_or_repr(
                 amqp.firewall_user, amqp.firewall_password = PROXY_USER, PROXY_PASSWORD
                 amqp.connect_to("localhost", port)
                 amqp.create_session("s")
-                texts += [repr(amqp), repr(amqp._settings), repr(amqp._pump.transport if amqp._pump else None)]
+                texts += [
+                    repr(amqp),
+                    repr(amqp._settings),
+                    repr(amqp._loop.pump.transport if amqp._loop.pump else None),
+                ]
     assert len(texts) > 20
     key = pem(device).split(b"PRIVATE KEY-----")[1].strip().split(b"\n")[0].decode()
     for secret in (broker.password, PROXY_PASSWORD, STORE_PASSWORD, key):
@@ -352,8 +356,8 @@ def proxy_of(broker: RabbitMQ, exceptions: str = "", **properties: Any) -> tuple
             setattr(amqp, name, value)
         amqp.config(f"ProxyExceptionsList={exceptions}")
         amqp.connect_to("localhost", broker.port)
-        assert amqp._pump is not None
-        address = amqp._pump.transport.proxy_address  # type: ignore[attr-defined]
+        assert amqp._loop.pump is not None
+        address = amqp._loop.pump.transport.proxy_address  # type: ignore[attr-defined]
         assert address is None or isinstance(address, tuple)
         return address
 

@@ -1,61 +1,55 @@
-"""The class ``AMQP``: the whole public surface in one place, each property one line, each method a few.
+"""The class ``AMQP``: its parts and how they are joined, and each method in a few lines.
 
-What the methods do is in ``lifecycle.py`` (connections, sessions, links), ``sending.py`` and ``receiving.py``
-(messages) and ``core.py`` (events, threads, time-outs). The ``get_...`` and ``set_...`` methods are generated from the
-same facts, in ``accessors.py``.
+The properties are declared in ``connection_properties.py``, ``message_properties.py`` and ``handlers.py``. The
+``get_...`` and ``set_...`` methods are generated from the same facts, in ``accessors.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self, SupportsIndex
 
-from amqp10.component.accessors import Accessors
-from amqp10.component.checks import check_bool, check_bytes, check_enum, check_host, check_int, check_text
-from amqp10.component.configure import configure
-from amqp10.component.enums import AuthScheme, CertStoreType, FirewallType, ReceiveMode, SSLProvider, ValueType
-from amqp10.component.fields import (
-    BoolProperty,
-    BytesProperty,
-    DraftBool,
-    DraftEnum,
-    DraftId,
-    DraftInt,
-    DraftText,
-    EnumProperty,
-    FastId,
-    FastText,
-    IntProperty,
-    ReadOnlyDraftText,
-    ReceivedBool,
-    ReceivedInt,
-    ReceivedText,
-    ReceivedValueType,
-    TextProperty,
-)
-from amqp10.component.lifecycle import Lifecycle
+from amqp10.component.calls import Calls
+from amqp10.component.checks import check_bool, check_host, check_text
+from amqp10.component.configure import Configuration
+from amqp10.component.connecting import Connecting
+from amqp10.component.connection_properties import ConnectionProperties
+from amqp10.component.endpoints import Endpoints
+from amqp10.component.event_queue import EventQueue
+from amqp10.component.handler_outcome import HandlerOutcome
+from amqp10.component.handlers import EventHooks
+from amqp10.component.inbox import Inbox
+from amqp10.component.log import Log
+from amqp10.component.loop import Loop
+from amqp10.component.message_properties import MessageProperties
 from amqp10.component.messages import MessageDraft
-from amqp10.component.registry import LinkRecord, SessionRecord
+from amqp10.component.network import Network
+from amqp10.component.outbox import Outbox
+from amqp10.component.outgoing import Outgoing
+from amqp10.component.properties import Properties, Route
+from amqp10.component.registry import LinkRecord, Records, SessionRecord
+from amqp10.component.reports import Reports
+from amqp10.component.settings import Settings
 from amqp10.errors import AMQPError
 from amqp10.version import VERSION
 
 if TYPE_CHECKING:
     from amqp10.client.message import Message
     from amqp10.component.ids import MessageId
+    from amqp10.component.messages import MessageView
     from amqp10.errors import UndeliveredMessage
 
 __all__ = ["AMQP"]
 
 
-class AMQP(Accessors, Lifecycle):
+class AMQP(MessageProperties, EventHooks, ConnectionProperties):
     """An AMQP 1.0 client: connects to a broker, sends and receives messages.
 
     One thread drives an instance; only :meth:`interrupt` may be called from any thread or a signal handler. Events
     fire on the calling thread, inside methods that work the connection (connecting, creating, sending when it waits,
-    fetching, closing,
-    :meth:`do_events`). Every error is an :class:`~amqp10.errors.AMQPError`, save for values of a wrong Python type,
-    which are ``TypeError``.
+    fetching, closing, :meth:`do_events`). Every error is an :class:`~amqp10.errors.AMQPError`, save for values of a
+    wrong Python type, which are ``TypeError``.
 
     Use it as a context manager to have it disconnected at the end::
 
@@ -68,102 +62,68 @@ class AMQP(Accessors, Lifecycle):
             amqp.send_message("out")
     """
 
-    __slots__ = ("_runtime_license",)
+    __slots__ = (
+        "__weakref__",
+        "_calls",
+        "_configuration",
+        "_connecting",
+        "_draft",
+        "_endpoints",
+        "_handlers",
+        "_inbox",
+        "_loop",
+        "_network",
+        "_outbox",
+        "_outgoing",
+        "_properties",
+        "_records",
+        "_reports",
+        "_route",
+        "_runtime_license",
+        "_settings",
+    )
 
     def __init__(self) -> None:
-        super().__init__()
+        # Each part is given those that it uses, which are the ones before it.
+        settings = self._settings = Settings()
+        properties = self._properties = Properties()
+        route = self._route = Route()
+        handlers = self._handlers = self._make_handlers()
+        records = self._records = Records()
+        calls = self._calls = Calls()
+        outcome = HandlerOutcome(handlers)
+        events = EventQueue(calls, handlers)
+        log = Log(settings, handlers, events)
+        reports = self._reports = Reports(handlers, events, log)
+        outgoing = self._outgoing = Outgoing(settings, handlers, events, log, reports, records, outcome)
+        loop = self._loop = Loop(settings, properties, route, calls, events, log, reports, records, outgoing)
+        self._outbox = Outbox(settings, properties, handlers, log, records, outgoing, loop)
+        inbox = self._inbox = Inbox(settings, properties, handlers, log, reports, records, outcome, loop)
+        endpoints = self._endpoints = Endpoints(settings, properties, log, reports, records, loop, inbox)
+        network = self._network = Network(settings, properties, route, handlers, log, loop)
+        self._connecting = Connecting(
+            settings, properties, route, log, reports, outgoing, loop, inbox, endpoints, network
+        )
+        self._configuration = Configuration(self, settings, route, records, outcome, loop, network)
+        self._draft: MessageDraft = self._outbox.draft
+        """The same as the outbox's: the properties of the message to be sent are on the hot path."""
         self._runtime_license = ""
-        self._set_defaults()
 
-    def _set_defaults(self) -> None:
-        self._auth_scheme = AuthScheme.smSASLPlain
-        self._container_id = ""
-        self._fetch_timeout = 60
-        self._idle_timeout = 0
-        self._password = ""
-        self._receive_mode = ReceiveMode.rmAutomatic
-        self._timeout = 60
-        self._user = ""
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Refuse to be copied or pickled: a connection belongs to one instance."""
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled: make a new one and set its properties")
 
-    # -- connection ------------------------------------------------------------------------------------------------
-
-    auth_scheme: EnumProperty[AuthScheme] = EnumProperty(AuthScheme, locked=211)
-    """How to authenticate: none, or a SASL mechanism (security, "sasl")."""
-
-    container_id: TextProperty = TextProperty(locked=211)
-    """The name of this container, stated in open; empty for a generated one (transport, "open")."""
-
-    user: TextProperty = TextProperty(locked=211)
-    """The user name for SASL PLAIN."""
-
-    password: TextProperty = TextProperty(locked=211)
-    """The password for SASL PLAIN. It never shows in a log, an error or a ``repr``."""
-
-    idle_timeout: IntProperty = IntProperty(maximum=2147483, locked=211)
-    """After how many seconds without data from the server the connection is given up; 0 for never (transport, "idle
-    time-out of a connection")."""
-
-    timeout: IntProperty = IntProperty()
-    """The longest wait in seconds, counted from the last byte that moved (heartbeats left out), or with the setting
-    AbsoluteTimeout from the start of the call. With 0, send_message never waits."""
-
-    fetch_timeout: IntProperty = IntProperty()
-    """The longest wait of fetch_message in seconds; 0 waits for ever."""
-
-    receive_mode: EnumProperty[ReceiveMode] = EnumProperty(ReceiveMode)
-    """Whether new receiver links receive by themselves, or a message at a time by fetch_message."""
-
-    remote_port: IntProperty = IntProperty(maximum=65535, locked=100)
-    """The port of the server, 1 to 65535."""
-
-    @property
-    def remote_host(self) -> str:
-        """The server's name or address; while connected, the address it was resolved to.
-
-        The name as it was assigned goes on serving for TLS verification, the open frame and connecting again.
-        """
-        address = self._remote_address
-        return address[0] if address is not None else self._remote_host
-
-    @remote_host.setter
-    def remote_host(self, value: str) -> None:
-        text = check_host("remote_host", value)
-        self._check_unlocked("remote_host", 101)
-        self._remote_host = text
-
-    @property
-    def local_host(self) -> str:
-        """The local name or address to connect from, empty for any; while connected, the address in use."""
-        address = self._local_address
-        return address[0] if address is not None else self._local_host
-
-    @local_host.setter
-    def local_host(self, value: str) -> None:
-        text = check_host("local_host", value)
-        self._check_unlocked("local_host", 107)
-        self._local_host = text
-
-    @property
-    def local_port(self) -> int:
-        """The local port to connect from, 0 for any free one; while connected, the port in use."""
-        address = self._local_address
-        return address[1] if address is not None else self._local_port
-
-    @local_port.setter
-    def local_port(self, value: int) -> None:
-        port = check_int("local_port", value, 0, 65535)
-        self._check_unlocked("local_port", 106)
-        self._local_port = port
+    # -- state and lists -------------------------------------------------------------------------------------------
 
     @property
     def connected(self) -> bool:
         """Whether the connection is open. Assigning True connects, assigning False disconnects."""
-        return self._opened
+        return self._loop.connected
 
     @connected.setter
     def connected(self, value: bool) -> None:
         if check_bool("connected", value):
-            if not self._opened:
+            if not self._loop.connected:
                 self.connect()
         else:
             self.disconnect()
@@ -172,263 +132,22 @@ class AMQP(Accessors, Lifecycle):
     def ready_to_send(self) -> bool:
         """Whether more can be sent now; False once the socket is full or the peer's session window closed, until
         ``on_ready_to_send``."""
-        return self._writable and self._opened
-
-    def _check_unlocked(self, name: str, code: int) -> None:
-        if self._pump is not None or self._connecting:
-            raise AMQPError(code, f"{name} cannot be changed while connected")
-
-    # -- proxy -----------------------------------------------------------------------------------------------------
-
-    firewall_auto_detect: BoolProperty = BoolProperty(locked=211)
-    """Whether to take the proxy from the environment's proxy variables, where firewall_type names none."""
-
-    firewall_password: TextProperty = TextProperty(locked=211)
-    """The password for the proxy. It never shows in a log or an error."""
-
-    firewall_port: IntProperty = IntProperty(maximum=65535, locked=211)
-    """The proxy's port, 0 for the usual one of its kind."""
-
-    firewall_user: TextProperty = TextProperty(locked=211)
-    """The user name for the proxy."""
-
-    @property
-    def firewall_host(self) -> str:
-        """The proxy's name or address; while connected through it, the address it was resolved to."""
-        address = self._proxy_address
-        return address[0] if address is not None else self._firewall_host
-
-    @firewall_host.setter
-    def firewall_host(self, value: str) -> None:
-        text = check_host("firewall_host", value)
-        self._check_unlocked("firewall_host", 211)
-        self._firewall_host = text
-
-    @property
-    def firewall_type(self) -> FirewallType:
-        """The kind of proxy to connect through; assigning one sets ``firewall_port`` to the usual port of that kind."""
-        return self._firewall_type
-
-    @firewall_type.setter
-    def firewall_type(self, value: FirewallType | int) -> None:
-        kind = check_enum("firewall_type", FirewallType, value)
-        self._check_unlocked("firewall_type", 211)
-        self._set_firewall_type(kind)
-
-    # -- TLS -------------------------------------------------------------------------------------------------------
-
-    ssl_accept_server_cert_encoded: BytesProperty = BytesProperty(locked=211)
-    """A server certificate (PEM, DER or base64) that is accepted whatever else is wrong with it."""
-
-    ssl_cert_store: BytesProperty = BytesProperty(locked=211)
-    """The store of the client certificate: a file name, the content, or a name, as ``ssl_cert_store_type`` says. A str
-    is taken as UTF-8."""
-
-    ssl_cert_store_password: TextProperty = TextProperty(locked=211)
-    """The password of that store. It never shows in a log, an error or a ``repr``."""
-
-    ssl_cert_store_type: EnumProperty[CertStoreType] = EnumProperty(CertStoreType, locked=211)
-    """The kind of that store."""
-
-    ssl_provider: EnumProperty[SSLProvider] = EnumProperty(SSLProvider, locked=211)
-    """The TLS implementation; only the internal one (OpenSSL) exists on every system."""
-
-    @property
-    def ssl_cert_encoded(self) -> bytes:
-        """The client certificate (PEM, DER or base64). Assigning one searches the store for its key, and sets
-        ``ssl_cert_subject`` to its subject, or to nothing when the key is not there."""
-        return self._ssl_cert_encoded
-
-    @ssl_cert_encoded.setter
-    def ssl_cert_encoded(self, value: bytes) -> None:
-        encoded = check_bytes("ssl_cert_encoded", value)
-        self._check_unlocked("ssl_cert_encoded", 211)
-        self._select_encoded(encoded)
-
-    @property
-    def ssl_cert_subject(self) -> str:
-        """The subject of the client certificate. Assigning one searches the store: for the exact subject, then for one
-        that contains it, ``"*"`` for any; it then reads as the full subject, or as nothing when there is none."""
-        return self._ssl_cert_subject
-
-    @ssl_cert_subject.setter
-    def ssl_cert_subject(self, value: str) -> None:
-        subject = check_text("ssl_cert_subject", value)
-        self._check_unlocked("ssl_cert_subject", 211)
-        self._select_subject(subject)
-
-    @property
-    def ssl_enabled(self) -> bool:
-        """Whether to connect with TLS. Assigning it moves ``remote_port`` between its two defaults, 5672 and 5671."""
-        return self._ssl_enabled
-
-    @ssl_enabled.setter
-    def ssl_enabled(self, value: bool) -> None:
-        enabled = check_bool("ssl_enabled", value)
-        self._check_unlocked("ssl_enabled", 211)
-        self._set_ssl_enabled(enabled)
-
-    @property
-    def ssl_server_cert_encoded(self) -> bytes:
-        """The server's certificate as PEM, also when it was refused; empty before the first TLS connection."""
-        return self._ssl_server_cert_encoded
-
-    # -- the message to be sent ------------------------------------------------------------------------------------
-
-    message_absolute_expiry_time: DraftInt = DraftInt(minimum=-1, maximum=9223372036854775807)
-    """When the message expires, in milliseconds since 1970 UTC; 0 or -1 for never (messaging, "properties")."""
-
-    message_content_encoding: DraftText = DraftText(ascii_only=True)
-    """How the content is encoded, such as ``gzip``; sent with binary values only (messaging, "properties")."""
-
-    message_content_type: DraftText = DraftText(ascii_only=True)
-    """The media type of the content; sent with binary values only (messaging, "properties")."""
-
-    message_correlation_id: DraftId = DraftId()
-    """The id of the message that this one answers (messaging, "properties"). An int, a UUID or bytes make an id of that
-    type; an id that was received keeps the type that it has."""
-
-    message_creation_time: DraftInt = DraftInt(minimum=-1, maximum=9223372036854775807)
-    """When the message was made, in milliseconds since 1970 UTC; 0 or -1 for unset (messaging, "properties")."""
-
-    message_delivery_count: DraftInt = DraftInt(minimum=0, maximum=4294967295)
-    """How many earlier deliveries failed, 0 to 2**32 - 1 (messaging, "header")."""
-
-    message_durable: DraftBool = DraftBool()
-    """Whether the message must survive a restart of whoever stores it (messaging, "header")."""
-
-    message_first_acquirer: DraftBool = DraftBool()
-    """Whether no other link has acquired the message before (messaging, "header")."""
-
-    message_group_id: DraftText = DraftText()
-    """The group that the message belongs to (messaging, "properties")."""
-
-    message_group_sequence: DraftInt = DraftInt(minimum=-1, maximum=4294967295)
-    """The position in the group, 0 to 2**32 - 1, or -1; sent only with a group id (messaging, "properties")."""
-
-    message_link_name: ReadOnlyDraftText = ReadOnlyDraftText()
-    """The link that the message was sent on last."""
-
-    message_id: FastId = FastId()
-    """The id of the message (messaging, "properties"). An int, a UUID or bytes make an id of that type; an id that was
-    received keeps the type that it has."""
-
-    message_priority: DraftInt = DraftInt(minimum=0, maximum=255)
-    """How urgent the message is, 0 to 255, higher is more (messaging, "header")."""
-
-    message_reply_to: DraftText = DraftText()
-    """The address that answers go to (messaging, "properties")."""
-
-    message_reply_to_group_id: DraftText = DraftText()
-    """The group that answers belong to (messaging, "properties")."""
-
-    message_settled: DraftBool = DraftBool()
-    """Whether to send settled, without an outcome; ignored unless the link's settle mode is mixed."""
-
-    message_subject: DraftText = DraftText()
-    """What the message is about (messaging, "properties")."""
-
-    message_to: DraftText = DraftText()
-    """The address that the message is meant for (messaging, "properties")."""
-
-    message_ttl: DraftInt = DraftInt(minimum=-1, maximum=4294967295)
-    """Time to live in milliseconds, 0 to 2**32 - 1; -1 for none (messaging, "header")."""
-
-    message_user_id: DraftText = DraftText(errors="surrogateescape")
-    """Who made the message; sent as its UTF-8 bytes, lone surrogates as the bytes that they represent (messaging,
-    "properties")."""
-
-    message_value: FastText = FastText()
-    """The value as text, read as ``message_value_type`` says; checked when the message is sent."""
-
-    message_value_type: DraftEnum[ValueType] = DraftEnum(ValueType)
-    """The AMQP type of the value (types, "type-system")."""
-
-    # -- the message received last ---------------------------------------------------------------------------------
-
-    received_message_absolute_expiry_time: ReceivedInt = ReceivedInt()
-    """When it expires, in milliseconds since 1970 UTC; -1 when it says nothing."""
-
-    received_message_content_encoding: ReceivedText = ReceivedText()
-    """How its content is encoded, such as `gzip`; empty when it says nothing."""
-
-    received_message_content_type: ReceivedText = ReceivedText()
-    """The media type of its content; empty when it says nothing."""
-
-    received_message_correlation_id: ReceivedText = ReceivedText()
-    """The id of the message that it answers, as text; empty for none."""
-
-    received_message_creation_time: ReceivedInt = ReceivedInt()
-    """When it was made, in milliseconds since 1970 UTC; -1 when it says nothing."""
-
-    received_message_delivery_count: ReceivedInt = ReceivedInt()
-    """How many earlier deliveries of it failed."""
-
-    received_message_durable: ReceivedBool = ReceivedBool()
-    """Whether it was sent as durable."""
-
-    received_message_first_acquirer: ReceivedBool = ReceivedBool()
-    """Whether no other link has acquired it before."""
-
-    received_message_group_id: ReceivedText = ReceivedText()
-    """The group that it belongs to; empty for none."""
-
-    received_message_group_sequence: ReceivedInt = ReceivedInt()
-    """Its position in the group; -1 when it says nothing."""
-
-    received_message_link_name: ReceivedText = ReceivedText()
-    """The link that it arrived on."""
-
-    received_message_id: ReceivedText = ReceivedText()
-    """Its id as text: a ulong in decimal, a UUID with hyphens, binary in upper-case hexadecimal; empty for none.
-    Assigned to ``message_id`` or ``message_correlation_id`` it keeps its type."""
-
-    received_message_priority: ReceivedInt = ReceivedInt()
-    """How urgent it is, 0 to 255, higher is more; 4 when it says nothing."""
-
-    received_message_reply_to: ReceivedText = ReceivedText()
-    """The address that answers go to; empty for none."""
-
-    received_message_reply_to_group_id: ReceivedText = ReceivedText()
-    """The group that answers belong to; empty for none."""
-
-    received_message_settled: ReceivedBool = ReceivedBool()
-    """Whether it arrived settled; then it gets no outcome."""
-
-    received_message_subject: ReceivedText = ReceivedText()
-    """What it is about; empty when it says nothing."""
-
-    received_message_to: ReceivedText = ReceivedText()
-    """The address that it was meant for; empty when it says nothing."""
-
-    received_message_ttl: ReceivedInt = ReceivedInt()
-    """Its time to live in milliseconds; -1 for none."""
-
-    received_message_user_id: ReceivedText = ReceivedText()
-    """Who made it; bytes that are not UTF-8 are lone surrogates. Empty when it says nothing."""
-
-    received_message_value: ReceivedText = ReceivedText()
-    """Its value as text, in the form that ``received_message_value_type`` has; 604 when it cannot be decoded."""
-
-    received_message_value_type: ReceivedValueType = ReceivedValueType()
-    """The AMQP type of its value: ``mvtBinary`` for data sections, ``mvtJson`` for all that is composite."""
-
-    # -- lists -----------------------------------------------------------------------------------------------------
+        return self._loop.writable and self._loop.connected
 
     @property
     def session_count(self) -> int:
         """How many sessions there are: ``get_session_...`` take the indexes from 0 to one less."""
-        return len(self._sessions)
+        return len(self._records.sessions)
 
     @property
     def link_count(self) -> int:
         """How many links there are: ``get_link_...`` take the indexes from 0 to one less."""
-        return len(self._links)
+        return len(self._records.links)
 
     @property
     def incoming_message_count(self) -> int:
         """How many messages are partly here or being handled: ``get_incoming_message_...`` take 0 to one less."""
-        return self._count_incoming()
+        return self._inbox.count
 
     @property
     def outgoing_message_count(self) -> int:
@@ -436,13 +155,19 @@ class AMQP(Accessors, Lifecycle):
 
         They stay readable when the connection has ended, until the next connect().
         """
-        return len(self._outgoing)
+        return len(self._outgoing.unsettled)
 
     def _get_session(self, index: int) -> SessionRecord:
-        return self._sessions.at(index, "session_index")
+        return self._records.sessions.at(index, "session_index")
 
     def _get_link(self, index: int) -> LinkRecord:
-        return self._links.at(index, "link_index")
+        return self._records.links.at(index, "link_index")
+
+    def _get_incoming_message(self, index: int) -> MessageView:
+        return self._inbox.at(index)
+
+    def _get_outgoing_message(self, index: int) -> MessageView:
+        return self._outgoing.at(index)
 
     # -- methods ---------------------------------------------------------------------------------------------------
 
@@ -458,11 +183,8 @@ class AMQP(Accessors, Lifecycle):
                 authentication fails; 600 when the server closes the connection or speaks another protocol; 1120 when
                 it hangs up.
         """
-        try:
-            self._enter()
-            self._connect()
-        finally:
-            self._leave()
+        with self._calls:
+            self._connecting.connect()
 
     def connect_to(self, host: str, port: int) -> None:
         """Set ``remote_host`` and ``remote_port``, then :meth:`connect`.
@@ -474,16 +196,13 @@ class AMQP(Accessors, Lifecycle):
         Raises:
             AMQPError: as for :meth:`connect`; 604 for a host or a port that cannot be one. Then neither is changed.
         """
-        try:
-            self._enter()
-            self._check_not_connected()
+        with self._calls:
+            self._connecting.check_not_connected()
             # Both are checked before either is changed.
             name = check_host("remote_host", host)
             self.remote_port = port
             self.remote_host = name
-            self._connect()
-        finally:
-            self._leave()
+            self._connecting.connect()
 
     def disconnect(self) -> None:
         """Close links, sessions and the connection, in order; wait for the server's close, at most for ``timeout``.
@@ -495,11 +214,8 @@ class AMQP(Accessors, Lifecycle):
         Raises:
             AMQPError: 10004 when :meth:`interrupt` ended the wait; the connection is gone all the same.
         """
-        try:
-            self._enter()
-            self._disconnect()
-        finally:
-            self._leave()
+        with self._calls:
+            self._connecting.disconnect()
 
     def create_session(self, name: str) -> None:
         """Begin a session (transport, "establishing a session").
@@ -511,11 +227,8 @@ class AMQP(Accessors, Lifecycle):
             AMQPError: 600 when the name is taken or the server ends the session; 603 when MaxSessionCount or the
                 server's own limit is reached; 201 when the server does not answer in time; 1117 when not connected.
         """
-        try:
-            self._enter()
-            self._create_session(name)
-        finally:
-            self._leave()
+        with self._calls:
+            self._endpoints.create_session(name)
 
     def close_session(self, name: str) -> None:
         """End a session and close its links (transport, "ending a session").
@@ -527,11 +240,8 @@ class AMQP(Accessors, Lifecycle):
             AMQPError: 600 when there is no such session; 201 when the server does not answer in time; 1117 when not
                 connected.
         """
-        try:
-            self._enter()
-            self._close_session(name)
-        finally:
-            self._leave()
+        with self._calls:
+            self._endpoints.close_session(name)
 
     def create_sender_link(self, session_name: str, name: str, target: str) -> None:
         """Attach a link to send messages on (transport, "establishing or resuming a link").
@@ -548,11 +258,8 @@ class AMQP(Accessors, Lifecycle):
                 MaxLinkCountPerSession or the server's own limit is reached; 201 when the server does not answer in
                 time; 1117 when not connected.
         """
-        try:
-            self._enter()
-            self._create_sender(session_name, name, target)
-        finally:
-            self._leave()
+        with self._calls:
+            self._endpoints.create_sender(session_name, name, target)
 
     def create_receiver_link(self, session_name: str, name: str, source: str) -> None:
         """Attach a link to receive messages on, in the mode that ``receive_mode`` says.
@@ -567,11 +274,8 @@ class AMQP(Accessors, Lifecycle):
         Raises:
             AMQPError: as for :meth:`create_sender_link`.
         """
-        try:
-            self._enter()
-            self._create_receiver(session_name, name, source)
-        finally:
-            self._leave()
+        with self._calls:
+            self._endpoints.create_receiver(session_name, name, source)
 
     def close_link(self, name: str) -> None:
         """Close a link (transport, "closing a link"). Messages that no handler has seen go back to their sender.
@@ -583,11 +287,8 @@ class AMQP(Accessors, Lifecycle):
             AMQPError: 600 when there is no such link; 201 when the server does not answer in time; 1117 when not
                 connected.
         """
-        try:
-            self._enter()
-            self._close_link(name)
-        finally:
-            self._leave()
+        with self._calls:
+            self._endpoints.close_link(name)
 
     def send_message(self, link_name: str) -> None:
         """Send the message that the ``message_...`` properties describe.
@@ -604,13 +305,11 @@ class AMQP(Accessors, Lifecycle):
                 value is not of its type; 135 or 201 when it cannot be sent now or in time; 1117 when not connected.
                 When it raises for want of credit the message has not been sent, nor kept.
         """
-        try:
-            self._enter()
-            self._send(link_name)
-        except AMQPError as error:
-            self._raise_with_unheard(error)
-        finally:
-            self._leave()
+        with self._calls:
+            try:
+                self._outbox.send(link_name)
+            except AMQPError as error:
+                self._reports.raise_with_unheard(error)
 
     def send_message_object(self, link_name: str, message: Message) -> None:
         """Send a message with all its sections: application properties, annotations and a body of any kind.
@@ -625,13 +324,11 @@ class AMQP(Accessors, Lifecycle):
         Raises:
             AMQPError: as for :meth:`send_message`.
         """
-        try:
-            self._enter()
-            self._send(link_name, message)
-        except AMQPError as error:
-            self._raise_with_unheard(error)
-        finally:
-            self._leave()
+        with self._calls:
+            try:
+                self._outbox.send(link_name, message)
+            except AMQPError as error:
+                self._reports.raise_with_unheard(error)
 
     @property
     def received_message(self) -> Message | None:
@@ -639,7 +336,7 @@ class AMQP(Accessors, Lifecycle):
 
         An addition to the reference. A section that cannot be decoded raises DecodeError when it is looked at.
         """
-        received = self._received
+        received = self._inbox.received
         if isinstance(received, MessageDraft):
             return None
         from amqp10.client.message import Message  # most programs look at the properties only
@@ -655,7 +352,7 @@ class AMQP(Accessors, Lifecycle):
         call raised has as ``undelivered``; ``amqp10.Message.decode(message.payload)`` makes a message of each to send
         again. One whose ``written`` is True may have arrived all the same.
         """
-        return self._undelivered
+        return self._outgoing.undelivered
 
     def send_messages(self, link_name: str, values: Iterable[str], ids: Iterable[MessageId] | None = None) -> int:
         """Send one message per value, in fewer and larger writes than :meth:`send_message`: several times as fast.
@@ -678,13 +375,11 @@ class AMQP(Accessors, Lifecycle):
             AMQPError: as for :meth:`send_message`. The messages before the value it names have been sent; where it
                 names none, ``message_id`` and ``message_value`` are those of the first message that was not sent.
         """
-        try:
-            self._enter()
-            return self._send_many(link_name, values, ids)
-        except AMQPError as error:
-            self._raise_with_unheard(error)
-        finally:
-            self._leave()
+        with self._calls:
+            try:
+                return self._outbox.send_many(link_name, values, ids)
+            except AMQPError as error:
+                self._reports.raise_with_unheard(error)
 
     def fetch_message(self, link_name: str) -> None:
         """Ask a fetch link for one message and wait for it; ``on_message_in`` fires before this returns.
@@ -699,11 +394,8 @@ class AMQP(Accessors, Lifecycle):
             AMQPError: 201 when no message came; 600 for a name that is no fetch link; 604 when the message that came
                 cannot be decoded: it has been rejected, and ``received_message_...`` is still the one before.
         """
-        try:
-            self._enter()
-            self._fetch(link_name)
-        finally:
-            self._leave()
+        with self._calls:
+            self._inbox.fetch(link_name)
 
     def do_events(self) -> None:
         """Handle everything that has arrived; with nothing there, wait up to 20 milliseconds for something.
@@ -713,11 +405,8 @@ class AMQP(Accessors, Lifecycle):
         From a server that never pauses it reads for a tenth of a second; handling what was read may take longer. Also
         sends the heartbeat that is due and gives up a server that has been silent for ``idle_timeout``.
         """
-        try:
-            self._enter()
-            self._do_events()
-        finally:
-            self._leave()
+        with self._calls:
+            self._loop.do_events()
 
     def interrupt(self) -> None:
         """Make the blocked call raise 10004 at once. May be called from any thread and from signal handlers.
@@ -725,7 +414,7 @@ class AMQP(Accessors, Lifecycle):
         The connection stays usable. Without a blocked call it does nothing; a loop around :meth:`do_events`, which is
         not blocked between its calls, needs a condition of its own.
         """
-        waiter = self._waiter
+        waiter = self._loop.waiter
         if waiter is not None:
             waiter.interrupt()
 
@@ -742,33 +431,27 @@ class AMQP(Accessors, Lifecycle):
             AMQPError: 606 for an unknown setting (the message names the nearest), one that is read-only, or one that
                 cannot change now; 604 for a malformed value.
         """
-        try:
-            self._enter()
-            return configure(self, configuration_string)
-        finally:
-            self._leave()
+        with self._calls:
+            return self._configuration(configuration_string)
 
     def reset(self) -> None:
         """Disconnect, then set every property and setting to its default. Event handlers stay."""
-        try:
-            self._enter()
+        with self._calls:
             try:
-                self._disconnect()
+                self._connecting.disconnect()
             finally:
                 # Also when a handler has failed, or interrupt() was called.
-                self._reset()
-                self._set_network_defaults()
-                self._set_defaults()
-        finally:
-            self._leave()
+                self._settings.reset()
+                self._properties.reset()
+                self._network.reset()
+                self._outbox.draft.reset()
+                self._inbox.reset()
+                self._outgoing.clear()
 
     def reset_message(self) -> None:
         """Set the ``message_...`` properties to their defaults."""
-        try:
-            self._enter()
-            self._draft.reset()
-        finally:
-            self._leave()
+        with self._calls:
+            self._outbox.draft.reset()
 
     # -- the reference's licence and version -----------------------------------------------------------------------
 
@@ -807,5 +490,5 @@ class AMQP(Accessors, Lifecycle):
         self.disconnect()
 
     def __repr__(self) -> str:
-        state = "connected to" if self._opened else "not connected to"
-        return f"<AMQP {state} {self._remote_host or 'any host'}:{self._remote_port}>"
+        state = "connected to" if self._loop.connected else "not connected to"
+        return f"<AMQP {state} {self._properties.remote_host or 'any host'}:{self._properties.remote_port}>"

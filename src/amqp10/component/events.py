@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     class IndexOwner(Protocol):
         """Knows the current position of a session or link in the component's lists; -1 for one that is gone."""
 
-        def _session_index(self, name: str, /) -> int: ...
+        def session_index(self, name: str, /) -> int: ...
 
-        def _link_index(self, name: str, /) -> int: ...
+        def link_index(self, name: str, /) -> int: ...
 
     class MessageWithId(Protocol):
         """A message whose id may still have to be decoded."""
@@ -159,7 +159,7 @@ class AMQPLinkReadyToSendEventParams(EventParams):
     @property
     def link_index(self) -> int:
         """The link's index for the ``get_link_*`` methods."""
-        return self._owner._link_index(self._link_name)
+        return self._owner.link_index(self._link_name)
 
 
 class AMQPReadyToSendEventParams(EventParams):
@@ -215,7 +215,7 @@ class _MessageParams(EventParams):
     @property
     def session_index(self) -> int:
         """The session's index for the ``get_session_*`` methods."""
-        return self._owner._session_index(self._session_name)
+        return self._owner.session_index(self._session_name)
 
     @property
     def link_name(self) -> str:
@@ -225,7 +225,7 @@ class _MessageParams(EventParams):
     @property
     def link_index(self) -> int:
         """The link's index for the ``get_link_*`` methods."""
-        return self._owner._link_index(self._link_name)
+        return self._owner.link_index(self._link_name)
 
     @property
     def message_id(self) -> str:
@@ -257,7 +257,7 @@ class AMQPMessageInEventParams(_MessageParams):
         self._link_name = link_name
         self._message = message
         self._state = state
-        # For a handler that ends the link of its message: see ``Receiving._settle_handled``.
+        # For a handler that ends the link of its message: see ``Inbox.settle_handled``.
         self._sent: int | None = None
 
     @property

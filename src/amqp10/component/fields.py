@@ -1,9 +1,9 @@
 """Typed descriptors for the properties of :class:`~amqp10.component.amqp.AMQP`.
 
 A property is one line in the class body: IDEs, ``help()`` and type checkers see a real attribute with its type, and
-assignment is checked where it happens. The values live in slots of the instance, so that a misspelt attribute name is
-an ``AttributeError``. Assigning a wrong Python type is a ``TypeError``; a value that is out of range or malformed, an
-:class:`~amqp10.errors.AMQPError`.
+assignment is checked where it happens. The values live in the parts that the instance holds, and it has no
+``__dict__``, so that a misspelt attribute name is an ``AttributeError``. Assigning a wrong Python type is a
+``TypeError``; a value that is out of range or malformed, an :class:`~amqp10.errors.AMQPError`.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Attribute:
 
 
 class Property(Attribute, Generic[T]):
-    """A settable property whose value is in a slot of the instance.
+    """A settable property whose value the instance's ``Properties`` hold.
 
     Args:
         locked: the error code for a change while connected; 0 when the property may change at any time.
@@ -111,11 +111,6 @@ class Property(Attribute, Generic[T]):
 
     def __init__(self, *, locked: int = 0) -> None:
         self._locked: int = locked
-        self._slot: str = ""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        super().__set_name__(owner, name)
-        self._slot = "_" + name
 
     @overload
     def __get__(self, obj: None, owner: type) -> Self: ...
@@ -124,30 +119,23 @@ class Property(Attribute, Generic[T]):
     def __get__(self, obj: Any, owner: type) -> Self | T:
         if obj is None:
             return self
-        value: T = getattr(obj, self._slot)
+        value: T = getattr(obj._properties, self.name)
         return value
 
-    def _checked(self, value: Any) -> T:
-        raise NotImplementedError
-
-    def _store(self, obj: Any, value: Any) -> None:
-        checked = self._checked(value)
+    def _store(self, obj: Any, checked: T) -> None:
         if self._locked:
-            obj._check_unlocked(self.name, self._locked)
-        setattr(obj, self._slot, checked)
+            obj._loop.check_unlocked(self.name, self._locked)
+        setattr(obj._properties, self.name, checked)
 
 
 class TextProperty(Property[str]):
     """A str. ``secret`` ones never show in an error."""
 
     def __set__(self, obj: Any, value: str) -> None:
-        self._store(obj, value)
-
-    def _checked(self, value: Any) -> str:
         text = check_text(self.name, value)
         if "\0" in text:
             raise AMQPError(604, f"{self.name} must not contain a NUL character")
-        return text
+        self._store(obj, text)
 
 
 class IntProperty(Property[int]):
@@ -159,30 +147,21 @@ class IntProperty(Property[int]):
         self._maximum: int = maximum
 
     def __set__(self, obj: Any, value: int) -> None:
-        self._store(obj, value)
-
-    def _checked(self, value: Any) -> int:
-        return check_int(self.name, value, self._minimum, self._maximum)
+        self._store(obj, check_int(self.name, value, self._minimum, self._maximum))
 
 
 class BoolProperty(Property[bool]):
     """A bool."""
 
     def __set__(self, obj: Any, value: bool) -> None:
-        self._store(obj, value)
-
-    def _checked(self, value: Any) -> bool:
-        return check_bool(self.name, value)
+        self._store(obj, check_bool(self.name, value))
 
 
 class BytesProperty(Property[bytes]):
     """Bytes; a str is taken as its UTF-8."""
 
     def __set__(self, obj: Any, value: bytes) -> None:
-        self._store(obj, value)
-
-    def _checked(self, value: Any) -> bytes:
-        return check_bytes(self.name, value)
+        self._store(obj, check_bytes(self.name, value))
 
 
 class EnumProperty(Property[E]):
@@ -193,10 +172,7 @@ class EnumProperty(Property[E]):
         self._enum: type[E] = enum
 
     def __set__(self, obj: Any, value: E | int) -> None:
-        self._store(obj, value)
-
-    def _checked(self, value: Any) -> E:
-        return check_enum(self.name, self._enum, value)
+        self._store(obj, check_enum(self.name, self._enum, value))
 
 
 # -- the message to be sent ------------------------------------------------------------------------------------------
@@ -250,14 +226,14 @@ class FastText(DraftField[str]):
         setattr(obj._draft, self.field, value)
 
 
-class DraftId(DraftText):
+class DraftId(DraftField[str]):
     """The correlation id: a str, or an int, a UUID or bytes for an id of that type on the wire."""
 
     def __set__(self, obj: Any, value: MessageId) -> None:
         obj._draft.set(self.field, value if type(value) is str and value.isascii() else check_id(self.name, value))
 
 
-class FastId(FastText):
+class FastId(DraftField[str]):
     """The message id: a str, or an int, a UUID or bytes for an id of that type on the wire."""
 
     def __set__(self, obj: Any, value: MessageId) -> None:
@@ -321,7 +297,7 @@ class ReceivedField(Attribute, Generic[T]):
     def __get__(self, obj: Any, owner: type) -> Self | T:
         if obj is None:
             return self
-        value: T = getattr(obj._received, self.field)
+        value: T = getattr(obj._inbox.received, self.field)
         return value
 
     def __set__(self, obj: Any, value: Never) -> NoReturn:
@@ -359,7 +335,7 @@ class EventHook(Attribute, Generic[P]):
     """What a subclass has defined as the handler."""
 
     def __init__(self, params: type[P]) -> None:
-        self._slot: str = ""
+        """``params`` is there for type checkers: what the handler is given."""
 
     def defined_as(self, method: Callable[[Any, P], object]) -> Self:
         """The same property for a subclass that defines the handler as a method: new instances begin with it."""
@@ -367,18 +343,14 @@ class EventHook(Attribute, Generic[P]):
         hook.method = method
         return hook
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        super().__set_name__(owner, name)
-        self._slot = "_" + name
-
     @overload
     def __get__(self, obj: None, owner: type) -> Self: ...
     @overload
     def __get__(self, obj: object, owner: type) -> Callable[[P], object] | None: ...
-    def __get__(self, obj: object | None, owner: type) -> Self | Callable[[P], object] | None:
+    def __get__(self, obj: Any, owner: type) -> Self | Callable[[P], object] | None:
         if obj is None:
             return self
-        hook: Callable[[P], object] | None = getattr(obj, self._slot)
+        hook: Callable[[P], object] | None = getattr(obj._handlers, self.name)
         method = self.method
         if method is not None and hook is not None and getattr(hook, "__self__", None) is obj:
             # For ``super()``, each class has its own.
@@ -386,18 +358,15 @@ class EventHook(Attribute, Generic[P]):
             return bound
         return hook
 
-    def __set__(self, obj: object, value: Callable[[P], object] | None) -> None:
+    def __set__(self, obj: Any, value: Callable[[P], object] | None) -> None:
         if value is not None and not callable(value):
             raise TypeError(f"{self.name} must be a callable or None, not {type(value).__name__}")
-        setattr(obj, self._slot, value)
-        self._changed(obj)
-
-    def _changed(self, obj: Any) -> None:
-        """A handler has been set."""
+        setattr(obj._handlers, self.name, value)
 
 
 class LogHook(EventHook[P]):
     """The hook for log messages: whether frames are worth tracing depends on it."""
 
-    def _changed(self, obj: Any) -> None:
-        obj._settings_changed()
+    def __set__(self, obj: Any, value: Callable[[P], object] | None) -> None:
+        super().__set__(obj, value)
+        obj._loop.follow_log()

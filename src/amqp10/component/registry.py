@@ -12,11 +12,12 @@ from amqp10.component.enums import LinkRole, ReceiveMode
 from amqp10.component.messages import Beginning
 from amqp10.component.ordered import Ordered
 from amqp10.errors import AMQPError
+from amqp10.wire.messaging import RELEASED
 
 if TYPE_CHECKING:
     from amqp10.engine import IncomingDelivery, ReceiverLink, SenderLink, Session
 
-__all__ = ["LinkRecord", "ReceiverRecord", "Registry", "SenderRecord", "SessionRecord"]
+__all__ = ["LinkRecord", "ReceiverRecord", "Records", "Registry", "SenderRecord", "SessionRecord"]
 
 _MOST_CREDIT = 2**31 - 1
 """Beyond it, serial numbers cannot tell more from less (RFC 1982; transport, "flow control")."""
@@ -130,6 +131,29 @@ class ReceiverRecord(LinkRecord):
         """While a fetch waits: where its delivery is put."""
         self.late: deque[IncomingDelivery] = deque()
         """Settled messages that came when no fetch waited (any more); the next fetch takes them."""
+
+    def take_fetched(self, delivery: IncomingDelivery) -> None:
+        """A message on a fetch link: for the fetch that waits, or one that comes late."""
+        if self.fetching is not None:
+            if delivery not in self.fetching:
+                self.fetching.append(delivery)
+        elif delivery.settled:
+            # Nobody would send it again, so the next fetch gets it.
+            if delivery not in self.late:
+                self.late.append(delivery)
+        else:
+            delivery.settle(RELEASED)
+
+    def replace_aborted(self) -> None:
+        """The sender gave up a message of which parts had arrived: it took credit, and nothing comes of that."""
+        link = self.engine
+        if not link.attached:
+            return
+        if self.automatic:
+            if link.credit + self.queued <= self.threshold:
+                link.flow(self.initial_credit - self.queued)
+        elif self.fetching is not None and not self.fetching and link.credit == 0 and not link.drain:
+            link.flow(1)
 
 
 R = TypeVar("R", SessionRecord, LinkRecord)
@@ -247,6 +271,40 @@ class Registry(Generic[R]):
         """
         check_index(index, len(self._records), what)
         return self._ordered().at(index)
+
+
+class Records:
+    """All that the component knows of its sessions and links."""
+
+    __slots__ = ("links", "sessions")
+
+    def __init__(self) -> None:
+        self.sessions: Registry[SessionRecord] = Registry("session")
+        self.links: Registry[LinkRecord] = Registry("link")
+
+    def clear(self) -> None:
+        """Forget everything, the names that have ended as well."""
+        self.sessions.clear()
+        self.links.clear()
+
+    def forget_link(self, record: LinkRecord, error: AMQPError | None) -> None:
+        """A link is gone; ``error`` is what later uses of its name will be told."""
+        self.links.remove(record.name, error)
+        record.session.links.pop(record.name, None)
+
+    def forget_session(self, record: SessionRecord, error: AMQPError | None) -> None:
+        """A session is gone, and its links with it; ``error`` is what later uses of their names will be told."""
+        for link in list(record.links.values()):
+            self.forget_link(link, error)
+        self.sessions.remove(record.name, error)
+
+    def session_index(self, name: str) -> int:
+        """The index of a session; -1 when it is gone."""
+        return self.sessions.index_of(name)
+
+    def link_index(self, name: str) -> int:
+        """The index of a link; -1 when it is gone."""
+        return self.links.index_of(name)
 
 
 def check_index(index: object, count: int, what: str) -> None:

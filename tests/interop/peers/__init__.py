@@ -14,6 +14,8 @@ class              what it is                                                   
 `Artemis`,         the Java brokers, in `peers.java`                               5 to 20 s
 `BrokerJ`,
 `Classic`
+`CuttingProxy`     passes bytes on to any of them, and cuts when it is told to, in     0 s
+                   `peers.cutting`
 =================  ==============================================================  ===============
 
 `proton_send` and `proton_receive` run Proton's client examples against any of the brokers.

@@ -1,4 +1,4 @@
-"""Receiving: what happens to each message on its way in through the component.
+"""Messages in: what happens to each on its way through the component.
 
 This is the component's hot path; see docs/architecture.md before making it do more per message.
 """
@@ -8,26 +8,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from amqp10.codec import DecodeError, Symbol
-from amqp10.component.core import seconds
-from amqp10.component.endings import reached
-from amqp10.component.enums import MessageState, OutcomeDirection, ReceiveMode
-from amqp10.component.events import (
-    AMQPMessageInEventParams,
-    AMQPMessageOutcomeEventParams,
-)
+from amqp10.component.enums import MessageState, OutcomeDirection
+from amqp10.component.events import AMQPMessageInEventParams, AMQPMessageOutcomeEventParams
+from amqp10.component.handler_outcome import HandlerOutcome
+from amqp10.component.handlers import Handlers
+from amqp10.component.log import Log
+from amqp10.component.loop import Loop, seconds
 from amqp10.component.messages import MessageDraft, MessageView, whole_sections
 from amqp10.component.outcomes import OutcomeMetadata
-from amqp10.component.registry import LinkRecord, ReceiverRecord, check_index
-from amqp10.component.sending import Sending
+from amqp10.component.properties import Properties
+from amqp10.component.registry import LinkRecord, ReceiverRecord, Records, check_index
+from amqp10.component.reports import Reports
+from amqp10.component.settings import Settings
 from amqp10.engine import IncomingDelivery
 from amqp10.engine.states import LinkState
 from amqp10.errors import AMQPError, AMQPTimeoutError
 from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected, Released
+from amqp10.wire.performatives import Error, ErrorCondition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Receiving"]
+__all__ = ["Inbox"]
 
 # Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per message.
 _ATTACHED: Final = LinkState.ATTACHED
@@ -37,33 +39,65 @@ _DRAIN_PATIENCE: Final = 5.0
 as the next fetch waits for it too."""
 
 
-class Receiving(Sending):
-    """Messages in."""
+class Inbox:
+    """Receives messages: automatically, or a message at a time.
+
+    Attributes:
+        received: the message that ``received_message_...`` show.
+    """
 
     __slots__ = (
-        "_fetch_timeout",
+        "_cache",
+        "_cache_key",
+        "_fetched",
+        "_fetches",
+        "_handlers",
         "_handling",
-        "_incoming_cache",
-        "_incoming_key",
-        "_receive_mode",
-        "_received",
+        "_log",
+        "_loop",
+        "_outcome",
+        "_properties",
+        "_records",
+        "_reports",
+        "_settings",
+        "received",
     )
 
-    _fetch_timeout: int
-    _receive_mode: ReceiveMode
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._received: MessageDraft | MessageView = MessageDraft()
+    def __init__(
+        self,
+        settings: Settings,
+        properties: Properties,
+        handlers: Handlers,
+        log: Log,
+        reports: Reports,
+        records: Records,
+        outcome: HandlerOutcome,
+        loop: Loop,
+    ) -> None:
+        self._settings = settings
+        self._properties = properties
+        self._handlers = handlers
+        self._log = log
+        self._reports = reports
+        self._records = records
+        self._outcome = outcome
+        self._loop = loop
+        self.received: MessageDraft | MessageView = MessageDraft()
         self._handling: list[tuple[MessageView, AMQPMessageInEventParams]] = []
-        self._incoming_cache: list[MessageView | IncomingDelivery] | None = None
-        self._incoming_key: tuple[object, ...] = ()
+        """The messages that handlers have in hand, the innermost last."""
+        self._fetches: list[ReceiverRecord] = []
+        """The links on which a fetch waits."""
+        self._fetched: list[IncomingDelivery] = []
+        """Messages that a fetch has got and not handed over yet."""
+        self._cache: list[MessageView | IncomingDelivery] | None = None
+        self._cache_key: tuple[object, ...] = ()
+        loop.events.actions[IncomingDelivery] = self._deliver
 
-    def _settle_failed(self, delivery: IncomingDelivery, error: BaseException) -> None:
-        """An exception has come with a message in hand: it is done with, unless its handler was not even called."""
-        hook = self._on_message_in
-        if (delivery.settled and not delivery.remote_settled) or hook is None or reached(error, hook):
-            self._event = None
+    def reset(self) -> None:
+        """Forget the message that was received last."""
+        self.received = MessageDraft()
+
+    # -- one message -----------------------------------------------------------------------------------------------
 
     def _deliver(self, delivery: IncomingDelivery) -> DecodeError | None:
         """A whole message has arrived: let the program decide, then report the outcome.
@@ -83,31 +117,32 @@ class Receiving(Sending):
                 # Before the handler runs, so that the sender goes on while the rest of the batch is handled. What waits
                 # in the queue counts as credit in use: a slow handler never makes the queue grow beyond the credit.
                 link.flow(record.initial_credit - queued)
-                self._flush_at = 0.0
+                self._loop.flush_at = 0.0
         view = MessageView(delivery.buffer, record.name, delivery.remote_settled, delivery, self._settings)
-        hook = self._on_message_in
+        hook = self._handlers.on_message_in
         state = 0
         metadata: OutcomeMetadata | None = None
         params: AMQPMessageInEventParams | None = None
         try:
             view.check(record.beginning)
-            self._received = view
+            self.received = view
             if hook is None:
                 # Nobody looks at it before it is accepted: what cannot be read must be found out here.
                 view.validate()
             else:
-                params = AMQPMessageInEventParams(self, record.session.name, record.name, view)
-                outer = self._metadata, self._metadata_settable
+                params = AMQPMessageInEventParams(self._records, record.session.name, record.name, view)
+                outcome = self._outcome
+                outer = outcome.metadata, outcome.settable
                 if self._handling:
                     self._handling[-1][1]._metadata = outer[0]
                 # The settings of the outcome come into being when the handler first touches one.
-                self._metadata, self._metadata_settable = None, True
+                outcome.metadata, outcome.settable = None, True
                 self._handling.append((view, params))
                 try:
                     hook(params)
                 finally:
-                    metadata = self._metadata
-                    self._metadata, self._metadata_settable = outer
+                    metadata = outcome.metadata
+                    outcome.metadata, outcome.settable = outer
                     self._handling.pop()
                 state = params.state
         except DecodeError as error:
@@ -115,7 +150,7 @@ class Receiving(Sending):
                 delivery.settle(RELEASED)
                 raise
             delivery.settle(_undecodable(error))
-            self._post_error(error)
+            self._reports.post(error)
             return error
         except BaseException:
             # The program failed on it: somebody else may do better, so nothing is lost.
@@ -134,10 +169,10 @@ class Receiving(Sending):
             undecodable = self._settle(delivery, view, state, metadata)
             if undecodable is not None:
                 return undecodable
-        if self._on_message_outcome is not None:
-            self._fire_outcome(
+        if self._handlers.on_message_outcome is not None:
+            self._outcome.fire(
                 AMQPMessageOutcomeEventParams(
-                    self, record.session.name, record.name, view, OutcomeDirection.Sent, state
+                    self._records, record.session.name, record.name, view, OutcomeDirection.Sent, state
                 ),
                 metadata or OutcomeMetadata(),
             )
@@ -153,12 +188,12 @@ class Receiving(Sending):
                 f"a message on link {delivery.link.context.name!r} cannot be decoded: {view.problem}"
             )
             delivery.settle(_undecodable(undecodable))
-            self._post_error(undecodable)
+            self._reports.post(undecodable)
             return undecodable
-        delivery.settle(ACCEPTED if state == 0 else self._outcome(state, metadata or OutcomeMetadata()))
+        delivery.settle(ACCEPTED if state == 0 else _delivery_state(state, metadata or OutcomeMetadata()))
         return None
 
-    def _settle_handled(self, concerns: Callable[[LinkRecord], bool]) -> None:
+    def settle_handled(self, concerns: Callable[[LinkRecord], bool]) -> None:
         """A handler is about to end links: the messages that are being handled get the outcomes decided so far, as
         long as they can be told."""
         for number, (view, params) in enumerate(self._handling, 1):
@@ -167,44 +202,16 @@ class Receiving(Sending):
             if delivery.settled or delivery.link.state is not _ATTACHED or not concerns(delivery.link.context):
                 continue
             innermost = number == len(self._handling)
-            undecodable = self._settle(delivery, view, params.state, self._metadata if innermost else params._metadata)
+            metadata = self._outcome.metadata if innermost else params._metadata
+            undecodable = self._settle(delivery, view, params.state, metadata)
             params._sent = None if undecodable is not None else params.state
 
-    @staticmethod
-    def _outcome(state: int, metadata: OutcomeMetadata) -> Rejected | Released | Modified:
-        if state == MessageState.Released:
-            return RELEASED
-        if state == MessageState.Rejected:
-            return metadata.rejected()
-        return metadata.modified()
+    # -- fetching --------------------------------------------------------------------------------------------------
 
-    def _take_fetched(self, record: ReceiverRecord, delivery: IncomingDelivery) -> None:
-        """A message on a fetch link: for the fetch that waits, or one that comes late."""
-        if record.fetching is not None:
-            if delivery not in record.fetching:
-                record.fetching.append(delivery)
-        elif delivery.settled:
-            # Nobody would send it again, so the next fetch gets it.
-            if delivery not in record.late:
-                record.late.append(delivery)
-        else:
-            delivery.settle(RELEASED)
-
-    def _replace_aborted(self, delivery: IncomingDelivery) -> None:
-        """The sender gave up a message of which parts had arrived: it took credit, and nothing comes of that."""
-        record: ReceiverRecord | None = delivery.link.context
-        if record is None or not record.engine.attached:
-            return
-        link = record.engine
-        if record.automatic:
-            if link.credit + record.queued <= record.threshold:
-                link.flow(record.initial_credit - record.queued)
-        elif record.fetching is not None and not record.fetching and link.credit == 0 and not link.drain:
-            link.flow(1)
-
-    def _fetch(self, link_name: str) -> None:
-        pump = self._connected_pump()
-        record = self._links.find(link_name)
+    def fetch(self, link_name: str) -> None:
+        """Ask a fetch link for one message; see ``AMQP.fetch_message``."""
+        pump = self._loop.connected_pump()
+        record = self._records.links.find(link_name)
         if not isinstance(record, ReceiverRecord):
             raise AMQPError(600, f"link {link_name!r} is a sender link; messages are fetched over receiver links")
         if record.automatic:
@@ -219,6 +226,7 @@ class Receiving(Sending):
         count = len(self._fetched)
         try:
             pump.waiter.begin()
+            self._loop.calls.clean_up = self._clean_up
             self._fetches.append(record)
             record.fetching = waiting
             if not self._await_fetched(record, waiting):
@@ -231,8 +239,8 @@ class Receiving(Sending):
         if len(self._fetched) > count and not self._fetched[-1].settled and not link.attached:
             self._fetched.pop()  # the link ended behind it, and the message is the sender's again
         if len(self._fetched) == count:
-            self._links.find(link_name)
-            limit = seconds(self._fetch_timeout)
+            self._records.links.find(link_name)
+            limit = seconds(self._properties.fetch_timeout)
             raise AMQPTimeoutError(f"no message arrived on link {link_name!r} within {limit}")
         self._deliver_fetched(self._fetched[-1])
 
@@ -242,14 +250,14 @@ class Receiving(Sending):
         link = record.engine
         if link.attached and link.credit > 0 and not link.drain:
             link.flow(link.credit, drain=True)
-            if self._pump is not None:
-                self._let_out(self._pump)
+            self._loop.let_out()
         for delivery in waiting:
-            self._take_fetched(record, delivery)
+            record.take_fetched(delivery)
         if record in self._fetches:
             self._fetches.remove(record)
 
     def _clean_up(self) -> None:
+        """What an exception of a signal handler has left of a fetch."""
         while self._fetches:
             self._end_fetch(self._fetches[0])
         while self._fetched:
@@ -258,6 +266,7 @@ class Receiving(Sending):
                 delivery.link.context.late.append(delivery)
             else:
                 delivery.settle(RELEASED)
+        self._loop.calls.clean_up = None
 
     def _await_fetched(self, record: ReceiverRecord, waiting: list[IncomingDelivery]) -> bool:
         """Give one credit and wait for what comes of it, at most for ``fetch_timeout``; False when the time is up."""
@@ -266,12 +275,13 @@ class Receiving(Sending):
         def draining() -> bool:
             return link.drain and link.credit > 0
 
-        start = self._clock()
-        limit = float(self._fetch_timeout)
+        clock, work = self._loop.clock, self._loop.work
+        start = clock()
+        limit = float(self._properties.fetch_timeout)
         what = f"fetching a message over link {record.name!r}"
         # An earlier fetch may have given up, and the peer not said yet whether its credit is used. New credit given now
         # would be taken back with the old; and should a message come after all, it is as good as any.
-        if draining() and not self._work(
+        if draining() and not work(
             lambda: bool(waiting) or not draining() or not link.attached, limit, what, absolute=True, patient=True
         ):
             return False
@@ -279,8 +289,8 @@ class Receiving(Sending):
             return True
         link.flow(1)
         if limit > 0:
-            limit = max(limit - (self._clock() - start), 0.001)
-        if self._work(lambda: bool(waiting) or not link.attached, limit, what, absolute=True, patient=True):
+            limit = max(limit - (clock() - start), 0.001)
+        if work(lambda: bool(waiting) or not link.attached, limit, what, absolute=True, patient=True):
             return True
         return self._await_rest(record, waiting)
 
@@ -290,13 +300,11 @@ class Receiving(Sending):
         Given up now it would come again with the next fetch, and never be whole in time. False when there is none.
         """
         link = record.engine
-        pump = self._pump
-        assert pump is not None
-        if not pump.engine.arriving(link):
+        engine = self._loop.engine
+        if engine is None or not engine.arriving(link):
             return False
-        self._work(
-            lambda: bool(waiting) or not link.attached or not pump.engine.arriving(link),
-            self._limit(),
+        self._loop.answer(
+            lambda: bool(waiting) or not link.attached or not engine.arriving(link),
             f"receiving the rest of a message over link {link.name!r}",
             absolute=False,
         )
@@ -304,16 +312,17 @@ class Receiving(Sending):
 
     def _deliver_fetched(self, delivery: IncomingDelivery) -> None:
         """Hand over the result of a fetch. The one event that fires inside a handler: it is what the call is for."""
-        nested = self._dispatching
+        calls = self._loop.calls
+        nested = calls.handling
         try:
-            self._dispatching = self._depth or 1
+            calls.handling = calls.depth or 1
             error = self._deliver(delivery)
         finally:
-            self._dispatching = nested
+            calls.handling = nested
             if delivery in self._fetched:
                 self._fetched.remove(delivery)
-        self._flushed()
-        self._dispatch()
+        self._loop.flushed()
+        self._loop.dispatch()
         if error is not None:
             # Whoever fetches would take the message before it for the new one.
             raise error
@@ -322,9 +331,9 @@ class Receiving(Sending):
         """The time is up: take the credit back, or what the sender makes of it (transport, "synchronous get")."""
         link = record.engine
         link.flow(link.credit, drain=True)
-        if self._work(
+        if self._loop.work(
             lambda: bool(waiting) or link.credit == 0 or link.returned or not link.attached,
-            min(self._limit(), _DRAIN_PATIENCE),
+            min(self._properties.limit, _DRAIN_PATIENCE),
             f"draining link {record.name!r}",
             absolute=True,
             patient=True,
@@ -333,31 +342,34 @@ class Receiving(Sending):
             if not self._await_rest(record, waiting) and link.credit > 0 and link.attached:
                 link.forget_credit()
         elif not self._await_rest(record, waiting):
-            # A peer that does not answer a drain: should a message come after all, _take_fetched returns it.
+            # A peer that does not answer a drain: should a message come after all, it is returned.
             self._log(1, "Info", f"the peer did not answer the drain of link {record.name!r}")
 
     # -- views -----------------------------------------------------------------------------------------------------
 
     def _partials(self) -> dict[IncomingDelivery, None]:
-        return self._engine.partials if self._engine is not None else {}
+        engine = self._loop.engine
+        return engine.partials if engine is not None else {}
 
-    def _count_incoming(self) -> int:
-        """How many messages are partly here, or in the hands of handlers."""
+    @property
+    def count(self) -> int:
+        """How many messages are partly here, or in the hands of handlers: ``incoming_message_count``."""
         return len(self._partials()) + len(self._handling)
 
-    def _get_incoming_message(self, index: int) -> MessageView:
+    def at(self, index: int) -> MessageView:
+        """The message at an index, for ``incoming_message_...``."""
         partials = self._partials()
         count = len(partials)
         check_index(index, count + len(self._handling), "incoming_message_index")
         if index >= count:
             return self._handling[index - count][0]
         # Listed anew only when something has arrived meanwhile, so that a loop over thousands of them is cheap.
-        pump = self._pump
+        pump = self._loop.pump
         key = (pump, pump.moved if pump is not None else 0, count)
-        messages = self._incoming_cache
-        if messages is None or key != self._incoming_key:
-            messages = self._incoming_cache = list(partials)
-            self._incoming_key = key
+        messages = self._cache
+        if messages is None or key != self._cache_key:
+            messages = self._cache = list(partials)
+            self._cache_key = key
         message = messages[index]
         if isinstance(message, MessageView):
             return message
@@ -370,7 +382,13 @@ class Receiving(Sending):
         return view
 
 
-def _undecodable(error: DecodeError) -> Rejected:
-    from amqp10.wire.performatives import Error
+def _delivery_state(state: int, metadata: OutcomeMetadata) -> Rejected | Released | Modified:
+    if state == MessageState.Released:
+        return RELEASED
+    if state == MessageState.Rejected:
+        return metadata.rejected()
+    return metadata.modified()
 
-    return Rejected(error=Error(condition=Symbol("amqp:decode-error"), description=error.message))
+
+def _undecodable(error: DecodeError) -> Rejected:
+    return Rejected(error=Error(condition=Symbol(ErrorCondition.DECODE_ERROR), description=error.message))
