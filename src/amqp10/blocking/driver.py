@@ -130,9 +130,12 @@ class BlockingDriver:
         self._reader_ident = 0
         self._reader_seen: BlockingWait | None = None
         self._reads = 0
-        self._reads_seen = 0
-        self._looks = False
+        self._reads_seen = -1
+        # A thread that has not begun looks by itself.
+        self._looks = True
         """Whether the connection's thread looks after callers that read."""
+        self._woken = True
+        """Whether it is about to look anyway."""
         self._until = 0.0
         """When the connection's thread looks by itself."""
         self._fault: BaseException | None = None
@@ -410,8 +413,9 @@ class BlockingDriver:
     # -- the connection's thread -----------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Have the connection's thread look."""
-        if threading.get_ident() != self._ident:
+        """Have the connection's thread look. Under the lock."""
+        if not self._woken and threading.get_ident() != self._ident:
+            self._woken = True
             self.watch.wake()
 
     def started(self, transport: BlockingTransport) -> None:
@@ -477,6 +481,7 @@ class BlockingDriver:
 
     def _turn(self) -> bool:
         with self.lock:
+            self._woken = False
             if self._fault is not None:
                 raise self._fault
             self._step_work()
