@@ -19,7 +19,7 @@ from amqp10.errors import AMQPTimeoutError
 from amqp10.wire.messaging import ACCEPTED
 from tests.client.fake import Rig
 
-__all__ = ["CASES", "TIME_IS_UP", "Case", "Scene", "waits"]
+__all__ = ["CASES", "TIME_IS_UP", "Case", "Scene", "engine_state", "state_of", "stranded"]
 
 
 class Scene:
@@ -173,15 +173,15 @@ class Scene:
 
     # -- what is left ----------------------------------------------------------------------------------------------
 
-    def waiting(self) -> tuple[int, ...]:
-        """How many wait, and for what."""
-        links: list[Any] = [link for session in self.core.sessions for link in session.links]
-        return (
-            waits(self.core),
-            sum(len(link.turns) for link in links),
-            len((self.delivery and self.delivery._waits) or ()),
-            len((self.changes and self.changes._waits) or ()),
-        )
+    def stranded(self) -> dict[str, int]:
+        """What looks as if somebody waited, when nobody does."""
+        found = stranded(self.core, self.delivery)
+        if self.changes is not None and self.changes._waits:
+            found["changes"] = len(self.changes._waits)
+        over = [sender for sender in (self.senders | self.requests._senders).values() if sender.error is not None]
+        if over:
+            found["senders that are kept and over"] = len(over)
+        return found
 
     def left(self) -> dict[str, Any]:
         """All that an operation could leave behind."""
@@ -240,11 +240,22 @@ def engine_state(engine: Any) -> list[Any]:
     )
 
 
-def waits(core: Any) -> int:
-    """How many wait for something, or look as if they did."""
-    states = [state_of(link) for session in core.sessions for link in session.links]
-    found: int = sum(state["waits"] for state in states)
-    return found + len(core._over_waits)
+def stranded(core: Any, delivery: Any) -> dict[str, int]:
+    """What looks as if somebody waited.
+
+    Args:
+        core: the connection.
+        delivery: the only one that the program has; None if it has none.
+    """
+    links = [link for session in core.sessions for link in session.links]
+    senders = [link for link in links if not link.is_receiver]
+    found = {
+        "waits": sum(state_of(link)["waits"] for link in links) + len(core._over_waits),
+        "turns": sum(len(link.turns) for link in links),
+        "waits for the outcome": len((delivery and delivery._waits) or ()),
+        "deliveries": sum(link.open for link in senders) - (delivery is not None and not delivery.done),
+    }
+    return {what: number for what, number in found.items() if number}
 
 
 TIME_IS_UP = AMQPTimeoutError("the time is up")

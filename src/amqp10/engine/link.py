@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from amqp10.codec import Symbol
 from amqp10.engine.states import LINK_TRANSITIONS, LinkState, Trigger
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from amqp10.wire.messaging import Coordinator, DeliveryState, Source, Target
     from amqp10.wire.performatives import Disposition, Flow
 
-__all__ = ["LinkEndpoint", "LinkSession"]
+__all__ = ["LinkEndpoint", "LinkSession", "LinkTerms"]
 
 # Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per message.
 _ATTACHED: Final = LinkState.ATTACHED
@@ -69,6 +69,17 @@ class LinkSession(Protocol):
 
     def end(self, error: AMQPError | None = None) -> None:
         """End it, with all its links."""
+
+
+class LinkTerms(NamedTuple):
+    """What a link shall be, as whoever attaches it first asks for it."""
+
+    source: Source | None
+    target: Target | Coordinator | None
+    snd_settle_mode: SenderSettleMode
+    rcv_settle_mode: ReceiverSettleMode
+    max_message_size: int
+    """What this side states to the peer, in bytes; 0 for no limit."""
 
 
 class LinkEndpoint:
@@ -134,17 +145,7 @@ class LinkEndpoint:
     is_receiver: bool
 
     def __init__(
-        self,
-        session: LinkSession,
-        name: str,
-        handle: int,
-        session_unsettled: dict[int, Any],
-        *,
-        source: Source | None,
-        target: Target | Coordinator | None,
-        snd_settle_mode: SenderSettleMode,
-        rcv_settle_mode: ReceiverSettleMode,
-        max_message_size: int,
+        self, session: LinkSession, name: str, handle: int, terms: LinkTerms, session_unsettled: dict[int, Any]
     ) -> None:
         self.session: LinkSession = session
         self.output: Output = session.output
@@ -156,11 +157,11 @@ class LinkEndpoint:
         self.state: LinkState = LinkState.DETACHED
         self.unsettled: dict[int, Any] = {}
         self.session_unsettled: dict[int, Any] = session_unsettled
-        self.source: Source | None = source
-        self.target: Target | Coordinator | None = target
-        self.snd_settle_mode: SenderSettleMode = snd_settle_mode
-        self.rcv_settle_mode: ReceiverSettleMode = rcv_settle_mode
-        self.max_message_size: int = max_message_size
+        self.source: Source | None = terms.source
+        self.target: Target | Coordinator | None = terms.target
+        self.snd_settle_mode: SenderSettleMode = terms.snd_settle_mode
+        self.rcv_settle_mode: ReceiverSettleMode = terms.rcv_settle_mode
+        self.max_message_size: int = terms.max_message_size
         self.remote_max_message_size: int = 0
         self.send_limit: int = 0
         self.credit: int = 0

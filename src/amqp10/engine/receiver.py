@@ -6,10 +6,10 @@ Messages are taken from their frames in ``incoming.py``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from amqp10.engine.faults import LinkFault
-from amqp10.engine.link import LinkEndpoint, LinkSession
+from amqp10.engine.link import LinkEndpoint, LinkSession, LinkTerms
 from amqp10.engine.parts import Parts
 from amqp10.engine.serial import HALF, MASK
 from amqp10.engine.shapes import NO_SHAPE, RunShape, TransferShape
@@ -183,8 +183,8 @@ class ReceiverLink(LinkEndpoint):
     unsettled: dict[int, IncomingDelivery]
     session_unsettled: dict[int, IncomingDelivery]
 
-    def __init__(self, session: ReceivingSession, name: str, handle: int, **kwargs: Any) -> None:
-        super().__init__(session, name, handle, session.incoming_unsettled, **kwargs)
+    def __init__(self, session: ReceivingSession, name: str, handle: int, terms: LinkTerms) -> None:
+        super().__init__(session, name, handle, terms, session.incoming_unsettled)
         self.delivery_type: type[IncomingDelivery] = IncomingDelivery
         """The class of its deliveries: a subclass makes one object do for the engine and for its user."""
         self.streaming: bool = False

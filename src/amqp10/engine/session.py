@@ -5,7 +5,8 @@ Transport, "sessions". What arrives is taken in ``incoming.py``, about links in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -13,6 +14,7 @@ from amqp10.codec import Symbol
 from amqp10.engine.backlog import Backlog
 from amqp10.engine.dispositions import Dispositions
 from amqp10.engine.faults import SessionFault
+from amqp10.engine.link import LinkTerms
 from amqp10.engine.receiver import IncomingDelivery, ReceiverLink
 from amqp10.engine.sender import OutgoingDelivery, SenderLink
 from amqp10.engine.serial import MASK
@@ -312,24 +314,16 @@ class Session:
             LimitError: no handle is left.
             EncodeError: a field has no encoding.
         """
-        link = SenderLink(
-            self,
-            self._free_name(name, receiver=False),
-            self.take_handle(),
-            source=source,
-            target=target,
-            snd_settle_mode=snd_settle_mode,
-            rcv_settle_mode=rcv_settle_mode,
-            max_message_size=max_message_size,
-        )
-        self._add_link(
-            link,
-            properties=properties,
-            desired_capabilities=desired_capabilities,
-            offered_capabilities=offered_capabilities,
-            unsettled=unsettled,
-            incomplete_unsettled=incomplete_unsettled,
-        )
+        terms = LinkTerms(source, target, snd_settle_mode, rcv_settle_mode, max_message_size)
+        link = SenderLink(self, self._free_name(name, receiver=False), self.take_handle(), terms)
+        with self._added(link):
+            link.send_attach(
+                properties=properties,
+                desired_capabilities=desired_capabilities,
+                offered_capabilities=offered_capabilities,
+                unsettled=unsettled,
+                incomplete_unsettled=incomplete_unsettled,
+            )
         return link
 
     def attach_receiver(
@@ -351,30 +345,24 @@ class Session:
 
         ``max_message_size`` is enforced: a larger message ends the link with *message-size-exceeded*.
         """
-        link = ReceiverLink(
-            self,
-            self._free_name(name, receiver=True),
-            self.take_handle(),
-            source=source,
-            target=target,
-            snd_settle_mode=snd_settle_mode,
-            rcv_settle_mode=rcv_settle_mode,
-            max_message_size=max_message_size,
-        )
-        self._add_link(
-            link,
-            properties=properties,
-            desired_capabilities=desired_capabilities,
-            offered_capabilities=offered_capabilities,
-            unsettled=unsettled,
-            incomplete_unsettled=incomplete_unsettled,
-        )
+        terms = LinkTerms(source, target, snd_settle_mode, rcv_settle_mode, max_message_size)
+        link = ReceiverLink(self, self._free_name(name, receiver=True), self.take_handle(), terms)
+        with self._added(link):
+            link.send_attach(
+                properties=properties,
+                desired_capabilities=desired_capabilities,
+                offered_capabilities=offered_capabilities,
+                unsettled=unsettled,
+                incomplete_unsettled=incomplete_unsettled,
+            )
         return link
 
-    def _add_link(self, link: LinkEndpoint, **fields: Any) -> None:
+    @contextmanager
+    def _added(self, link: LinkEndpoint) -> Iterator[None]:
+        """The link is one of the session's, unless its attach cannot be sent."""
         self.links[link.name, link.is_receiver] = link
         try:
-            link.send_attach(**fields)
+            yield
         except AMQPError:
             # It does not fit the peer's frames, or has no encoding: name and handle are free again.
             self.release_link(link)
