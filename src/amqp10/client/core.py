@@ -33,16 +33,20 @@ from amqp10.engine import (
     LinkAttached,
     LinkDetached,
     LinkFlow,
+    LinkRequested,
     SaslClient,
     SessionBegun,
     SessionEnded,
+    SessionRequested,
 )
 from amqp10.errors import (
     AMQPError,
     ClosedError,
     ConnectionLostError,
+    ProtocolError,
     RemoteError,
 )
+from amqp10.wire.performatives import ErrorCondition
 
 if TYPE_CHECKING:
     from amqp10.client.driver import Driver
@@ -332,6 +336,13 @@ class ClientCore:
         elif isinstance(event, SessionEnded):
             if event.session.context is not None:
                 event.session.context.ended(event)
+        elif isinstance(event, LinkRequested):
+            # A client has the links and sessions that it asks for, and no others.
+            event.link.refuse(ProtocolError("this client accepts no links", condition=ErrorCondition.NOT_IMPLEMENTED))
+        elif isinstance(event, SessionRequested):
+            event.session.end(
+                ProtocolError("this client accepts no sessions", condition=ErrorCondition.NOT_IMPLEMENTED)
+            )
         elif isinstance(event, DeliveriesSettled):
             for delivery in event.deliveries:
                 if delivery.link.context is not None:

@@ -15,7 +15,7 @@ from amqp10.wire.performatives import Error
 
 if TYPE_CHECKING:
     from amqp10.client.links import LinkOwner
-    from amqp10.engine import IncomingDelivery
+    from amqp10.engine import IncomingDelivery, ReceiverLink
 
 __all__ = ["MessageReceiver", "ReceivedMessage"]
 
@@ -27,7 +27,7 @@ class MessageReceiver(Protocol):
     """What a message needs of its receiver: see :class:`amqp10.client.receiving.ReceiverCore`."""
 
     core: LinkOwner
-    link: Any
+    link: ReceiverLink | None
     stage: Stage
     layouts: Layouts
 

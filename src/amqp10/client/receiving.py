@@ -13,6 +13,7 @@ from amqp10.client.links import LinkCore, Stage
 from amqp10.client.options import ReceiverSpec, receiver_fields
 from amqp10.client.received import ReceivedMessage
 from amqp10.client.wait import Turns, Waits
+from amqp10.engine import ReceiverLink
 from amqp10.errors import AMQPError, AMQPTimeoutError, ClosedError
 from amqp10.wire.layouts import Layouts
 from amqp10.wire.messaging import ACCEPTED, RELEASED
@@ -34,7 +35,7 @@ _STALL_TIME: Final = 20.0
 """Seconds after which a program that waits for messages, and settles none of those that it has, is told so."""
 
 
-class ReceiverCore(LinkCore):
+class ReceiverCore(LinkCore[ReceiverLink]):
     """A receiver."""
 
     is_receiver = True
@@ -92,7 +93,7 @@ class ReceiverCore(LinkCore):
         link = self.link
         if link is not None:
             if self._drain_sent and link.credit == 0:
-                self._answered()  # a sender that has used its credit need not say that it has none
+                self._answered(link)  # a sender that has used its credit need not say that it has none
             if self.spec.prefetch == 0:
                 self._asked = link.credit
         if self.turns.waiting:
@@ -178,7 +179,7 @@ class ReceiverCore(LinkCore):
             self._ask_again()
             return
         if not self._drain_sent:
-            self._send_drain()
+            self._send_drain(link)
         while self.link is link and self._drain_sent:
             await self._draining.wait(deadline)
 
@@ -205,20 +206,20 @@ class ReceiverCore(LinkCore):
             return
         # An answer need not advance the delivery count, as it should.
         if self._drain_sent and (link.returned or not link.drain):
-            self._answered()
+            self._answered(link)
         if self.stage is Stage.CLOSING:
             self.advance_closing()
 
-    def _send_drain(self) -> None:
+    def _send_drain(self, link: ReceiverLink) -> None:
         self._drain_sent = True
-        if self.link.attached:  # if it is not, the end that is about to be reported ends the wait too
-            self.link.flow(self.link.credit, drain=True)
+        if link.attached:  # if it is not, the end that is about to be reported ends the wait too
+            link.flow(link.credit, drain=True)
         self.core.driver.kick()
 
-    def _answered(self) -> None:
+    def _answered(self, link: ReceiverLink) -> None:
         """The sender has no credit any more."""
         self._drain_sent = False
-        self.link.forget_credit()
+        link.forget_credit()
         if self.stage is Stage.ATTACHED:
             self._ask_again()
             self.renew()
@@ -406,16 +407,16 @@ class ReceiverCore(LinkCore):
 
     # -- the link comes and goes -----------------------------------------------------------------------------------
 
-    def _send_attach(self, name: str) -> Any:
+    def _send_attach(self, name: str) -> ReceiverLink:
         engine_session = self.session.engine
         assert engine_session is not None
         return engine_session.attach_receiver(name, **receiver_fields(self.spec, self._offset))
 
-    def _missing_filters(self) -> Sequence[str]:
+    def _missing_filters(self, link: ReceiverLink) -> Sequence[str]:
         wanted = receiver_fields(self.spec)["source"].filter
         if not wanted:
             return ()
-        got = getattr(self.link.source, "filter", None) or {}
+        got = getattr(link.source, "filter", None) or {}
         missing = [str(name) for name in wanted if name not in got]
         if missing and not self.spec.filters_required:
             logger.warning("the peer does not apply the filter %s for %s", ", ".join(missing), self.address)
@@ -465,8 +466,8 @@ class ReceiverCore(LinkCore):
     def _wind_down(self) -> None:
         link = self.link
         self.window.paused = True
-        if link.credit and not self._drain_sent:
-            self._send_drain()
+        if link is not None and link.credit and not self._drain_sent:
+            self._send_drain(link)
         self.turns.release_all()
 
     def _at_rest(self) -> bool:
@@ -481,5 +482,5 @@ class ReceiverCore(LinkCore):
                 delivery.settle(RELEASED)
         self.queue.clear()
 
-    def _detach_link(self) -> None:
-        self.link.detach(closed=self.spec.subscription is None or self._unsubscribe)
+    def _detach_link(self, link: ReceiverLink) -> None:
+        link.detach(closed=self.spec.subscription is None or self._unsubscribe)
