@@ -56,7 +56,7 @@ _TRANSFER: Final = b"\x00\x53\x14"
 _QUICK: Final = (_TRANSFER, b"\x00\x53\x15")
 """Transfers and dispositions."""
 _REASON_TIME: Final = 1.0
-"""For how many seconds a server that answers open with something else is given the time to say why."""
+"""How many seconds a server gets to say why it has answered open with something else."""
 
 
 # Looking up a member of an enumeration costs five times as much as looking up a name: these are looked at per frame.
@@ -88,12 +88,12 @@ class Connection:
 
     Attributes:
         state: transport, "connection states".
-        heard, authenticated: whether the peer has sent a protocol header, and whether SASL has succeeded.
+        header_received, authenticated: whether the peer has sent a protocol header, and whether SASL has succeeded.
         remote_open: the peer's open, once it has arrived.
         output: the frames that wait to be written, and the largest frame that the peer accepts.
         idle: when something was last read and written.
         channels: the sessions by their channel numbers.
-        empty_octets: how many bytes of what arrived were empty frames, which say no more than "still here".
+        empty_bytes: how many bytes of what arrived were empty frames, which only say that the peer is there.
 
     Raises:
         ProtocolError: the frame size is out of range.
@@ -123,17 +123,17 @@ class Connection:
         self.max_frame_size = max_frame_size
         self.channel_max = channel_max
         self.sasl = sasl
-        """A server may still change its mind before the first bytes arrive."""
+        """A server may still replace it before the first bytes arrive."""
         self.properties = properties
         self.offered_capabilities: tuple[str, ...] = tuple(offered_capabilities)
         self.desired_capabilities: tuple[str, ...] = tuple(desired_capabilities)
         self.state: ConnectionState = ConnectionState.START
-        self.heard: bool = False
+        self.header_received: bool = False
         self.authenticated: bool = False
         self.remote_open: Open | None = None
         self.output: Output = Output()
         self.idle: IdleTimer = IdleTimer(idle_timeout)
-        self.empty_octets: int = 0
+        self.empty_bytes: int = 0
         self._input = Input()
         self._handshake: Handshake | None = None
         """From the first byte to the first frame."""
@@ -254,7 +254,7 @@ class Connection:
         return [failed]
 
     def _finish(self) -> list[Event]:
-        """Nothing more is read, and what is queued is the last that is written. Returns what is still to be said."""
+        """Nothing more is read, and what is queued is the last that is written. Returns what is left to report."""
         self._input.chunks.clear()
         self._stage = _OVER
         self._enter(_END)
@@ -264,7 +264,7 @@ class Connection:
 
     @property
     def output_size(self) -> int:
-        """How many bytes wait to be taken by :meth:`data_to_send`, what sessions still have to say not counted."""
+        """How many bytes wait to be taken by :meth:`data_to_send`, without what sessions still have to say."""
         return self.output.size
 
     @property
@@ -302,7 +302,7 @@ class Connection:
         if self.idle.silent(now):
             error = AMQPTimeoutError(f"nothing arrived from the peer for {self.idle.timeout:g} seconds (idle time-out)")
             error.condition = "amqp:resource-limit-exceeded"
-            self.idle.last_read = now  # its answer has as much time once more
+            self.idle.last_read = now  # its answer gets the same time again
             failed = self._fail(error, in_step=True)
             return failed or (self._discarding.report() if self._discarding is not None else [])
         self.send_heartbeat(now)
@@ -443,7 +443,7 @@ class Connection:
             body = pos + doff * 4
             pos = stop
             if body == stop:
-                self.empty_octets += size
+                self.empty_bytes += size
                 if output.trace is not None:
                     output.trace(False, channel, None, 0)
                 continue
@@ -476,7 +476,7 @@ class Connection:
             handshake = self._handshake = Handshake(self.role, self.output, self.sasl, self.hostname)
         pos, triggers = handshake.read(data, pos)
         self._input.need = handshake.need
-        self.heard = handshake.heard
+        self.header_received = handshake.header_received
         self.authenticated = handshake.authenticated
         if handshake.done:
             self._handshake = None
