@@ -32,7 +32,7 @@ class Channels:
         initial_outgoing_id, initial_delivery_count: where the serial numbers of sessions start.
 
     Attributes:
-        highest: the highest channel number that both sides use, as far as that is known.
+        highest: the highest channel number that both sides accept, as far as that is known.
         partials: the deliveries of which parts have arrived, on any session, in the order of their first parts.
         outgoing: every session by the channel number that this side sends on.
         incoming: every session by the channel number that the peer sends on, once its begin has arrived.

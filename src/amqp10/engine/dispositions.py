@@ -135,7 +135,7 @@ class Dispositions:
     def _send(self) -> None:
         first, last = self._first, (self.next - 1) & MASK
         if self.state is ACCEPTED and self._settled and self._receiver and self._output.trace is None:
-            # What receivers say all the time, without a performative.
+            # The usual case of a receiver, without a performative.
             if first == last:
                 frame = _PACK_ONE(26, 2, 0, self._channel, _HEAD, 13, 5, _TRUE, _UINT, first, _NULL, _ACCEPTED)
             else:

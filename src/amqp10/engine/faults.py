@@ -1,5 +1,5 @@
-"""How the engine stops at a broken rule: exceptions that name the scope the specification wants ended, by the numbers
-that the frame carries.
+"""How the engine stops at a broken rule: one exception for each thing that the specification wants ended by it, the
+connection, the session or the link.
 
 They never leave the engine: ``Connection.receive_data`` answers with the close, end or detach that carries the
 condition and reports the event. They are raised only when a peer misbehaves, never on the way of a good frame.

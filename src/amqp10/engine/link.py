@@ -73,7 +73,7 @@ class LinkSession(Protocol):
 
 
 class LinkTerms(NamedTuple):
-    """What a link shall be, as whoever attaches it first asks for it."""
+    """What is asked of a link by the side that attaches it first."""
 
     source: Source | None
     target: Target | Coordinator | None
@@ -392,8 +392,7 @@ class LinkEndpoint:
         """Tell the peer this link's flow state, and the session's with it.
 
         Raises:
-            ProtocolError: the link is not attached on this side, so that its handle stands for nothing, or for another
-                link.
+            ProtocolError: the link is not attached on this side, so its handle is nobody's, or another link's.
         """
         if self.state is not _ATTACHED and self.state is not LinkState.ATTACH_SENT:
             raise ProtocolError(f"link {self.name!r} is not attached", condition=ErrorCondition.ILLEGAL_STATE)

@@ -328,7 +328,7 @@ class SenderLink(LinkEndpoint):
 
         Returns:
             The deliveries of those that were sent. When they are fewer than the payloads, the first of the others
-            needs :meth:`send`, which also has the words for what is wrong.
+            needs :meth:`send`, which says what is wrong with it.
 
         Raises:
             ValueError: there are not as many contexts as payloads.
@@ -513,7 +513,7 @@ class SenderLink(LinkEndpoint):
         """Recompute the credit from the receiver's view (transport, "flow control")."""
         count = flow.delivery_count
         base = int(count) if count is not None else self._initial_delivery_count
-        # Not by way of the delivery limit: a credit of 2**31 or more would count as a limit that lies behind.
+        # Not by way of the delivery limit: with a credit of 2**31 or more it would seem to be in the past.
         credit = int(flow.link_credit or 0) - serial_difference(self.delivery_count, base)
         self.credit = max(0, credit)
         self.drain = bool(flow.drain)

@@ -443,11 +443,11 @@ class Session:
     def charge(self, visits: int) -> None:
         """Count deliveries that a disposition named in vain.
 
-        A peer may report states as often as it likes, one delivery at a time. A range that is sent over and over would
-        cost the more the more is in flight.
+        A peer may report states as often as it likes, one delivery at a time. But the same range, sent over and over,
+        would cost more and more as more is in flight.
 
         Raises:
-            SessionFault: there have been a million more than the transfers since the last million can explain.
+            SessionFault: a million have been named in vain, and there were too few transfers meanwhile to explain that.
         """
         self._visits += visits
         if self._visits < _MOST_VISITS:
