@@ -390,6 +390,10 @@ class SenderCore(LinkCore[SenderLink]):
             self._apply(delivery, Ending.GAVE_UP if policy_fails else ending, stage, error, alone, kept)
         if ending is Ending.LOST and not policy_fails:
             self.again.extendleft(reversed(kept))
+            # Counted anew: what was interrupted in the middle may have done the one and not the other.
+            self.open = len(self.again)
+            if self.open == 0:
+                self._now_idle()
             return
         for delivery in self.again:
             if not delivery.done:
