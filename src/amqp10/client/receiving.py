@@ -74,8 +74,12 @@ class ReceiverCore(LinkCore):
         """How many calls of :meth:`drain` wait."""
         self._paused_to_drain = False
         """Whether it is paused because of them, and not by the program."""
-        self._again_until = 0
-        """With prefetch=0: credit that the drain under way takes back is given again for messages up to this one."""
+        self._added = 0
+        """How much of :attr:`_asked` was added while the sender was asked to drain."""
+        self._taken = 0
+        """How much credit that the program gave the last drain has taken, as long as a call of it may still fail."""
+        self._counted = 0
+        """How many of the messages that have arrived are subtracted from :attr:`_asked`."""
         self._settling: dict[IncomingDelivery, Waits] = {}
         self._warned = False
         self._offset: int | None = None
@@ -94,7 +98,9 @@ class ReceiverCore(LinkCore):
             if self._drain_sent and link.credit == 0:
                 self._answered()  # a sender that has used its credit need not say that it has none
             if self.spec.prefetch == 0:
-                self._asked = link.credit
+                self._count()
+                if not self._drain_sent:
+                    self._asked = link.credit
         if self.turns.waiting:
             self.turns.grant(len(self.queue))
         self.renew()
@@ -128,11 +134,10 @@ class ReceiverCore(LinkCore):
         if count < 1:
             raise ValueError(f"credit is given in positive numbers, not {count}")
         self._refuse()
+        self._asked += count
         if self._drain_sent:
-            self._again_until = max(self._again_until, self._arrived) + count
-        else:
-            self._asked += count
-            self._give_asked()
+            self._added += count
+        self._give_asked()
 
     def _give_asked(self) -> None:
         link = self.link
@@ -159,16 +164,17 @@ class ReceiverCore(LinkCore):
         """
         if self.spec.prefetch and not self.window.paused:
             self.window.paused = self._paused_to_drain = True
-        link, credit, before = self.link, self.credit, self._arrived
+        credit, before = self.credit, self._arrived
         self._drains += 1
         try:
             await self._drain(deadline)
         except BaseException:
             self._drains -= 1
             if not self._drains:
-                self._undo_drain(credit if self.link is not link else credit - (self._arrived - before))
+                self._undo_drain()
             raise
         self._drains -= 1
+        self._taken = 0
         self._paused_to_drain = False
         return max(0, credit - (self._arrived - before))
 
@@ -182,16 +188,14 @@ class ReceiverCore(LinkCore):
         while self.link is link and self._drain_sent:
             await self._draining.wait(deadline)
 
-    def _undo_drain(self, left: int) -> None:
-        """Nobody wants the drain any more: give the credit that it takes back, or has taken, again."""
+    def _undo_drain(self) -> None:
+        """Nobody wants the drain any more. If it is not answered, the answer will find that nobody waits for it."""
         if self._paused_to_drain:
             self.resume()
-        elif self.spec.prefetch == 0 and left > 0:
-            if self._drain_sent:
-                self._again_until = max(self._again_until, self._arrived + left)
-            else:
-                self._asked = max(self._asked, left)
-                self._give_asked()
+        elif self._taken:
+            self._asked += self._taken
+            self._taken = 0
+            self._give_asked()
 
     @property
     def _arrived(self) -> int:
@@ -225,13 +229,25 @@ class ReceiverCore(LinkCore):
         self._draining.set()
 
     def _ask_again(self) -> None:
-        """With prefetch=0, all credit is gone: ask anew for those who still wait, and for what is still wanted."""
+        """With prefetch=0, all credit is gone: ask anew for those who still wait, and for what the program asked for,
+        unless that was to be drained."""
         if self.spec.prefetch == 0:
+            self._count()
             coming = len(self.queue) + (self.link is not None and self.link.partial is not None)
-            self._asked = max(0, len(self.turns.waiting) - coming, self._again_until - self._arrived)
-            self._again_until = 0
+            wanted = max(0, len(self.turns.waiting) - coming)
+            if self._drains:
+                self._taken = max(0, self._asked - wanted - self._added)
+                self._asked -= self._taken
+            self._asked = max(wanted, self._asked)
+            self._added = 0
             if self._asked:
                 self._give_asked()
+
+    def _count(self) -> None:
+        """What has arrived is not asked for any more."""
+        arrived = self._arrived
+        self._asked = max(0, self._asked - (arrived - self._counted))
+        self._counted = arrived
 
     # -- handing out -----------------------------------------------------------------------------------------------
 
@@ -319,7 +335,7 @@ class ReceiverCore(LinkCore):
 
     async def _late(self) -> ReceivedMessage | None:
         """The one message that a call asked for did not come: make sure that it does not come later."""
-        self._again_until = self._arrived + self._asked - 1
+        self._asked -= 1
         await self._drain(self.core.driver.clock() + _DRAIN_TIME)
         return self.try_receive()
 
@@ -431,7 +447,6 @@ class ReceiverCore(LinkCore):
     def _stopped(self, ending: Ending, undelivered: Sequence[OutgoingDelivery], error: AMQPError | None) -> None:
         self.unsettled = 0
         self._last = None
-        again = max(0, self._again_until - self._arrived)
         if self.on_lost is not None:
             self.on_lost()
         if ending is Ending.CLOSED:
@@ -441,10 +456,10 @@ class ReceiverCore(LinkCore):
             kept = [delivery for delivery in self.queue if delivery.settled]
             self.queue.clear()
             self.queue.extend(kept)
+        self._counted = self._arrived
         if self._drain_sent:
             # The credit is gone as the sender would have given it back.
             self._drain_sent = False
-            self._again_until = self._arrived + again
             self._ask_again()
         self.turns.revoke()
         self._draining.set()
