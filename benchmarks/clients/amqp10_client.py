@@ -68,13 +68,17 @@ class Client:
             "links": self.links,
             "outstanding": self.outstanding,
         }
-        cpu = time.process_time()
-        start = time.perf_counter()
+        self.begin()
         works[self.work]()
-        seconds = time.perf_counter() - start
-        cpu = time.process_time() - cpu
+        seconds = time.perf_counter() - self.start
+        cpu = time.process_time() - self.cpu
         amqp.disconnect()
         common.report(self.count, seconds, cpu, self.latencies, **self.more)
+
+    def begin(self) -> None:
+        """Measure from now on."""
+        self.cpu = time.process_time()
+        self.start = time.perf_counter()
 
     def on_out(self, _: AMQPMessageOutEventParams) -> None:
         """A message has its outcome."""
@@ -155,7 +159,9 @@ class Client:
 
     def connect(self) -> None:
         """Connection, session, link, and the end of it."""
-        for _ in range(self.count):
+        for number in range(self.count + 1):
+            if number == 1:
+                self.begin()
             amqp = self.component()
             amqp.connect_to("127.0.0.1", self.port)
             amqp.create_session("s")

@@ -49,8 +49,9 @@ def blocking(work: str, url: str, count: int, size: int, sink: str, source: str)
     meter = Meter(count)
     make = fresh(count, size)
     if work == "connect":
-        meter.start()
-        for _ in range(count):
+        for number in range(count + 1):
+            if number == 1:
+                meter.start()
             with amqp10.connect(url, **_OPTIONS) as connection:
                 connection.sender(sink)
         meter.stop()
@@ -109,8 +110,9 @@ async def with_asyncio(work: str, url: str, count: int, size: int, sink: str, so
     meter = Meter(count)
     make = fresh(count, size)
     if work == "connect":
-        meter.start()
-        for _ in range(count):
+        for number in range(count + 1):
+            if number == 1:
+                meter.start()
             async with amqp10.aio.connect(url, **_OPTIONS) as connection:
                 await connection.sender(sink)
         meter.stop()

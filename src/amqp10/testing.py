@@ -28,7 +28,7 @@ __all__ = ["amqp10_aio_connect", "amqp10_broker", "amqp10_connection", "amqp10_m
 
 @pytest.fixture
 def amqp10_broker() -> Iterator[Broker]:
-    """A running in-memory broker that lets everybody in; it is gone, with its messages, when the test ends."""
+    """A running in-memory broker without users, to which anybody can connect. It stops when the test ends."""
     from amqp10.broker import Broker
 
     with Broker() as broker:
@@ -37,7 +37,7 @@ def amqp10_broker() -> Iterator[Broker]:
 
 @pytest.fixture
 def amqp10_make_broker() -> Iterator[Callable[..., Broker]]:
-    """Starts brokers with options: ``amqp10_make_broker(max_queue_length=1)``. They are gone when the test ends."""
+    """Starts brokers with options: ``amqp10_make_broker(max_queue_length=1)``. They stop when the test ends."""
     from amqp10.broker import Broker
 
     with ExitStack() as running:
@@ -61,7 +61,7 @@ def amqp10_connection(amqp10_broker: Broker) -> Iterator[Connection]:
 def amqp10_aio_connect(amqp10_broker: Broker) -> Callable[..., Opening[AioConnection]]:
     """Connects to ``amqp10_broker`` from asyncio: ``async with amqp10_aio_connect() as connection``.
 
-    It takes the options of ``amqp10.aio.connect``, and works with any way of running coroutines in tests.
+    It takes the options of ``amqp10.aio.connect``, and works however your tests run coroutines.
     """
     from amqp10.aio import connect
 

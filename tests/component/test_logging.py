@@ -27,6 +27,7 @@ from amqp10.engine import (
     SessionEnded,
     SessionRequested,
 )
+from amqp10.engine.link import LinkTerms
 from amqp10.wire.performatives import Attach, ReceiverSettleMode, SenderSettleMode
 from tests.component.server import Server, client, refusal
 from tests.component.test_events_rules import pump
@@ -102,11 +103,7 @@ def test_every_event_of_the_engine_has_a_line() -> None:
         session,
         "l",
         0,
-        source=None,
-        target=None,
-        snd_settle_mode=SenderSettleMode.MIXED,
-        rcv_settle_mode=ReceiverSettleMode.FIRST,
-        max_message_size=0,
+        LinkTerms(None, None, SenderSettleMode.MIXED, ReceiverSettleMode.FIRST, max_message_size=0),
     )
     error = refusal("amqp:not-found", "no such queue")
     lines: list[tuple[Event, str]] = [

@@ -68,23 +68,25 @@ def connect(
         url: ``amqp://[user:password@]host[:port][/vhost]``, ``amqps://`` for TLS, or several of them.
         user, password: for SASL PLAIN, instead of those in the URL. Without a user ANONYMOUS is offered.
         sasl: mechanisms to offer instead, the most preferred first.
-        token: gives a token to log in with, each time a connection is made: with OAUTHBEARER, XOAUTH2, or as the
-            password of PLAIN, whichever the server offers. It may wait; in asyncio it may be a coroutine function.
-        tls: what is asked of the server; by default ``ssl.create_default_context()``, which verifies it. A path is
-            that of the CA certificates to trust instead of the system's. With the client certificate of ``TlsOptions``
-            EXTERNAL is offered; beside an ``ssl.SSLContext`` that has one name it in ``sasl``.
-        plain_without_tls: False forbids to log in with a password or token without TLS where others may read it,
-            that is to another machine; by default there is a warning in the log.
-        proxy: the proxy to go through: ``http://[user:password@]host[:port]``, ``socks5://`` and their like. The
-            environment is not looked at.
-        hostname: the name stated to the server, when it is not the one of the URL.
-        container_id: this client's name; made up when not given.
-        idle_timeout: after how many seconds without data the server is given up; 0 for never. It is told half of that.
+        token: returns the token to log in with; called each time a connection is made. The token is sent with
+            OAUTHBEARER, XOAUTH2, or as the password of PLAIN, whichever the server offers. The function may block; in
+            asyncio it may be a coroutine function.
+        tls: how the server is verified; by default with ``ssl.create_default_context()``. A path is that of the CA
+            certificates to trust instead of the system's. With a client certificate in ``TlsOptions`` EXTERNAL is
+            offered; for an ``ssl.SSLContext`` that has one, name the mechanism in ``sasl``.
+        plain_without_tls: False forbids sending a password or token to another machine without TLS, where others may
+            read it; by default that only logs a warning.
+        proxy: the proxy to use: ``http://[user:password@]host[:port]``, or ``socks5://``, ``socks5h://``,
+            ``socks4://`` or ``socks4a://``. The environment's proxy variables are ignored.
+        hostname: the host name sent to the server, if it is not the one in the URL.
+        container_id: this client's name; a random one if not given.
+        idle_timeout: after how many seconds without data the server is given up; 0 for never. The server is told half
+            of that.
         max_frame_size: the largest frame accepted, in bytes, from 512.
-        properties: connection properties stated to the server.
-        desired_capabilities: capabilities asked for.
+        properties: connection properties sent to the server.
+        desired_capabilities: capabilities that the server is asked for.
         timeout: seconds for connecting, and the default for everything that waits; None for no limit.
-        reconnect: how a lost connection comes back; None: it does not.
+        reconnect: how a lost connection is restored; None for not at all.
         on_state: called with each StateChange.
 
     Raises:
@@ -116,7 +118,7 @@ def connect(
 
 
 class Connection:
-    """A connection. It outlives what carries it: when that is lost it comes back, with its senders and receivers.
+    """A connection. When the network connection is lost it reconnects, and restores its senders and receivers.
 
     Made by :func:`connect`; leaving its ``async with`` block closes it.
     """
@@ -134,11 +136,11 @@ class Connection:
         return cls(driver, core)
 
     def session(self, *, incoming_window: int = 2048, outgoing_window: int = 2048) -> Opening[Session]:
-        """Another session, with windows of its own (transport, "session flow control"). Its links come back with it.
+        """Another session, with windows of its own (transport, "session flow control"). It is restored with its links.
 
         Args:
-            incoming_window: how many transfer frames the server may send before this side must answer.
-            outgoing_window: stated to the server.
+            incoming_window: how many transfer frames the server may send before it has to wait for a flow frame.
+            outgoing_window: the number sent to the server.
         """
         return Opening(self._open_session(incoming_window, outgoing_window))
 
@@ -150,7 +152,7 @@ class Connection:
         """A sender to an address, on the default session.
 
         Args:
-            address: where messages go; None with ``dynamic=True``, or for a sender whose messages name it (``to``).
+            address: where messages go; None with ``dynamic=True``, or if each message has its address in ``to``.
             options: see :class:`~amqp10.SenderOptions`.
 
         Raises:
@@ -172,7 +174,7 @@ class Connection:
 
         Raises:
             LinkRefusedError: the server refused the link.
-            FilterRefusedError: it does not apply a filter that was asked for.
+            FilterRefusedError: the server does not apply a filter that was asked for.
             AMQPTimeoutError: it did not answer in time.
         """
         return Opening(self._open_receiver(address, options))
@@ -182,7 +184,7 @@ class Connection:
         return await Receiver._open(self._driver, session, address, options)
 
     async def send(self, address: str, message: Message | Any, *, timeout: float | Default | None = DEFAULT) -> Outcome:
-        """Send a message to an address, and wait for its outcome. The sender of each address is kept.
+        """Send a message to an address, and wait for its outcome. The sender for an address is kept for the next call.
 
         Errors as for ``Sender.send`` and :meth:`sender`.
         """
@@ -203,13 +205,13 @@ class Connection:
         Args:
             address: where requests go.
             message: a Message, or the body of one. ``reply_to`` and ``correlation_id`` are filled in.
-            timeout: seconds for all of it.
-            idempotent: whether the request may be sent again when its response was lost.
-            reply_to: where responses come to, for brokers that make no dynamic nodes (RabbitMQ 4.0). It must be a queue
-                that only this connection receives from; it is received from until the connection is closed.
+            timeout: seconds until the response.
+            idempotent: whether the request may be sent again if the connection is lost before the response arrives.
+            reply_to: the address for responses, for brokers that have no dynamic nodes (RabbitMQ 4.0). It must be a
+                queue that only this connection receives from; it does so until it is closed.
 
         Returns:
-            The response; it is settled already.
+            The response, which is already settled.
 
         Raises:
             RequestLostError: the connection was lost before the response came, and the request is not idempotent.
@@ -220,9 +222,9 @@ class Connection:
         return await self._driver.run(operation)
 
     async def close(self, *, timeout: float | None = 10.0) -> None:
-        """Close everything in order: outcomes are awaited for ``timeout`` seconds, None for as long as it takes.
+        """Close links and sessions, then the connection. Outcomes are awaited for ``timeout`` seconds; None: no limit.
 
-        A call that is interrupted goes on in the background.
+        If the call is interrupted, closing goes on in the background.
         """
         await self._driver.run(operations.close_connection(self._core, self._driver.deadline(timeout)))
 
@@ -235,7 +237,7 @@ class Connection:
         await self.close()
 
     async def changes(self) -> AsyncIterator[StateChange]:
-        """State changes from now on, until the connection is over. 64 are kept for who does not keep up."""
+        """State changes from now on, until the connection is closed or given up. At most 64 wait for a slow reader."""
         changes = Changes(self._core)
         try:
             while True:
@@ -248,17 +250,17 @@ class Connection:
 
     @property
     def state(self) -> ConnectionState:
-        """Where it is in its life."""
+        """The state of the connection."""
         return self._core.state
 
     @property
     def url(self) -> str:
-        """The server that it is, or was last, connected to; without credentials."""
+        """The URL of the server that it is, or was last, connected to; without credentials."""
         return self._core.address.url
 
     @property
     def remote(self) -> RemoteInfo:
-        """What the server said about itself. All is None or 0 while the connection is down."""
+        """What the server said about itself. Every field is None or 0 while the connection is down."""
         return RemoteInfo.of(self._core)
 
     def __repr__(self) -> str:
@@ -310,15 +312,15 @@ class Sender(SenderMethods):
         return cls(driver, core)
 
     async def flush(self, *, timeout: float | Default | None = DEFAULT) -> None:
-        """Until every message of this sender has its outcome.
+        """Wait until every message of this sender has its outcome.
 
         Raises:
-            AMQPTimeoutError: some have none in time.
+            AMQPTimeoutError: some have no outcome in time.
         """
         await self._driver.run(self._core.flush(self._driver.deadline(timeout)))
 
     async def close(self, *, timeout: float | None = 10.0) -> None:
-        """Close: outcomes are awaited for ``timeout`` seconds. A call that is interrupted goes on in the background."""
+        """Close it. Outcomes are awaited for ``timeout`` seconds. If interrupted, closing goes on in the background."""
         await self._driver.run(operations.close_link(self._core, self._driver.deadline(timeout)))
 
     async def __aenter__(self) -> Self:
@@ -331,22 +333,22 @@ class Sender(SenderMethods):
 
     @property
     def address(self) -> str | None:
-        """Where messages go; of a dynamic node what the server calls it now."""
+        """Where messages go; for a dynamic node its current address."""
         return self._core.address
 
     @property
     def name(self) -> str:
-        """The name of the link as it is now."""
+        """The current name of the link."""
         return self._core.name
 
     @property
     def credit(self) -> int:
-        """How many messages the receiver takes now."""
+        """How many more messages the receiver takes now."""
         return self._core.credit
 
     @property
     def unsettled(self) -> int:
-        """How many messages are not done."""
+        """How many messages have no outcome yet."""
         return self._core.open
 
     @property
@@ -356,12 +358,12 @@ class Sender(SenderMethods):
 
     @property
     def remote_properties(self) -> Mapping[str, Any]:
-        """The link properties that the server stated."""
+        """The link properties that the server sent."""
         return self._core.remote_properties
 
 
 class Receiver(ReceiverMethods):
-    """A receiver: iterate it for its messages. Made by ``connection.receiver()``."""
+    """A receiver: iterate over it to get its messages. Made by ``connection.receiver()``."""
 
     def __init__(self, driver: AioDriver, core: ReceiverCore) -> None:
         self._driver = driver
@@ -381,9 +383,9 @@ class Receiver(ReceiverMethods):
         self._driver.call_core(self._core.add_credit, n)
 
     async def drain(self, *, timeout: float | Default | None = DEFAULT) -> int:
-        """Have the sender send what it has, and give back the rest of the credit. The receiver is paused then.
+        """Have the peer send what it has and give back the rest of the credit. After that the receiver is paused.
 
-        A call that is interrupted, or takes too long, leaves the receiver as it was.
+        A call that is interrupted or times out leaves the receiver as it was.
 
         Returns:
             How much credit was given back.
@@ -391,7 +393,7 @@ class Receiver(ReceiverMethods):
         return await self._driver.run(self._core.drain(self._driver.deadline(timeout)))
 
     def pause(self) -> None:
-        """Give no new credit. What is here, or on its way, can still be received."""
+        """Give no new credit. Messages that have arrived, or are in flight, can still be received."""
         self._driver.call_core(self._core.pause)
 
     def resume(self) -> None:
@@ -399,11 +401,11 @@ class Receiver(ReceiverMethods):
         self._driver.call_core(self._core.resume)
 
     async def close(self, *, timeout: float | None = 10.0, unsubscribe: bool = False) -> None:
-        """Close: messages that nobody has received are released. An interrupted call goes on in the background.
+        """Close it. Messages that nobody has received are released. If interrupted, closing goes on in the background.
 
         Args:
-            timeout: seconds for all of it; None for no limit.
-            unsubscribe: whether a subscription ends with it, and does not only pause.
+            timeout: seconds for closing; None for no limit.
+            unsubscribe: whether to delete a durable subscription; otherwise it is only paused.
         """
         if unsubscribe:
             self._driver.call_core(self._core.unsubscribe)
@@ -419,12 +421,12 @@ class Receiver(ReceiverMethods):
 
     @property
     def address(self) -> str | None:
-        """Where messages come from; of a dynamic node what the server calls it now."""
+        """Where messages come from; for a dynamic node its current address."""
         return self._core.address
 
     @property
     def name(self) -> str:
-        """The name of the link as it is now."""
+        """The current name of the link."""
         return self._core.name
 
     @property
@@ -434,5 +436,5 @@ class Receiver(ReceiverMethods):
 
     @property
     def remote_properties(self) -> Mapping[str, Any]:
-        """The link properties that the server stated."""
+        """The link properties that the server sent."""
         return self._core.remote_properties

@@ -1,23 +1,25 @@
-"""The blocking driver: one thread per connection reads and keeps the time; callers write themselves, under the lock.
+"""The blocking driver: one thread per connection keeps the time; callers write themselves, under the lock.
 
 A call runs the core's coroutines in its own thread (:func:`amqp10.client.wait.run`) and lets the lock go while it
-waits. Callbacks of the program run on the thread of the connection, without the lock.
+waits. One caller that waits reads from the socket for everybody, which saves waking two threads for each answer; while
+there is none, or none in a hurry, the thread of the connection reads. Whoever reads has the lock, so it does not matter
+who it is. Callbacks of the program run on the thread of the connection, without the lock.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from weakref import WeakSet
 
+from amqp10.blocking.fork import ParentsLock, locked_in_children
 from amqp10.blocking.transport import BlockingTransport
+from amqp10.blocking.watch import Watch
 from amqp10.client.options import Address, Default
 from amqp10.client.wait import Pause, run
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, ConnectionLostError, InterruptedCallError
@@ -40,36 +42,11 @@ _FLUSH_DELAY: Final = 0.001
 """Seconds after which the connection's thread writes what callers have left."""
 _JOIN_TIME: Final = 2.0
 _LONGEST_WAIT: Final = 3600.0
+_LOOK: Final = 0.1
+"""Seconds after which the connection's thread looks after a caller that reads."""
 
 _new_gate: Final = threading.Lock
 """What a caller waits at. Tests put in one that is interrupted."""
-
-_drivers: WeakSet[BlockingDriver] = WeakSet()
-
-
-class _ParentsLock:
-    """Stands for the lock of a connection that a fork has brought into a child: the child must not touch it."""
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        raise AMQPError(211, "this connection belongs to the parent process: connect after the fork")
-
-    def release(self) -> None:
-        return
-
-    def __enter__(self) -> bool:
-        return self.acquire()
-
-    def __exit__(self, *args: object) -> None:
-        return
-
-
-def _forked() -> None:
-    for driver in list(_drivers):
-        driver.lock = _ParentsLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
 
 
 class _Step:
@@ -115,10 +92,13 @@ class BlockingWait:
         if self.is_set:
             return
         self.is_set = True
+        driver = self._driver
         if self.gate is not None:
             self.gate.release()
-        elif self._driver.awaited is self:
-            self._driver.wake()
+        elif driver.polling is self:
+            driver.watch.wake_borrower()
+        elif driver.awaited is self:
+            driver.wake()
 
     def wait(self, deadline: float | None) -> Pause:
         return Pause(self, deadline)
@@ -132,9 +112,9 @@ class BlockingDriver:
         if proxy is not None:
             self._tcp.proxy = proxy_of_url(proxy)
         # A lock that knows who holds it: after an interruption there is no other way to tell.
-        self.lock: threading.RLock | _ParentsLock = threading.RLock()
+        self.lock: threading.RLock | ParentsLock = threading.RLock()
         self.step: _Step = _Step(self)
-        _drivers.add(self)
+        locked_in_children(self)
         self.sessions = sessions
         self.core: ClientCore | None = None
         self.transport: BlockingTransport | None = None
@@ -142,7 +122,23 @@ class BlockingDriver:
         """What the recovery waits for."""
         self._thread: threading.Thread | None = None
         self._ident: int | None = None
-        self._waiter = Waiter()
+        self.watch: Watch = Watch()
+        self.polling: BlockingWait | None = None
+        """The wait of the caller that waits for the socket itself, while it does."""
+        self._reader: BlockingWait | None = None
+        """The wait of the caller that reads for everybody until it has what it waits for."""
+        self._reader_ident = 0
+        self._reader_seen: BlockingWait | None = None
+        self._reads = 0
+        self._reads_seen = -1
+        # A thread that has not begun looks by itself.
+        self._looks = True
+        """Whether the connection's thread looks after callers that read."""
+        self._woken = True
+        """Whether it is about to look anyway."""
+        self._until = 0.0
+        """When the connection's thread looks by itself."""
+        self._fault: BaseException | None = None
         self._dialling: Waiter | None = None
         self._work: Coroutine[Any, Any, None] | None = None
         self._pause: Pause | None = None
@@ -255,7 +251,8 @@ class BlockingDriver:
                 self._flush()
             elif self.flush_at is None:
                 self.flush_at = time.monotonic() + _FLUSH_DELAY
-                self.wake()
+                if self.flush_at < self._until:
+                    self.wake()
 
     def damaged(self) -> None:
         """A step was interrupted in the middle: the state of the connection is not to be trusted."""
@@ -287,7 +284,7 @@ class BlockingDriver:
         if self._thread is None:
             self._run_calls()
             if self._finished:
-                self._waiter.close()
+                self.watch.close()
         elif self._finished and threading.get_ident() != self._ident:
             self._thread.join(_JOIN_TIME)
 
@@ -307,6 +304,20 @@ class BlockingDriver:
         wait: Any = pause.wait
         if wait.is_set:
             return
+        if self._may_read():
+            try:
+                self._read_until(wait, pause.deadline)
+            except BaseException as error:
+                self._hold(error)
+                raise
+            finally:
+                self.polling = None
+                if self._reader is wait:
+                    self._end_reading()
+                if self._thread_over:
+                    self._all_over()
+            if wait.is_set:
+                return
         gate = wait.gate = _new_gate()
         gate.acquire()
         if self.kicks:
@@ -324,6 +335,72 @@ class BlockingDriver:
         if not wait.is_set:
             raise AMQPTimeoutError("the operation did not finish in time")
 
+    # -- callers that read for themselves --------------------------------------------------------------------------
+
+    def _may_read(self) -> bool:
+        """Whether a caller that waits now reads from the socket itself. With much in flight there is no hurry, and the
+        thread of the connection reads while the caller does something else."""
+        transport = self.transport
+        if self._reader is not None:
+            if self._reader_ident == threading.get_ident():
+                # A signal handler in the middle of its wait.
+                self._end_reading()
+            elif not self._looks:
+                self._looks = True
+                self.wake()
+            return False
+        return transport is not None and self.polling is None and self.watch.lends and transport.calm()
+
+    def _read_until(self, wait: BlockingWait, deadline: float | None) -> None:
+        self._reader = wait
+        self._reader_ident = threading.get_ident()
+        self._reads += 1
+        watch = self.watch
+        waiter = watch.borrow()
+        # Before anything is written: the answer may be here at once.
+        watch.lend()
+        if self.kicks:
+            self._flush()
+        if not self._looks:
+            self._looks = True
+            self.wake()
+        while self._reader is wait and not wait.is_set:
+            transport = self.transport
+            if transport is None or not transport.calm():
+                return
+            left = _LONGEST_WAIT if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                return
+            fd = transport.fileno()
+            self.polling = wait
+            self.lock.release()
+            with contextlib.suppress(InterruptedCallError):
+                waiter.wait(fd, read=True, timeout=left)
+            self.lock.acquire()
+            self.polling = None
+            if self.transport is transport:
+                # A signal handler may raise in the middle of it.
+                incarnation, in_flight = transport.in_flight()
+                try:
+                    self._take(transport)
+                except Exception as fault:  # noqa: BLE001 - it is raised in the connection's thread
+                    self._fault = fault
+                    self.wake()
+                    return
+                except BaseException:
+                    incarnation.interrupted(in_flight)
+                    raise
+                due = transport.next_deadline()
+                if due is not None and due < self._until:
+                    self.wake()
+
+    def _end_reading(self) -> None:
+        """The connection's thread reads again."""
+        self._reader = None
+        self.watch.take_back()
+        if self.polling is not None:
+            self.watch.wake_borrower()
+
     # -- output ----------------------------------------------------------------------------------------------------
 
     def _flush(self) -> None:
@@ -336,9 +413,10 @@ class BlockingDriver:
     # -- the connection's thread -----------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Have the connection's thread look."""
-        if threading.get_ident() != self._ident:
-            self._waiter.interrupt()
+        """Have the connection's thread look. Under the lock."""
+        if not self._woken and threading.get_ident() != self._ident:
+            self._woken = True
+            self.watch.wake()
 
     def started(self, transport: BlockingTransport) -> None:
         """A transport carries the connection now."""
@@ -351,6 +429,9 @@ class BlockingDriver:
         it."""
         if self.transport is transport:
             self.transport = None
+            self.watch.set(-1, False)
+            if self.polling is not None:
+                self.watch.wake_borrower()
         if self._thread is None or threading.get_ident() == self._ident:
             transport.dispose()
         else:
@@ -364,7 +445,6 @@ class BlockingDriver:
 
     def _main(self) -> None:
         self._ident = threading.get_ident()
-        self._waiter.begin()
         try:
             while self._turn():
                 pass
@@ -380,7 +460,13 @@ class BlockingDriver:
                     transport.dispose()
                 self._ending.clear()
             self.run_left()
-            self._waiter.close()
+            with self.lock:
+                self._all_over()
+
+    def _all_over(self) -> None:
+        """Give the descriptors back, unless a caller still waits with one of them: then it does that."""
+        if self.polling is None:
+            self.watch.close()
 
     def _give_up(self) -> None:
         core = self.core
@@ -395,6 +481,9 @@ class BlockingDriver:
 
     def _turn(self) -> bool:
         with self.lock:
+            self._woken = False
+            if self._fault is not None:
+                raise self._fault
             self._step_work()
             if self.flush_at is not None or self.kicks:
                 self._write_left()
@@ -406,16 +495,25 @@ class BlockingDriver:
             if self._finished and carrier is None and self._work is None and not calls:
                 self._thread_over = True
                 return False
-            fd, write, timeout = self._plan(carrier)
+            fd, timeout = self._plan(carrier)
         if calls:
             self._run_calls()
             return True
-        try:
-            readable, writable = self._waiter.wait(fd, read=fd >= 0, write=write, timeout=timeout)
-        except InterruptedCallError:
-            return True
+        readable, writable = self.watch.wait(fd, timeout)
         if carrier is not None:
             self._serve(carrier, readable or carrier.buffered, writable)
+        return True
+
+    def _look_after_reader(self) -> bool:
+        """End the reading of a caller that has waited for a while: there is no hurry, or a signal handler runs in the
+        middle of it. Returns whether to look again soon."""
+        reader = self._reader
+        if reader is None and self._reads == self._reads_seen:
+            return False
+        self._reads_seen = self._reads
+        if reader is not None and reader is self._reader_seen:
+            self._end_reading()
+        self._reader_seen = self._reader
         return True
 
     def _write_left(self) -> None:
@@ -423,46 +521,49 @@ class BlockingDriver:
         if self.flush_at is None or time.monotonic() >= self.flush_at or self._finished:
             self._flush()
 
-    def _plan(self, carrier: BlockingTransport | None) -> tuple[int, bool, float]:
+    def _plan(self, carrier: BlockingTransport | None) -> tuple[int, float]:
         now = time.monotonic()
-        times: list[float] = [now + _LONGEST_WAIT]
+        self._looks = self._look_after_reader()
+        times: list[float] = [now + (_LOOK if self._looks else _LONGEST_WAIT)]
         if self.flush_at is not None:
             times.append(self.flush_at)
         if self._pause is not None and self._pause.deadline is not None:
             times.append(self._pause.deadline)
-        fd, write = -1, False
+        fd = -1
         if carrier is not None:
-            fd, write = carrier.fileno(), carrier.unsent
+            fd = carrier.fileno()
+            self.watch.set(fd, carrier.unsent)
             due = carrier.next_deadline()
             if due is not None:
                 times.append(due)
             if carrier.buffered:
                 times.append(now)
-        return fd, write, max(0.0, min(times) - now)
+        until = self._until = min(times)
+        return fd, max(0.0, until - now)
 
     def _serve(self, carrier: BlockingTransport, readable: bool, writable: bool) -> None:
-        if not readable:
-            with self.lock:
-                if self.transport is not carrier:
-                    return
-                due = carrier.next_deadline()
-                late = due is not None and time.monotonic() >= due
-                if writable:
-                    carrier.flush()
-                if not late:
-                    return
-        # A peer is judged silent only after a look at what has arrived: this process may have been stopped.
-        data, error = carrier.read()
         with self.lock:
             if self.transport is not carrier:
                 return
-            carrier.arrived(data, error)
-            if self.transport is carrier:
-                carrier.tick(time.monotonic())
-                self.kicks = 0
-                self.flush_at = None
-                if self.transport is carrier:
+            due = carrier.next_deadline()
+            late = due is not None and time.monotonic() >= due
+            if not readable and not late:
+                if writable:
                     carrier.flush()
+                return
+            # A peer is judged silent only after a look at what has arrived: this process may have been stopped.
+            self._take(carrier, late)
+
+    def _take(self, carrier: BlockingTransport, late: bool = False) -> None:
+        """Take what has arrived, and write what arises. Under the lock, by whoever waits for the socket."""
+        data, error = carrier.read()
+        carrier.arrived(data, error)
+        if late and self.transport is carrier:
+            carrier.tick(time.monotonic())
+        if self.transport is carrier:
+            self.kicks = 0
+            self.flush_at = None
+            carrier.flush()
 
     def _step_work(self) -> None:
         """Run the recovery as far as it goes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from amqp10.errors import AMQPError
 from amqp10.net.blocking import BlockingNetwork
@@ -12,9 +12,9 @@ from amqp10.net.network import run
 from amqp10.net.transport import rest_of
 
 if TYPE_CHECKING:
-    from amqp10.blocking.driver import BlockingDriver
     from amqp10.client.incarnation import Incarnation
     from amqp10.client.options import Address
+    from amqp10.engine import OutgoingDelivery, Session
     from amqp10.net.network import SecureSession
     from amqp10.net.options import TransportOptions
     from amqp10.net.tcp import TcpTransport
@@ -27,12 +27,34 @@ _FLUSH_SIZE: Final = 64 * 1024
 _FLUSH_COUNT: Final = 256
 _HIGH_WATER: Final = 256 * 1024
 _LOW_WATER: Final = 64 * 1024
+_FEW: Final = 16
+"""How many messages without an outcome are few, so that whoever waits is in a hurry."""
+
+
+class Owner(Protocol):
+    """What a transport needs of the driver that made it."""
+
+    def clock(self) -> float:
+        """The time, in seconds of a monotonic clock."""
+        ...
+
+    def wake(self) -> None:
+        """Have the connection's thread look."""
+        ...
+
+    def started(self, transport: BlockingTransport) -> None:
+        """A transport carries the connection now."""
+        ...
+
+    def ended(self, transport: BlockingTransport) -> None:
+        """A transport does not any more; it is to be disposed of when nobody waits for its socket."""
+        ...
 
 
 class BlockingTransport:
-    """Used under the driver's lock, but for :meth:`connect` and :meth:`read`."""
+    """Used under the driver's lock, but for :meth:`connect`."""
 
-    def __init__(self, driver: BlockingDriver, tcp: TcpTransport, tls: SecureSession | None, plain: bytes) -> None:
+    def __init__(self, driver: Owner, tcp: TcpTransport, tls: SecureSession | None, plain: bytes) -> None:
         self._driver = driver
         self._tcp = tcp
         self._tls = tls
@@ -46,7 +68,7 @@ class BlockingTransport:
     @classmethod
     def connect(
         cls,
-        driver: BlockingDriver,
+        driver: Owner,
         where: Address,
         options: TransportOptions,
         sessions: SessionMaker | None,
@@ -107,6 +129,17 @@ class BlockingTransport:
         """When the engine is to be asked next."""
         return None if self._incarnation is None else self._incarnation.engine.next_deadline()
 
+    def calm(self) -> bool:
+        """Whether little is in flight: few messages without an outcome."""
+        if self._incarnation is None:
+            return False
+        return all(len(session.outgoing_unsettled) <= _FEW for session in self._incarnation.engine.sessions.values())
+
+    def in_flight(self) -> tuple[Incarnation, list[tuple[Session, OutgoingDelivery]]]:
+        """The life that it carries, and its messages without an outcome."""
+        assert self._incarnation is not None
+        return self._incarnation, self._incarnation.in_flight()
+
     def overfull(self) -> bool:
         """Whether so much is queued that it is better written now than when the call is over."""
         if self._incarnation is None:
@@ -155,8 +188,7 @@ class BlockingTransport:
         self._unsent_size = sum(map(len, self._unsent))
 
     def read(self) -> tuple[bytes | None, AMQPError | None]:
-        """What has arrived: None for nothing, empty for the end; and what went wrong. Without the lock, by the
-        connection's thread only."""
+        """What has arrived: None for nothing, empty for the end; and what went wrong."""
         try:
             return self._tcp.recv(), None
         except AMQPError as error:

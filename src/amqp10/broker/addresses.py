@@ -1,16 +1,17 @@
-"""Addresses: which node is meant. Every way to write a name leads to the same node, so rules apply to the node."""
+"""Addresses: which node is meant. A node can be written in several ways; rules apply to the node, not to the text."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import ProtocolError
 
 __all__ = ["DEAD_LETTER_SUFFIX", "Address", "parse_address"]
 
 DEAD_LETTER_SUFFIX: Final = ".dlq"
-"""What the name of a dead-letter queue has after the name of its queue."""
+"""The name of a dead-letter queue is the name of its queue with this suffix."""
 
 _QUEUES: Final = "/queues/"
 _TOPICS: Final = "/topics/"
@@ -33,13 +34,13 @@ def parse_address(address: object, *, topic: bool = False) -> Address:
 
     Args:
         address: what the peer gave.
-        topic: whether a name without a prefix is one of a topic.
+        topic: whether a name without a prefix is that of a topic.
 
     Raises:
-        ProtocolError: it is no text, or names nothing.
+        ProtocolError: it is not a string, or has no name.
     """
     if not isinstance(address, str) or not address:
-        raise ProtocolError("the link names no address", condition="amqp:invalid-field")
+        raise ProtocolError("the link has no address", condition=ErrorCondition.INVALID_FIELD)
     text = str(address)
     if text.startswith(_TOPICS):
         text, topic = text.removeprefix(_TOPICS), True
@@ -47,5 +48,5 @@ def parse_address(address: object, *, topic: bool = False) -> Address:
         text, topic = text.removeprefix(_QUEUES), False
     name = unquote(text) if "%" in text else text
     if not name:
-        raise ProtocolError(f"the address {text!r} names nothing", condition="amqp:invalid-field")
+        raise ProtocolError(f"the address {str(address)!r} has no name", condition=ErrorCondition.INVALID_FIELD)
     return Address(name, topic)

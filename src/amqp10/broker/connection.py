@@ -1,4 +1,4 @@
-"""One client's connection: its engine, and what its links are joined with. No I/O."""
+"""One client's connection: its engine, and the nodes of its links. No I/O."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from amqp10.broker.termini import (
 )
 from amqp10.broker.topics import Topic
 from amqp10.codec import Symbol
+from amqp10.conditions import ErrorCondition
 from amqp10.engine import (
     Connection,
     ConnectionClosed,
@@ -77,10 +78,10 @@ SOLE_CONNECTION: Final = "sole-connection-for-container"
 _SOLE_POLICY: Final = Symbol("sole-connection-enforcement-policy")
 _CLOSE_EXISTING: Final = 1
 _ESTABLISHMENT_FAILED: Final = "amqp:connection-establishment-failed"
-"""A property of *open*: a *close* with the reason comes right after it."""
+"""A property of *open* that says that a *close* with the reason follows."""
 _JMS_DESTINATION: Final = Symbol("x-opt-jms-dest")
 _JMS_TOPICS: Final = (1, 3)
-"""What that annotation says of messages for topics, the temporary ones included."""
+"""The values of that annotation for topics and temporary topics."""
 _NOTHING: Final = (None, None)
 
 
@@ -94,7 +95,7 @@ class _Engine(Connection):
 
 
 class _Sasl(SaslServer):
-    """Who gets in, unless a test wants somebody to be refused."""
+    """Decides who gets in, unless a test wants somebody to be refused."""
 
     __slots__ = ("faults",)
 
@@ -107,15 +108,16 @@ class _Sasl(SaslServer):
 
 
 class BrokerConnection(Peer):
-    """One client's connection. Feed it bytes with :meth:`receive`; what is to be written is in its ``engine``.
+    """One client's connection. Give it bytes with :meth:`receive`, and write what its ``engine`` has to send.
 
     Args:
         directory: the nodes.
-        number: tells connections apart.
+        number: identifies the connection.
         users: user name -> password; without users everybody gets in.
         max_frame_size: the largest frame accepted, in bytes.
         idle_timeout: after how many seconds without data the client is given up; 0 for never.
-        external: who a client with a certificate is, given who it wants to be; None if clients have no certificates.
+        external: returns the user of a client with a certificate, given the user it asks to be (empty for its own);
+            None if clients have no certificates.
     """
 
     container_id: str
@@ -133,7 +135,7 @@ class BrokerConnection(Peer):
         super().__init__(number)
         self.directory: Directory = directory
         self.login_refused: bool = False
-        """Whether the client gave a wrong password: the answer to it should keep it waiting."""
+        """Whether the client gave a wrong password, so that the answer to it is to be delayed."""
         self._everybody = not users and external is None
         sasl = _Sasl(users=users, anonymous=self._everybody, anybody=self._everybody, external=external)
         sasl.faults = directory.faults
@@ -153,12 +155,12 @@ class BrokerConnection(Peer):
         self._producers: dict[ReceiverLink, Queue | Topic | None] = {}
         self._subscriptions: dict[LinkEndpoint, Subscription] = {}
         self._created: dict[LinkEndpoint, Queue | Topic] = {}
-        """The dynamic nodes that links of this client asked for."""
+        """The dynamic nodes that this client's links have created."""
         self._ended = False
         self._refused: ProtocolError | None = None
         """Why the connection is closed as soon as it is open."""
         self._replaces = False
-        """Whether other connections of the client's container are closed."""
+        """Whether the other connections of the client's container are to be closed."""
         self._start: bytes | None = b""
         self.engine.start(directory.clock())
 
@@ -173,7 +175,7 @@ class BrokerConnection(Peer):
                 return
             self._start = None
             if data[4:5] != b"\x03" and self._everybody:
-                # No SASL layer, and nobody has to prove who they are: the plain protocol will do.
+                # The client uses no SASL layer, and nobody has to log in.
                 self.engine.sasl = None
         engine = self.engine
         self.handle(engine.receive_data(data, self.directory.clock()))
@@ -181,7 +183,7 @@ class BrokerConnection(Peer):
             self._weigh_partials()
 
     def _weigh_partials(self) -> None:
-        """Messages of which parts have arrived count too, though they are in no queue yet."""
+        """Count messages that have partly arrived, though they are in no queue yet."""
         engine, store = self.engine, self.directory.store
         size = sum([delivery.size for delivery in engine.partials])
         store.bytes += size - self.partial
@@ -189,7 +191,7 @@ class BrokerConnection(Peer):
         if store.bytes > store.max_bytes > 0:
             self.end(
                 LimitError(f"the broker is full: it holds {store.bytes} of {store.max_bytes} bytes"),
-                "amqp:resource-limit-exceeded",
+                ErrorCondition.RESOURCE_LIMIT_EXCEEDED,
             )
 
     def end(self, error: AMQPError, condition: str) -> None:
@@ -219,7 +221,7 @@ class BrokerConnection(Peer):
             else:
                 self._change(event)
                 if self._ended:
-                    break  # what came after is not looked at any more
+                    break  # what came after it is ignored
         if self.stalled:
             self.resume()
         if not directory.takes_turns:
@@ -229,7 +231,7 @@ class BrokerConnection(Peer):
                 link.flow(_PRODUCER_CREDIT)
 
     def _change(self, event: Event) -> None:
-        """Act on what does not happen for each message."""
+        """Act on the events that are not about messages."""
         if isinstance(event, LinkRequested):
             self._attach(event)
         elif isinstance(event, LinkDetached):
@@ -238,7 +240,7 @@ class BrokerConnection(Peer):
             if (error := self.directory.faults.take("session")) is not None:
                 event.session.end(error)
                 return
-            # Links are counted by connection, so one session never needs more handles than that.
+            # The limit on links is one for the whole connection, so a session never needs more handles.
             event.session.handle_max = (self.directory.limits.max_links or 1 << 32) - 1
             event.session.accept()
         elif isinstance(event, SessionEnded):
@@ -252,7 +254,7 @@ class BrokerConnection(Peer):
             self.close()
 
     def prepare_open(self, opened: Open) -> None:
-        """The client's *open* has come; ours is about to go out."""
+        """The client's *open* has arrived; ours is about to be sent."""
         directory = self.directory
         self.container_id = opened.container_id
         if (error := directory.faults.take("connection")) is not None:
@@ -263,11 +265,11 @@ class BrokerConnection(Peer):
             self.engine.offered_capabilities += (SOLE_CONNECTION,)
         self.sole = wanted
         if others and (wanted or any(peer.sole for peer in others)):
-            # Another connection of this container is there, and one of the two wants to be the only one.
+            # The container has another connection, and one of the two wants to be the only one.
             self._replaces = wanted and (opened.properties or {}).get(_SOLE_POLICY) == _CLOSE_EXISTING
             if not self._replaces:
                 self._refused = ProtocolError(
-                    f"the container id {self.container_id!r} is in use", condition="amqp:invalid-field"
+                    f"the container id {self.container_id!r} is in use", condition=ErrorCondition.INVALID_FIELD
                 )
                 self._refused.info = {Symbol("invalid-field"): Symbol("container-id")}
         if self._refused is not None:
@@ -276,20 +278,22 @@ class BrokerConnection(Peer):
     def _open(self, opened: Open) -> None:
         directory = self.directory
         if self._refused is not None:
-            self.end(self._refused, self._refused.condition or "amqp:internal-error")
+            self.end(self._refused, self._refused.condition or ErrorCondition.INTERNAL_ERROR)
             return
         connections = directory.containers.setdefault(self.container_id, {})
         if self._replaces:
             for other in list(connections):
                 assert isinstance(other, BrokerConnection)
-                closed = ProtocolError("the container has connected anew", condition="amqp:resource-locked")
+                closed = ProtocolError(
+                    "the container has made a new connection", condition=ErrorCondition.RESOURCE_LOCKED
+                )
                 closed.info = {Symbol("sole-connection-enforcement"): True}
-                other.end(closed, "amqp:resource-locked")
+                other.end(closed, ErrorCondition.RESOURCE_LOCKED)
             connections = directory.containers.setdefault(self.container_id, {})
         connections[self] = None
 
     def close(self) -> None:
-        """The client is gone: what it had not settled goes back to the queues."""
+        """The client is gone: its unsettled messages go back to the queues."""
         for link in [*self._consumers, *self._producers, *self._subscriptions]:
             self._detach(link)
         connections = self.directory.containers.get(self.container_id)
@@ -305,11 +309,11 @@ class BrokerConnection(Peer):
     def _attach(self, event: LinkRequested) -> None:
         link = event.link
         if not link.requested:
-            return  # it went again in the same batch
+            return  # detached again in the same batch
         limit = self.directory.limits.max_links
         try:
             if 0 < limit <= len(self._consumers) + len(self._producers):
-                raise LimitError(f"the connection has {limit} links already, which is its limit")
+                raise LimitError(f"the connection already has {limit} links, which is the limit")
             self._take_name(link)
             if isinstance(link, SenderLink):
                 self._attach_consumer(link, event.attach)
@@ -317,15 +321,15 @@ class BrokerConnection(Peer):
                 self._attach_producer(link)
         except AMQPError as error:
             if isinstance(error, LimitError):
-                error.condition = "amqp:resource-limit-exceeded"
+                error.condition = ErrorCondition.RESOURCE_LIMIT_EXCEEDED.value
             self._detach(link)
             link.refuse(error)
 
     def _take_name(self, link: LinkEndpoint) -> None:
-        """A link's name is used once between two containers: an older link that has it is ended (transport, "link
-        names" and *stolen*)."""
+        """Two containers use a link name only once: an older link with the same name is ended (transport, "link names"
+        and *stolen*)."""
         if not self.container_id:
-            return  # then there is nothing to tell containers apart by
+            return  # clients without a container id cannot be told apart
         key = self._key(link)
         older = self.directory.links.get(key)
         self.directory.links[key] = (self, link)
@@ -335,7 +339,7 @@ class BrokerConnection(Peer):
         assert isinstance(peer, BrokerConnection)
         stolen.detach(
             error=ProtocolError(
-                f"the link {link.name!r} has been attached anew elsewhere", condition="amqp:link:stolen"
+                f"the link {link.name!r} has been attached again elsewhere", condition=ErrorCondition.STOLEN
             )
         )
         peer._detach(stolen)
@@ -363,7 +367,7 @@ class BrokerConnection(Peer):
             self._look_up(link, attach)
             return
         if not isinstance(source, Source):
-            raise ProtocolError("the link has no source", condition="amqp:invalid-field")
+            raise ProtocolError("the link has no source", condition=ErrorCondition.INVALID_FIELD)
         node, address, policy = self._node(link, source)
         if isinstance(node, Topic):
             self._subscribe(link, attach, source, node, address, policy)
@@ -407,13 +411,13 @@ class BrokerConnection(Peer):
         )
 
     def _look_up(self, link: SenderLink, attach: Attach) -> None:
-        """A link without a source asks for a subscription that is there; closing the link ends the subscription."""
+        """A link without a source asks for an existing subscription; closing the link ends the subscription."""
         key = subscription_key(link.name, self.container_id, attach.desired_capabilities, durable=True)
         subscription = self.directory.subscriptions.get(key) if key is not None else None
         if subscription is None:
-            raise ProtocolError(f"there is no subscription {link.name!r}", condition="amqp:not-found")
+            raise ProtocolError(f"there is no subscription {link.name!r}", condition=ErrorCondition.NOT_FOUND)
         if subscription.queue.consumers:
-            raise ProtocolError(f"the subscription {link.name!r} is in use", condition="amqp:resource-locked")
+            raise ProtocolError(f"the subscription {link.name!r} is in use", condition=ErrorCondition.RESOURCE_LOCKED)
         self._subscriptions[link] = subscription
         address = str(Address(subscription.topic.name, topic=True))
         link.accept(source=subscription_source(Source(), address, subscription, None))
@@ -422,14 +426,14 @@ class BrokerConnection(Peer):
         target = link.target
         if not isinstance(target, Target):
             what = "transactions are not supported" if target is not None else "the link has no target"
-            raise ProtocolError(what, condition="amqp:not-implemented")
+            raise ProtocolError(what, condition=ErrorCondition.NOT_IMPLEMENTED)
         node: Queue | Topic | None = None
         policy: int | None = None
         address: Any = None
         if target.dynamic or target.address:
             node, address, policy = self._node(link, target)
             node.producers[link] = self
-        # Without an address each message says where it goes: the anonymous terminus.
+        # Without an address (the anonymous terminus) each message says where it goes.
         self._producers[link] = node
         link.accept(
             target=target_answer(target, address, policy=policy),
@@ -443,7 +447,7 @@ class BrokerConnection(Peer):
 
         Args:
             link: the link.
-            closed: whether the client has closed it, and does not only pause: that ends a durable subscription.
+            closed: whether the client has closed the link, which ends a durable subscription, instead of detaching it.
         """
         directory = self.directory
         key = self._key(link)
@@ -491,12 +495,14 @@ class BrokerConnection(Peer):
         delivery.settle(ACCEPTED)
 
     def _addressed(self, payload: bytes) -> Queue | Topic:
-        """The node that a message from an anonymous producer is for. JMS clients say in an annotation what it is."""
+        """The node for a message from an anonymous producer. JMS clients say in an annotation whether it is a topic."""
         message = Message.decode(payload)
         properties = message.properties
         to = properties.to if properties is not None else None
         if not to:
-            raise ProtocolError("the message has no address in its properties", condition="amqp:precondition-failed")
+            raise ProtocolError(
+                "the message has no address in its properties", condition=ErrorCondition.PRECONDITION_FAILED
+            )
         kind = (message.message_annotations or {}).get(_JMS_DESTINATION)
         return self.directory.find(to, topic=isinstance(kind, int) and kind in _JMS_TOPICS)
 
@@ -505,7 +511,7 @@ class BrokerConnection(Peer):
         state = event.state
         settled = event.settled
         if not settled and not isinstance(state, (Accepted, Rejected, Released, Modified)):
-            return  # not an outcome: more is to come
+            return  # not an outcome yet
         returned: dict[Queue, list[StoredMessage]] = {}
         for delivery in event.deliveries:
             consumer = self._consumers.get(delivery.link)
@@ -537,7 +543,7 @@ class BrokerConnection(Peer):
         elif isinstance(state, Rejected):
             self.directory.bury(queue, message, state)
         else:
-            # Settled without an outcome: the default of this broker is that the message stays.
+            # Settled without an outcome, and the source has no default: the message stays.
             if isinstance(state, Modified):
                 modify(message, state, consumer, self.directory.limits.max_message_size)
                 queue.charge(message)

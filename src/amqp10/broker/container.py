@@ -15,14 +15,14 @@ __all__ = ["BrokerConnection", "BrokerContainer"]
 
 
 class BrokerContainer(Directory):
-    """All nodes, the rules they are used by, and who may use them.
+    """All nodes, the rules for using them, and the users.
 
     Args:
         users: user name -> password for SASL PLAIN. Without users everybody gets in, with SASL ANONYMOUS or no SASL.
-        limits: how much there may be of everything.
-        options: single limits, by the names that they have in ``limits``.
+        limits: the limits.
+        options: single limits, by their names in ``limits``.
 
-    The others are those of :class:`~amqp10.broker.directory.Directory`.
+    The other arguments are those of :class:`~amqp10.broker.directory.Directory`.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class BrokerContainer(Directory):
         idle_timeout: float = 0,
         external: Callable[[str], str | None] | None = None,
     ) -> BrokerConnection:
-        """A new connection; feed it what the client sends, and write what its engine has to say.
+        """A new connection: give it what the client sends, and write what its engine has to send.
 
         Args:
-            max_frame_size: the largest frame accepted, in bytes; by default what the limits say.
+            max_frame_size: the largest frame accepted, in bytes; by default that of the limits.
             idle_timeout: after how many seconds without data the client is given up; 0 for never.
-            external: who a client with a certificate is, given who it wants to be.
+            external: returns the user of a client with a certificate; see :class:`BrokerConnection`.
         """
         self._connections += 1
         return BrokerConnection(

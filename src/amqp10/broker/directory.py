@@ -14,6 +14,7 @@ from amqp10.broker.messages import StoredMessage, reject
 from amqp10.broker.queues import Lifetime, Queue, Store
 from amqp10.broker.streams import Stream
 from amqp10.broker.topics import Subscription, Topic
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import LimitError, ProtocolError
 from amqp10.wire.messaging import DeleteOnClose, DeleteOnNoLinks, DeleteOnNoMessages
 
@@ -36,17 +37,17 @@ WORK_PER_TURN: Final = 2000
 
 
 class Directory:
-    """All nodes, and the rules they are used by.
+    """All nodes, and the rules for using them.
 
     Args:
-        limits: how much there may be of everything.
+        limits: the limits.
         auto_create: whether a queue is made when it is first named; otherwise only those of ``queues`` exist, with
             their dead-letter queues.
         queues: the names of queues that exist from the start.
         topics: the names of topics that exist from the start.
         streams: the names of streams. They are addressed like queues.
-        refuse: addresses to which links are refused, with their dead-letter queues. A name alone is that of a queue and
-            that of a topic.
+        refuse: addresses to which links are refused, with their dead-letter queues. A name without a prefix means both
+            the queue and the topic.
         clock: the time in seconds; monotonic.
         wall_clock: the time of day in seconds since 1970.
     """
@@ -72,16 +73,16 @@ class Directory:
         self.wall_clock: Callable[[], float] = wall_clock
         self.store: Store = Store(self.limits.max_bytes)
         self.takes_turns: bool = False
-        """Whether somebody calls :meth:`work` in turns, so that it is not done whenever a client says something."""
+        """Whether somebody calls :meth:`work` regularly, so that it is not called whenever a client sends something."""
         self.faults: Faults = Faults()
         self.queues: dict[str, Queue] = {}
         self.topics: dict[str, Topic] = {}
         self.subscriptions: dict[SubscriptionKey, Subscription] = {}
-        """Those that can be found again: durable ones, and shared ones."""
+        """The subscriptions that can be found again: durable and shared ones."""
         self.containers: dict[str, dict[Peer, None]] = {}
         """The connections that are open, by the ids of their containers."""
         self.links: dict[LinkKey, tuple[Peer, LinkEndpoint]] = {}
-        """The links that are attached: a name is used once between two containers, in each direction."""
+        """The attached links. A name is used only once between two containers, in each direction."""
         self._dynamic = 0
         for name in queues:
             self._add(name)
@@ -100,7 +101,7 @@ class Directory:
     # -- nodes -----------------------------------------------------------------------------------------------------
 
     def check(self, address: Address) -> None:
-        """Whether links to a node are allowed.
+        """Check that links to a node are allowed.
 
         Raises:
             ProtocolError: they are refused.
@@ -108,14 +109,14 @@ class Directory:
         dead = address.name.endswith(DEAD_LETTER_SUFFIX)
         plain = Address(address.name.removesuffix(DEAD_LETTER_SUFFIX), address.topic)
         if address in self.refuse or (dead and plain in self.refuse):
-            raise ProtocolError(f"links to {address.name!r} are refused", condition="amqp:unauthorized-access")
+            raise ProtocolError(f"links to {address.name!r} are refused", condition=ErrorCondition.UNAUTHORIZED_ACCESS)
 
     def find(self, address: object, *, topic: bool = False) -> Queue | Topic:
         """The node of an address, made if need be. See :func:`~amqp10.broker.addresses.parse_address`.
 
         Args:
             address: the address.
-            topic: whether a name without a prefix is one of a topic.
+            topic: whether a name without a prefix is that of a topic.
 
         Raises:
             ProtocolError: there is no such node, or links to it are refused.
@@ -124,23 +125,23 @@ class Directory:
         node = parse_address(address, topic=topic)
         self.check(node)
         name = node.name
-        create = self.auto_create and _DYNAMIC.match(name) is None  # one that was dynamic does not come back
+        create = self.auto_create and _DYNAMIC.match(name) is None  # a dynamic node that was deleted is not made again
         if node.topic:
             if name not in self.topics and not create:
-                raise ProtocolError(f"there is no topic {name!r}", condition="amqp:not-found")
+                raise ProtocolError(f"there is no topic {name!r}", condition=ErrorCondition.NOT_FOUND)
             return self.topics.get(name) or self._add_topic(name)
         queue = self.queues.get(name)
         if queue is None:
             parent = name.removesuffix(DEAD_LETTER_SUFFIX)
             if not create and (parent == name or (parent not in self.queues and parent not in self.topics)):
-                raise ProtocolError(f"there is no queue {name!r}", condition="amqp:not-found")
+                raise ProtocolError(f"there is no queue {name!r}", condition=ErrorCondition.NOT_FOUND)
             queue = self._add(name)
         return queue
 
     def _check_count(self) -> None:
         limit = self.limits.max_queues
         if 0 < limit <= len(self.queues) + len(self.topics) + len(self.subscriptions):
-            raise LimitError(f"the broker has {limit} queues, topics and subscriptions already, which is its limit")
+            raise LimitError(f"the broker already has {limit} queues, topics and subscriptions, which is the limit")
 
     def _new_queue(self, name: str, dead_letters: str | None) -> Queue:
         self._check_count()
@@ -173,14 +174,14 @@ class Directory:
             topic: whether it is a topic.
         """
         self._dynamic += 1
-        # Without characters that an address would have to escape.
+        # Only characters that an address need not escape.
         name = f"dynamic-{self._dynamic}-{_AWKWARD.sub('_', link.name)}"[:120]
         node: Queue | Topic = self._add_topic(name) if topic else self._add(name, dead_letters=False)
         node.lifetime = Lifetime(policy, link)
         return node
 
     def reap(self, node: Queue | Topic) -> None:
-        """Delete a dynamic node if its time has come: something about its links or messages has changed."""
+        """Delete a dynamic node if its lifetime is over. To be called when its links or messages have changed."""
         lifetime = node.lifetime
         if lifetime is None:
             return
@@ -199,7 +200,7 @@ class Directory:
         known: dict[str, Queue] | dict[str, Topic] = self.topics if isinstance(node, Topic) else self.queues
         if known.get(node.name) is node:
             del known[node.name]
-        gone = ProtocolError(f"{node.name!r} has been deleted", condition="amqp:resource-deleted")
+        gone = ProtocolError(f"{node.name!r} has been deleted", condition=ErrorCondition.RESOURCE_DELETED)
         links: list[tuple[LinkEndpoint, Peer]] = [*node.producers.items()]
         links += [(consumer.link, consumer.peer) for consumer in node.consumers]
         for link, peer in links:
@@ -217,18 +218,18 @@ class Directory:
     # -- subscriptions ---------------------------------------------------------------------------------------------
 
     def subscribe(self, topic: Topic, filters: Filters, key: SubscriptionKey | None, *, shared: bool) -> Subscription:
-        """The subscription of a consumer: the one that is there, or a new one.
+        """The subscription of a consumer: an existing one, or a new one.
 
-        One that is there with another topic or filter is replaced, as JMS has it, unless somebody consumes from it.
+        An existing one with another topic or filter is replaced, as JMS requires, unless somebody consumes from it.
 
         Args:
             topic: the topic.
             filters: which messages it gets.
-            key: what it is known by; None for a subscription that nobody else can find.
-            shared: whether several consumers may have it at once.
+            key: identifies it; None for a subscription that no other link can find.
+            shared: whether several consumers may use it at once.
 
         Raises:
-            ProtocolError: others use it, and for something else.
+            ProtocolError: others use it with another topic or filter.
             LimitError: there are too many.
         """
         known = self.subscriptions.get(key) if key is not None else None
@@ -239,7 +240,7 @@ class Directory:
             if known.queue.consumers:
                 raise ProtocolError(
                     f"the subscription {key and key[1]!r} is in use with another topic or filter",
-                    condition="amqp:resource-locked",
+                    condition=ErrorCondition.RESOURCE_LOCKED,
                 )
             self.unsubscribe(known)
         label = f"{topic.name}: {key[1]}" if key is not None else topic.name
@@ -264,7 +265,7 @@ class Directory:
     # -- messages --------------------------------------------------------------------------------------------------
 
     def bury(self, queue: Queue, message: StoredMessage, outcome: Rejected) -> None:
-        """Move a rejected message to the dead-letter queue of its queue. One that is rejected there too is gone."""
+        """Move a rejected message to the dead-letter queue of its queue. If it is rejected there too, it is dropped."""
         queue.forget(message)
         name = queue.dead_letters
         if name is None:
@@ -279,7 +280,7 @@ class Directory:
         target.bury(message)
 
     def work(self, budget: int = WORK_PER_TURN) -> bool:
-        """Let the nodes that have something to do work, in turn. Returns whether there is more to do."""
+        """Have the nodes with something to do do it, in turn. Returns whether there is more to do."""
         active = self.store.active
         now = self.clock()
         while active and budget > 0:
@@ -287,5 +288,5 @@ class Directory:
             del active[node]
             budget = node.dispatch(now, budget)
             if budget <= 0:
-                active[node] = None  # perhaps there is more: the others come first
+                active[node] = None  # it may have more to do, after the others
         return bool(active)

@@ -1,4 +1,4 @@
-"""Trouble on demand: what a test wants to go wrong next."""
+"""Failures that a test asks for."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _KINDS: Final = ("login", "connection", "session", "link", "message")
 
 
 class Faults:
-    """What is to be refused, in the order in which that was asked for.
+    """What is to be refused, in the order in which it was asked for.
 
     Attributes:
-        messages: whether any of them is about messages; looked at for each.
+        messages: whether any message is to be refused; checked for each message.
     """
 
     __slots__ = ("_waiting", "messages")
@@ -45,7 +45,7 @@ class Faults:
         self._look()
 
     def take(self, what: Refusable, address: str | None = None) -> ProtocolError | None:
-        """The error for one that has come, if it is to be refused."""
+        """The error to refuse this one with; None if it is not to be refused."""
         for index, (kind, wanted, error) in enumerate(self._waiting):
             if kind == what and wanted in (None, address):
                 del self._waiting[index]
@@ -54,7 +54,7 @@ class Faults:
         return None
 
     def clear(self) -> None:
-        """Refuse nothing any more."""
+        """Forget what is to be refused."""
         self._waiting.clear()
         self._look()
 

@@ -1,4 +1,4 @@
-"""Filters: what a source passes on of the messages of its node (messaging, "filter-set"). No I/O."""
+"""Filters: which messages of a node a source passes on (messaging, "filter-set"). No I/O."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.broker.selectors import Selector
 from amqp10.codec import Described, Symbol, Timestamp
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import DecodeError, ProtocolError
 from amqp10.wire.message import Message
 
@@ -30,9 +31,9 @@ _SECONDS: Final = {"Y": 365 * 86400, "M": 30 * 86400, "D": 86400, "h": 3600, "m"
 
 
 class MessageView:
-    """A message as selectors ask about it: application properties by name, and the JMS headers.
+    """A message as selectors see it: application properties by name, and the JMS headers.
 
-    What is malformed has no value. Nothing is decoded before it is asked for.
+    Whatever is malformed has no value. Nothing is decoded before it is needed.
     """
 
     __slots__ = ("_failures", "_message", "_pairs")
@@ -53,11 +54,11 @@ class MessageView:
             value = pairs.get(name)
         except DecodeError:
             return None
-        # Timestamps, chars and all that have no literal are not compared.
+        # Timestamps, chars and other types without a literal cannot be compared.
         return value if isinstance(value, (str, bool, int, float)) else None
 
     def annotation(self, name: Symbol) -> Any:
-        """A message annotation; None without one."""
+        """A message annotation; None if there is none."""
         try:
             return (self._message.message_annotations or {}).get(name)
         except DecodeError:
@@ -137,21 +138,25 @@ class OffsetSpec:
         elif isinstance(value, str) and (match := _INTERVAL.fullmatch(value)) is not None:
             self.where, self.since = "time", wall - int(match[1]) * _SECONDS[match[2]]
         else:
-            raise ProtocolError(f"{value!r:.60} is no stream offset", condition="amqp:invalid-field")
+            raise ProtocolError(
+                f"{value!r:.60} is not a stream offset: 'first', 'last', 'next', a number, a timestamp, or an interval"
+                " such as '2h'",
+                condition=ErrorCondition.INVALID_FIELD,
+            )
 
 
 class Filters:
-    """The filters of a source that this broker knows. The others are left out of the answer, as the specification says.
+    """The filters of a source that this broker supports. Others are left out of the answer, as the specification says.
 
     Args:
         wanted: the filter set that the client asks for.
         wall: the time of day, in seconds since 1970.
-        stream: whether the node is a stream: otherwise filters for streams are not known.
+        stream: whether the node is a stream; filters for streams are ignored otherwise.
 
     Attributes:
-        answer: the filters that are in place, as they were asked for.
+        answer: the filters in place, as they were asked for.
         no_local: whether messages of the same connection are left out.
-        offset: where to start in a stream; None if that was not said.
+        offset: where to start in a stream; None if not given.
 
     Raises:
         ProtocolError: one of them is malformed.
@@ -171,7 +176,7 @@ class Filters:
             value = given.value if isinstance(given, Described) else given
             if kind == SELECTOR:
                 if not isinstance(value, str):
-                    raise ProtocolError("the selector is no string", condition="amqp:invalid-field")
+                    raise ProtocolError("the selector is not a string", condition=ErrorCondition.INVALID_FIELD)
                 self._selector = Selector(str(value))
             elif kind == NO_LOCAL:
                 self.no_local = True
@@ -188,11 +193,11 @@ class Filters:
             self.answer[Symbol(name)] = given
 
     def __bool__(self) -> bool:
-        """Whether there is a message that may not pass."""
+        """Whether it filters at all."""
         return self.no_local or self._selector is not None or self._values is not None
 
     def pass_on(self, view: MessageView, origin: int, peer: int) -> bool:
-        """Whether a message gets to a client.
+        """Whether a client gets a message.
 
         Args:
             view: the message.
@@ -221,5 +226,5 @@ def _kind(given: Any) -> str:
 def _texts(value: Any) -> frozenset[str]:
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, Sequence) or isinstance(values, bytes) or not all(isinstance(v, str) for v in values):
-        raise ProtocolError("a stream filter is a string, or a list of strings", condition="amqp:invalid-field")
+        raise ProtocolError("a stream filter is a string, or a list of strings", condition=ErrorCondition.INVALID_FIELD)
     return frozenset(str(value) for value in values)

@@ -1,4 +1,4 @@
-"""How much the broker takes upon itself, so that no client can stop it or fill the memory."""
+"""The broker's limits, so that no client can stop it or fill the memory."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from dataclasses import dataclass
 __all__ = ["MESSAGE_COST", "Limits"]
 
 MESSAGE_COST = 256
-"""What a message counts for besides its payload, in bytes: small ones take memory too."""
+"""What a message counts in addition to its payload, in bytes, because small ones take memory too."""
 
 _MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The broker's limits. In all of them 0 means that there is no limit, except where a range is given.
+    """The broker's limits. 0 means no limit, except where a range is given.
 
     Attributes:
         max_frame_size: the largest frame accepted, in bytes, from 512 to 2**32 - 1.
         max_message_size: the largest message accepted, in bytes.
-        max_connections: how many clients may be connected at once. Further ones are let go at once.
+        max_connections: how many clients may be connected at once. Further connections are closed at once.
         max_sessions: how many sessions a connection may have, from 1 to 65536.
         max_links: how many links a connection may have.
         max_unsettled: how many messages a session may have without settling them. It gets no more until it does.
         max_queues: how many queues, topics and subscriptions there may be.
-        max_queue_length: how many messages wait in a queue at most.
+        max_queue_length: how many messages may wait in a queue.
         max_queue_bytes: how much a queue holds, in bytes, with what its consumers have not settled. A dead-letter
             queue that is full loses its oldest messages.
         max_bytes: how much all queues hold together, in bytes.
         open_timeout: how many seconds a client has to get through TLS, SASL and *open*.
         close_timeout: how many seconds a client has to answer *close*.
-        login_pause: for how many seconds a client waits for the answer to a wrong password.
+        login_pause: for how many seconds the answer to a wrong password is delayed.
     """
 
     max_frame_size: int = _MIB

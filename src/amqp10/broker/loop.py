@@ -1,7 +1,7 @@
-"""The broker's clients and their sockets: what is ready is served, in turns of bounded work.
+"""The broker's clients and their sockets, served in turns of bounded work.
 
-In a turn each client that sent something is read from once, the nodes do a bounded amount of work, and each client that
-has something to be written is written to. Clients for which there is nothing to do cost nothing.
+In a turn, each client that has sent something is read from once, the nodes do a bounded amount of work, and each client
+with output is written to. Clients without anything to do cost nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.broker.queues import MOST_UNSENT
 from amqp10.broker.tls import certificate_identity
+from amqp10.conditions import ErrorCondition
 from amqp10.engine import ConnectionState
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, ProtocolError
 from amqp10.net.options import TransportOptions
@@ -35,24 +36,24 @@ __all__ = ["Loop"]
 logger: Final = logging.getLogger("amqp10.broker")
 
 READ_SIZE: Final = 65536
-"""How much is read from a client in a turn, in bytes: small frames cost work each. More than two clients
-share it, down to a page each."""
+"""How many bytes are read from a client in a turn, because every small frame costs work. More than two clients share
+them, with at least a page each."""
 _PAGE: Final = 4096
 _LARGE_READ: Final = 262144
-"""... while a large frame is coming, which costs next to nothing."""
+"""The same while a large frame is arriving, which costs next to nothing."""
 _MOST_ACCEPTED: Final = 16
 """How many clients are accepted in a turn."""
 _ACCEPT_PAUSE: Final = 0.5
-"""For how long nobody is accepted when descriptors have run out, in seconds."""
+"""For how many seconds no client is accepted when the process has no more descriptors."""
 _EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _TLS_FAULTS: Final = frozenset((276, 280, 283, 284))
-"""Codes of clients that do not trust this broker, show no certificate that it trusts, or speak no TLS."""
+"""Error codes for clients that do not trust this broker, have no certificate that it trusts, or do not use TLS."""
 _OPTIONS: Final = TransportOptions(tcp_no_delay=True)
 _CLOSING: Final = (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
 
 
 class Client:
-    """One connection: transport, engine and what the transport has not taken yet."""
+    """One connection: its transport, its engine, and what the transport has not taken yet."""
 
     __slots__ = (
         "close_by",
@@ -74,22 +75,22 @@ class Client:
         self.mask: int = 0
         """What its socket is watched for."""
         self.open_by: float | None = None
-        """When it has to have opened its connection; None once it has."""
+        """The time by which it must have opened its connection; None once it has."""
         self.close_by: float | None = None
-        """When it has to have answered our close, or taken what is left to be written."""
+        """The time by which it must have answered our *close*, and taken what is left to be written."""
         self.hold_until: float | None = None
-        """Until when nothing is read from it and written to it."""
+        """Until then nothing is read from it or written to it."""
         self.scheduled: float | None = None
-        """When it is looked at next for the sake of time."""
+        """When its next timer is due."""
 
 
 class Loop:
     """All clients, and the listening socket.
 
     Args:
-        container: what the clients are joined with.
-        listener: the listening socket, not blocking.
-        tls: what TLS is spoken with; None for none.
+        container: the nodes, and the users.
+        listener: the listening socket, non-blocking.
+        tls: the server's side of TLS; None for plain TCP.
         idle_timeout: after how many seconds without data a client is given up; 0 for never.
 
     Attributes:
@@ -112,7 +113,7 @@ class Loop:
         self._tls = tls
         self._idle_timeout = idle_timeout
         self._timers: list[tuple[float, int, Client]] = []
-        """When clients are looked at for the sake of time. A client's entry may be too early: then it is put off."""
+        """The timers of clients. An entry may be earlier than its client needs; then a new one is made."""
         self._timer_count = 0
         self._share = READ_SIZE
         self._listening = False
@@ -127,17 +128,17 @@ class Loop:
     # -- turns -----------------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Have a turn that waits begin now. Any thread may call it."""
-        with contextlib.suppress(OSError):  # it is full: then it wakes anyway; or closed
+        """End :meth:`wait` now. Any thread may call it."""
+        with contextlib.suppress(OSError):  # full, so it is awake already, or closed
             self._wake_out.send(b"\0")
 
     def wait(self) -> list[tuple[Any, int]]:
-        """Wait until there is something to do; what is ready is for :meth:`turn`."""
+        """Wait until there is something to do. The result is for :meth:`turn`."""
         ready = self._selector.select(self._pause())
         return [(key.data if key.data is not None else key.fileobj, mask) for key, mask in ready]
 
     def _pause(self) -> float | None:
-        """How long nothing is due, in seconds; None for ever."""
+        """Seconds until something is due; None if nothing is."""
         if self._stalled:
             return None
         store = self.container.store
@@ -168,7 +169,7 @@ class Loop:
         self._act_on_time()
         self.container.work()
         busy = self.container.store.busy
-        # Not more than these: a client that goes here may give work to others, which is for the next turn.
+        # Only these: a client that is dropped here may give work to others, which is for the next turn.
         for peer in list(busy):
             busy.pop(peer, None)
             client = self.clients.get(peer)
@@ -176,7 +177,7 @@ class Loop:
                 self._guard(client, self._write)
 
     def _guard(self, client: Client, step: Callable[[Client], None]) -> None:
-        """Take a step for a client; one that goes wrong ends that client, never the broker."""
+        """Do something for a client. An error drops this client, and never stops the broker."""
         try:
             step(client)
         except AMQPTimeoutError as error:
@@ -232,7 +233,7 @@ class Loop:
         try:
             tcp = TcpTransport(sock, _OPTIONS, self.container.clock)
         except OSError as error:
-            logger.debug("a client went as soon as it was accepted: %s", error)
+            logger.debug("a client disconnected as soon as it was accepted: %s", error)
             sock.close()
             return
         transport: Transport = tcp
@@ -255,7 +256,7 @@ class Loop:
             self._schedule(client)
 
     def drop(self, client: Client) -> None:
-        """Cut a client's connection, without a word."""
+        """Drop a client's connection without a *close*."""
         if self.clients.pop(client.connection, None) is None:
             return
         self._watch(client, 0)
@@ -281,7 +282,7 @@ class Loop:
     # -- time ------------------------------------------------------------------------------------------------------
 
     def _schedule(self, client: Client) -> None:
-        """Have a client looked at when something is due for it."""
+        """Set a client's timer."""
         due = client.connection.engine.next_deadline()
         for other in (client.open_by, client.close_by, client.hold_until):
             if other is not None and (due is None or other < due):
@@ -291,7 +292,7 @@ class Loop:
             self._timer_count += 1
             heapq.heappush(self._timers, (due, self._timer_count, client))
             if len(self._timers) > 2 * len(self.clients) + 64:
-                # Clients that went, and what was put forward.
+                # Remove the entries of clients that are gone, and those replaced by earlier ones.
                 self._timers = [entry for entry in self._timers if entry[2].scheduled == entry[0]]
                 heapq.heapify(self._timers)
 
@@ -324,7 +325,7 @@ class Loop:
         due = engine.next_deadline()
         if due is not None and now >= due:
             connection.handle(engine.tick(now))
-        if connection not in self.container.store.busy:  # otherwise that is done when it has been written to
+        if connection not in self.container.store.busy:  # otherwise _write() does it
             self._schedule(client)
 
     # -- bytes -----------------------------------------------------------------------------------------------------
@@ -336,10 +337,10 @@ class Loop:
         data = transport.recv(_LARGE_READ if large else self._share)
         if data:
             connection.receive(data)
-        if data == b"" or transport.buffered:  # with TLS, the end may come together with the last data
+        if data == b"" or transport.buffered:  # with TLS, the end can arrive together with the last data
             self.drop(client)
         elif transport.unsent or client.unsent:
-            # Reading may have given the transport something to say, and ended a handshake that others wait for.
+            # Reading may have given the transport something to send, or ended a handshake.
             self.container.store.busy[connection] = None
 
     def _write(self, client: Client) -> None:
@@ -358,7 +359,7 @@ class Loop:
         transport = client.transport
         buffers = engine.data_to_send(self.container.clock())
         if buffers:
-            # Most are short: one buffer is less work than many.
+            # Most buffers are short: one is less work than many.
             data = b"".join(buffers)
             client.unsent.append(data)
             client.unsent_size += len(data)
@@ -373,7 +374,7 @@ class Loop:
             return
         if connection.stalled:
             connection.resume()
-        # A client that does not take what it is sent is not listened to either, so that nothing piles up here.
+        # Nothing is read from a client that does not take its output, so that nothing piles up here.
         self._watch(
             client, (selectors.EVENT_WRITE if waits else 0) | (selectors.EVENT_READ if size < MOST_UNSENT else 0)
         )
@@ -383,7 +384,7 @@ class Loop:
         self._schedule(client)
 
     def stall(self, stalled: bool) -> None:
-        """Read and write nothing, and let no time pass, as if the process hung; or go on."""
+        """Stop reading, writing and timers, as if the process hung; or go on."""
         if stalled is self._stalled:
             return
         self._stalled = stalled
@@ -398,7 +399,7 @@ class Loop:
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def disconnect(self, condition: str, description: str) -> None:
-        """Close every connection, and tell the clients why. Those that have not opened theirs are cut."""
+        """Close every connection, and tell the clients why. Connections that are not open yet are dropped."""
         for client in list(self.clients.values()):
             if client.connection.engine.remote_open is None:
                 self.drop(client)
@@ -406,12 +407,12 @@ class Loop:
                 client.connection.end(ProtocolError(description), condition)
 
     def stop(self, timeout: float) -> Callable[[], bool]:
-        """Close the listening socket and every connection. Returns what tells whether to go on with turns."""
+        """Close the listening socket and every connection. Call turns as long as the returned function says so."""
         self.stall(False)
         self._listen(False)
         self._listen_again = None
         self._listener.close()
-        self.disconnect("amqp:connection:forced", "the broker is stopping")
+        self.disconnect(ErrorCondition.CONNECTION_FORCED, "the broker is stopping")
         deadline = self.container.clock() + timeout
         for client in self.clients.values():
             client.close_by = deadline
@@ -419,7 +420,7 @@ class Loop:
         return lambda: bool(self.clients) and self.container.clock() < deadline
 
     def close(self) -> None:
-        """Cut all that is left, and close the sockets."""
+        """Drop the remaining connections, and close the sockets."""
         for client in list(self.clients.values()):
             self.drop(client)
         self._selector.close()

@@ -1,4 +1,4 @@
-"""Messages as the broker keeps them: encoded, with what happened to them beside it."""
+"""Messages as the broker keeps them: encoded, together with what has happened to them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class StoredMessage:
     """A message in a queue, or on its way to a consumer.
 
     Attributes:
-        payload: the encoded message, as it came.
+        payload: the encoded message, as it arrived.
         expires: when it expires, on the broker's clock; None for never.
         barred: consumers that must not get it again (messaging, "modified").
-        failures: how many deliveries of it failed here; counted in the header when it is delivered again.
+        failures: how many deliveries of it have failed here; added to the count in the header at the next delivery.
         origin: the number of the connection that it came from.
-        sequence: its place among the messages of its queue.
-        cost: what it counts for, in bytes.
+        sequence: its place in its queue.
+        cost: how much it counts towards the limits, in bytes.
     """
 
     __slots__ = ("barred", "cost", "expires", "failures", "origin", "payload", "sequence")
@@ -59,7 +59,7 @@ class StoredMessage:
             )
             return message.encode()
         except (DecodeError, EncodeError):
-            return self.payload  # not a message of the standard format: there is no place to count
+            return self.payload  # not a message of the standard format, so it has no header
 
 
 def place_of(message: StoredMessage) -> int:
@@ -68,7 +68,7 @@ def place_of(message: StoredMessage) -> int:
 
 
 def annotate(payload: bytes, annotations: Mapping[Any, Any]) -> bytes:
-    """A message with more message annotations. One that is no message of the standard format stays as it is."""
+    """A message with more message annotations. If it does not have the standard format it is returned unchanged."""
     message = Message.decode(payload)
     try:
         message.message_annotations = {**dict(message.message_annotations or {}), **annotations}
@@ -83,7 +83,7 @@ def modify(message: StoredMessage, outcome: Modified, consumer: object, largest:
     Args:
         message: the message.
         outcome: what its consumer said.
-        consumer: who said so.
+        consumer: the consumer that said so.
         largest: how large it may become, in bytes; annotations that would make it larger are left out. 0: no limit.
     """
     if outcome.undeliverable_here:
@@ -99,7 +99,7 @@ def modify(message: StoredMessage, outcome: Modified, consumer: object, largest:
 
 
 def reject(message: StoredMessage, outcome: Rejected) -> None:
-    """Note on a message why it was rejected (messaging, "rejected"): counted, with the error as an annotation."""
+    """Count a rejected message as failed, and add the error to its annotations (messaging, "rejected")."""
     message.failures += 1
     if outcome.error is None:
         return
@@ -125,7 +125,7 @@ def expiry(payload: bytes, clock: Callable[[], float], wall_clock: Callable[[], 
         clock: the broker's clock.
         wall_clock: the time of day in seconds since 1970, which absolute expiry times are in.
     """
-    # The common message starts with properties that are too short to reach absolute-expiry-time.
+    # Most messages start with properties that are too short to have an absolute-expiry-time.
     if payload[:4] == _PROPERTIES8 and payload[5:6] < b"\x09":
         return None
     message = Message.decode(payload)

@@ -1,5 +1,4 @@
-"""Queues: messages, consumers, and who gets what (messaging, "distribution nodes"). No I/O, no sockets, no clock of
-its own."""
+"""Queues: messages, consumers, and who gets what (messaging, "distribution nodes"). No I/O, and no clock."""
 
 from __future__ import annotations
 
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from amqp10.broker.limits import MESSAGE_COST
 from amqp10.broker.messages import StoredMessage, place_of
+from amqp10.conditions import ErrorCondition
 from amqp10.engine import LinkState
 from amqp10.errors import AMQPError, ProtocolError
 from amqp10.wire.messaging import Accepted, Released
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from amqp10.engine import LinkEndpoint, OutgoingDelivery, ReceiverLink, SenderLink
     from amqp10.wire.messaging import Outcome
 
-__all__ = ["MOST_UNSENT", "Consumer", "Lifetime", "Node", "Peer", "Queue", "QueueFullError", "Store"]
+__all__ = ["LOOK_COST", "MOST_UNSENT", "Consumer", "Lifetime", "Node", "Peer", "Queue", "QueueFullError", "Store"]
 
 MOST_UNSENT: Final = 1024 * 1024
-"""How much may wait for a client that does not read, in bytes. Beyond it, it gets no messages and is not read from."""
-_LOOK: Final = 8
-"""How many units of work it takes to look at a message that may not match; sending one is one unit."""
-# Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per message.
+"""How many bytes may wait for a client that does not read. With more, it gets no messages and is not read from."""
+LOOK_COST: Final = 8
+"""How many units of work it costs to check whether a message matches; sending one costs one unit."""
+# Looking up a member of an enumeration costs five times as much as a global name, and these are needed per message.
 _ATTACHED: Final = LinkState.ATTACHED
 _SETTLED: Final = SenderSettleMode.SETTLED
 
@@ -37,17 +37,17 @@ class QueueFullError(AMQPError):
     __slots__ = ()
 
     def __init__(self, message: str) -> None:
-        super().__init__(600, message, condition="amqp:resource-limit-exceeded")
+        super().__init__(600, message, condition=ErrorCondition.RESOURCE_LIMIT_EXCEEDED)
 
 
 class Store:
-    """What all queues share: how much they hold together, which of them have work to do, and for whom there is output.
+    """What all queues share: their total size, which of them have work to do, and which clients may have output.
 
     Attributes:
         max_bytes: how much the queues hold together at most, in bytes; 0 for no limit.
         bytes: how much they hold.
-        active: the nodes with something to do; the next one to be served comes first.
-        busy: the clients that may have something to be written.
+        active: the nodes with something to do, the next one to be served first.
+        busy: the clients that may have output.
     """
 
     __slots__ = ("active", "busy", "bytes", "max_bytes")
@@ -71,12 +71,12 @@ class Peer:
     """One client.
 
     Attributes:
-        number: tells connections apart; never used again.
+        number: identifies the connection; never used again.
         container_id: the client's container, once its *open* has arrived.
-        unsent: how many bytes of messages were handed to it and have not been written yet, about.
-        stalled: consumers of it that have credit, but have to wait until it reads or settles.
-        partial: how many bytes have arrived of messages that are not complete.
-        sole: whether no other connection may have its container id.
+        unsent: about how many bytes of messages for it have not been written yet.
+        stalled: its consumers that have credit, but must wait until it reads or settles.
+        partial: how many bytes of incomplete messages have arrived.
+        sole: whether no other connection may use its container id.
     """
 
     def __init__(self, number: int) -> None:
@@ -88,7 +88,7 @@ class Peer:
         self.sole: bool = False
 
     def resume(self) -> None:
-        """It has read or settled: its consumers that had to wait are looked at again."""
+        """It has read or settled: serve its consumers that had to wait."""
         if self.stalled and self.unsent < MOST_UNSENT:
             stalled = list(self.stalled)
             self.stalled.clear()
@@ -104,13 +104,13 @@ class Consumer:
         peer: the client at its other end.
         queue: where its messages come from.
         browsing: whether messages stay in the queue (distribution mode *copy*).
-        default: the outcome of messages that are settled without one, or not at all, as the client wants it; None if it
-            does not care (messaging, "source", default-outcome).
+        default: the outcome, chosen by the client, of messages that are settled without one or not at all; None if it
+            did not choose (messaging, "source", default-outcome).
         matches: which messages it takes; None for all.
-        ready: whether it is among those that the queue serves: it has credit, as far as is known.
-        selective: whether it passes messages over, so that ``position`` has to be minded.
-        unsettled: what it has and has not settled, in the order sent.
-        position: how far it has come, for browsers and selective consumers: the place after the last message it saw.
+        ready: whether it is in the queue's list of consumers with credit.
+        selective: whether it skips messages, so that ``position`` matters.
+        unsettled: its unsettled messages, in the order sent.
+        position: for browsers and selective consumers, the place after the last message that was checked.
     """
 
     __slots__ = (
@@ -149,7 +149,7 @@ class Consumer:
         self.position: int = 0
 
     def takes(self, message: StoredMessage) -> bool:
-        """Whether the message is one for this consumer."""
+        """Whether this consumer takes the message."""
         if message.barred is not None and self in message.barred:
             return False
         return self.matches is None or self.matches(message)
@@ -160,7 +160,7 @@ class Lifetime:
 
     Attributes:
         policy: the code of the policy.
-        creator: the link that asked for the node; None when it has gone.
+        creator: the link that asked for the node; None when that link has ended.
     """
 
     __slots__ = ("creator", "policy")
@@ -171,24 +171,24 @@ class Lifetime:
 
 
 class Queue:
-    """One queue. Its messages are kept in the order in which they first came, wherever they have been meanwhile.
+    """One queue. Its messages stay in the order in which they first arrived, even if they were delivered meanwhile.
 
     Args:
         name: its name.
         store: what it shares with the other queues.
-        max_length: how many messages wait in it at most; 0 for no limit.
-        max_bytes: how much it holds, in bytes, with what consumers have not settled; 0 for no limit.
+        max_length: how many messages may wait in it; 0 for no limit.
+        max_bytes: how many bytes it may hold, unsettled messages of consumers included; 0 for no limit.
         max_unsettled: how many messages a session may have without settling them; 0 for no limit.
         dead_letters: the name of the queue that rejected messages go to; None for nowhere.
 
     Attributes:
-        messages: those that wait, the oldest first.
-        bytes: how much it holds.
+        messages: the waiting messages, the oldest first.
+        bytes: how many bytes it holds.
         consumers: the links that take messages.
-        producers: the links that bring messages, with the clients at their other ends.
+        producers: the links that bring messages, and their clients.
         next_sequence: the place of the next message.
-        keeps: whether messages stay when they are settled, so that all consumers browse: it is a stream.
-        lifetime: how long it lives, if it is dynamic.
+        keeps: whether messages stay when they are settled, as in a stream.
+        lifetime: how long it lives; None unless it is dynamic.
     """
 
     __slots__ = (
@@ -231,7 +231,7 @@ class Queue:
         self.consumers: dict[Consumer, None] = {}
         self.producers: dict[ReceiverLink, Peer] = {}
         self._ready: deque[Consumer] = deque()
-        """Consumers with credit; the next one to be served comes first."""
+        """Consumers with credit, the next one to be served first."""
         self._draining: dict[Consumer, None] = {}
         self._selective: dict[Consumer, None] = {}
         self.next_sequence: int = 0
@@ -253,9 +253,7 @@ class Queue:
             raise QueueFullError(f"the queue {self.name!r} is full: it holds {self.max_length} messages")
         cost = len(message.payload) + MESSAGE_COST
         if self.bytes + cost > self.max_bytes > 0:
-            raise QueueFullError(
-                f"the queue {self.name!r} is full: it holds {self.bytes} bytes of the {self.max_bytes} that it may"
-            )
+            raise QueueFullError(f"the queue {self.name!r} is full: it holds {self.bytes} of {self.max_bytes} bytes")
         store = self.store
         if store.bytes + cost > store.max_bytes > 0:
             raise QueueFullError(f"the broker is full: its queues hold {store.bytes} of {store.max_bytes} bytes")
@@ -269,7 +267,7 @@ class Queue:
             store.active[self] = None
 
     def bury(self, message: StoredMessage) -> bool:
-        """Add a dead message at the end; the oldest ones make room for it. Returns False when there is none at all."""
+        """Add a rejected message at the end, and drop the oldest ones to make room. False if it does not fit at all."""
         while True:
             try:
                 self.put(message)
@@ -280,31 +278,31 @@ class Queue:
                 self.forget(self.messages.popleft())
 
     def forget(self, message: StoredMessage) -> None:
-        """A message is gone for good: it counts no more."""
+        """A message is gone: stop counting it."""
         self.bytes -= message.cost
         self.store.bytes -= message.cost
 
     def charge(self, message: StoredMessage) -> None:
-        """The size of a message has changed: it counts as it is now."""
+        """The size of a message has changed: count it anew."""
         cost = len(message.payload) + MESSAGE_COST
         self.bytes += cost - message.cost
         self.store.bytes += cost - message.cost
         message.cost = cost
 
     def clear(self) -> int:
-        """Drop the messages that wait; returns how many there were."""
+        """Drop the waiting messages; returns how many there were."""
         count = len(self.messages)
         while self.messages:
             self.forget(self.messages.popleft())
         return count
 
     def put_back(self, messages: Iterable[StoredMessage]) -> None:
-        """Put messages back in their places. Room is not asked for: they have been in the queue before."""
+        """Put messages back in their places, even if the queue is full: they have been in it before."""
         waiting = self.messages
         first = self.next_sequence
         for message in sorted(messages, key=place_of, reverse=True):
             first = message.sequence
-            # What comes back is old: mostly it goes in front. But it may come back one by one, the oldest first.
+            # Messages that come back are old and usually go to the front. But they can come one by one, oldest first.
             if not waiting or first < waiting[0].sequence:
                 waiting.appendleft(message)
             elif first > waiting[-1].sequence:
@@ -312,7 +310,7 @@ class Queue:
             else:
                 waiting.insert(bisect_right(waiting, first, key=place_of), message)
         for consumer in self._selective:
-            # A browser has seen it, if it wanted to.
+            # A browser does not look at a message twice.
             if consumer.position > first and not consumer.browsing:
                 consumer.position = first
         if self._ready:
@@ -321,13 +319,13 @@ class Queue:
     # -- consumers -------------------------------------------------------------------------------------------------
 
     def join(self, consumer: Consumer) -> None:
-        """A consumer comes. It is served when it has credit: see :meth:`wake`."""
+        """Add a consumer. It is served when it has credit: see :meth:`wake`."""
         self.consumers[consumer] = None
         if consumer.selective:
             self._selective[consumer] = None
 
     def wake(self, consumer: Consumer) -> None:
-        """A consumer may have credit, or room again, or want to be drained."""
+        """A consumer may have got credit, have room again, or ask to be drained."""
         if consumer not in self.consumers:
             return
         link = consumer.link
@@ -339,14 +337,13 @@ class Queue:
         self.store.active[self] = None
 
     def bar(self, consumer: Consumer) -> None:
-        """A consumer does not want a message again: from now on it passes some over."""
+        """A consumer must not get some message again: from now on it is selective."""
         consumer.selective = True
         self._selective[consumer] = None
 
     def leave(self, consumer: Consumer) -> None:
-        """A consumer is gone: what it had not settled comes back to its places, as deliveries that failed.
-
-        Its default outcome may be another one.
+        """Remove a consumer. Its unsettled messages go back to their places as failed deliveries, unless its default
+        outcome says otherwise.
         """
         if consumer not in self.consumers:
             return
@@ -374,11 +371,11 @@ class Queue:
     # -- who gets what ---------------------------------------------------------------------------------------------
 
     def dispatch(self, now: float, budget: int) -> int:
-        """Hand messages to consumers with credit, a message each in turn, the oldest message first.
+        """Send messages to consumers with credit, one to each in turn, the oldest message first.
 
         Args:
             now: the broker's clock.
-            budget: how many units of work to do at most: a message sent is one.
+            budget: how many units of work to do at most; sending a message is one.
 
         Returns:
             What is left of the budget; 0 when there may be more to do.
@@ -422,7 +419,7 @@ class Queue:
             peer.unsent += size
             busy[peer] = None
             if consumer.browsing:
-                # Who reads a stream may say when it is done with a message, but that changes nothing.
+                # A consumer of a stream may settle its messages, but that changes nothing.
                 link.send(payload, settled=not self.keeps or link.snd_settle_mode == _SETTLED, context=consumer)
             elif link.snd_settle_mode == _SETTLED:
                 link.send(payload, settled=True)
@@ -434,7 +431,7 @@ class Queue:
         return budget
 
     def _has_room(self, consumer: Consumer) -> bool:
-        """Whether the client can take another message; if not, it is looked at again when it has read or settled."""
+        """Whether the client can take another message; if not, it is served again when it has read or settled."""
         link = consumer.link
         if consumer.peer.unsent < MOST_UNSENT and not link.pending and len(link.session_unsettled) < self.max_unsettled:
             return True
@@ -442,14 +439,14 @@ class Queue:
         return False
 
     def _search(self, consumer: Consumer, now: float, budget: int) -> tuple[StoredMessage | None, int]:
-        """The next message that a consumer wants, and how much work it was to look for it."""
+        """The next message for a consumer, and how much work it took to find it."""
         messages = self.messages
         start = bisect_left(messages, consumer.position, key=place_of)
         looked = 0
         expired: list[StoredMessage] = []
         found: StoredMessage | None = None
-        for message in islice(messages, start, start + max(1, budget // _LOOK)):
-            looked += _LOOK
+        for message in islice(messages, start, start + max(1, budget // LOOK_COST)):
+            looked += LOOK_COST
             consumer.position = message.sequence + 1
             if message.expires is not None and now >= message.expires:
                 expired.append(message)
@@ -471,28 +468,28 @@ class Queue:
             del messages[bisect_left(messages, message.sequence, key=place_of)]
 
     def _too_large(self, consumer: Consumer, message: StoredMessage) -> None:
-        """End a link that cannot take the message that is next, so that its owner learns why none comes. A browser
-        passes it over."""
+        """End a link that is too small for the next message, so that its program learns why none comes. A browser skips
+        the message."""
         if consumer.browsing:
             return
         self.put_back([message])
         link = consumer.link
         link.detach(
             error=ProtocolError(
-                f"the next message of queue {self.name!r} has {len(message.payload)} bytes; this link takes no more"
-                f" than {link.remote_max_message_size}",
-                condition="amqp:link:message-size-exceeded",
+                f"the next message of queue {self.name!r} has {len(message.payload)} bytes, and this link takes at most"
+                f" {link.remote_max_message_size}",
+                condition=ErrorCondition.MESSAGE_SIZE_EXCEEDED,
             )
         )
         self.store.busy[consumer.peer] = None
 
     def _answer_drains(self) -> None:
-        """There is nothing more for those that drain: they get the rest of their credit back."""
+        """There are no more messages for the consumers that drain: give back the rest of their credit."""
         for consumer in list(self._draining):
             link = consumer.link
             stalled = consumer in consumer.peer.stalled
             if stalled and len(link.session_unsettled) < self.max_unsettled:
-                continue  # there is more, as soon as it reads
+                continue  # it gets more as soon as it reads
             del self._draining[consumer]
             link.drained()
             self.store.busy[consumer.peer] = None

@@ -1,6 +1,6 @@
-"""Selectors: which messages a consumer wants, in the language of JMS (JMS 2.0, "message selectors").
+"""Selectors: which messages a consumer wants, in the syntax of JMS (JMS 2.0, "message selectors").
 
-A selector is parsed once, into functions that are given a message. Unknown values are ``None``, as in SQL: a comparison
+A selector is parsed once, into functions that take a message. Unknown values are ``None``, as in SQL: a comparison
 with one is neither true nor false, and a message for which the selector is not true is not selected.
 """
 
@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeAlias
 
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import ProtocolError
 
 __all__ = ["Properties", "Selector"]
@@ -18,13 +19,13 @@ __all__ = ["Properties", "Selector"]
 MAX_LENGTH: Final = 4096
 """How long a selector may be, in characters."""
 MAX_DEPTH: Final = 48
-"""How deep its parentheses, signs and NOTs may nest."""
+"""How deep parentheses, signs and NOTs may nest."""
 MAX_CHAINED: Final = 200
-"""How many operators it may have that work on the results of others; AND and OR do not count."""
+"""How many operators may be chained, such as ``1 + 2 + 3``; AND and OR do not count."""
 
 
 class Properties(Protocol):
-    """What a selector asks about a message."""
+    """A message, for a selector."""
 
     def get(self, name: str, /) -> Any:
         """The value of a property or JMS header: a ``str``, ``bool``, ``int`` or ``float``, ``None`` if there is
@@ -61,7 +62,7 @@ class Selector:
         text: for example ``colour = 'red' AND weight BETWEEN 1 AND 5``.
 
     Raises:
-        ProtocolError: it is malformed; the text says where. Condition ``amqp:invalid-field``.
+        ProtocolError: it is malformed; the message says where. Condition ``amqp:invalid-field``.
     """
 
     __slots__ = ("_evaluate", "text")
@@ -94,7 +95,7 @@ def _comparison(sign: str, left: Evaluate, right: Evaluate) -> Evaluate:
         if a is None or b is None:
             return None
         if _is_number(a):
-            # Values of types that cannot be compared make the comparison false (JMS 2.0, 3.8.1.2).
+            # Comparing values of different types is false (JMS 2.0, 3.8.1.2).
             return compare(a, b) if _is_number(b) else False
         if ordered or type(a) is not type(b):
             return False
@@ -116,7 +117,7 @@ def _arithmetic(sign: str, left: Evaluate, right: Evaluate) -> Evaluate:
             if sign == "*":
                 return a * b  # type: ignore[no-any-return]
             if isinstance(a, int) and isinstance(b, int):
-                # Whole numbers are divided as Java does it: towards zero.
+                # Integers are divided as in Java, rounding towards zero.
                 quotient = abs(a) // abs(b)
                 return quotient if (a < 0) is (b < 0) else -quotient
             return a / b  # type: ignore[no-any-return]
@@ -187,8 +188,8 @@ def _is_null(value: Evaluate) -> Evaluate:
 class _Pattern:
     """A pattern of LIKE: ``%`` is any text, ``_`` any character.
 
-    The parts between the ``%`` are looked for one after the other, each at its first place, so that no pattern takes
-    longer than its length times that of the text.
+    The parts between the ``%`` are searched for one after the other, each at its first place, so that matching never
+    takes more than the length of the pattern times that of the text.
     """
 
     __slots__ = ("_first", "_last", "_middle", "_whole")
@@ -240,7 +241,7 @@ def _like(value: Evaluate, pattern: _Pattern) -> Evaluate:
 
 
 class _Parser:
-    """From text to a function, by recursive descent. A token is its kind and its text; words are in capitals."""
+    """Parses a text to a function, by recursive descent. A token is a kind, a text (words in capitals) and a place."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -250,7 +251,8 @@ class _Parser:
         self._chained = 0
         if len(text) > MAX_LENGTH:
             raise ProtocolError(
-                f"the selector has {len(text)} characters; {MAX_LENGTH} are the limit", condition="amqp:invalid-field"
+                f"the selector has {len(text)} characters; the limit is {MAX_LENGTH}",
+                condition=ErrorCondition.INVALID_FIELD,
             )
         self._split()
 
@@ -261,7 +263,7 @@ class _Parser:
         while pos < end:
             match = _TOKEN.match(text, pos)
             if match is None:
-                raise self._wrong("there is something that has no meaning", pos)
+                raise self._wrong("unexpected text", pos)
             kind = str(match.lastgroup)
             found, start = match[kind], match.start(kind)
             if kind == "name" and found.upper() in _WORDS:
@@ -274,7 +276,8 @@ class _Parser:
         at = self._tokens[self._next][2] if pos is None else pos
         shown = self._text[at : at + 20]
         return ProtocolError(
-            f"the selector is malformed: {what} at character {at + 1}: {shown!r}", condition="amqp:invalid-field"
+            f"the selector is malformed: {what} at character {at + 1}: {shown!r}",
+            condition=ErrorCondition.INVALID_FIELD,
         )
 
     def parse(self) -> Evaluate:
@@ -286,7 +289,7 @@ class _Parser:
         return evaluate
 
     def _accept(self, *wanted: str) -> str | None:
-        """Step over a word or sign if it is one of these."""
+        """Take the next word or sign if it is one of these."""
         kind, text, _ = self._tokens[self._next]
         if kind in ("word", "sign") and text in wanted:
             self._next += 1
@@ -380,7 +383,7 @@ class _Parser:
     def _string(self) -> str:
         kind, text, _ = self._tokens[self._next]
         if kind != "text":
-            raise self._wrong("a text in single quotes was expected")
+            raise self._wrong("a string in single quotes was expected")
         self._next += 1
         return text[1:-1].replace("''", "'")
 
@@ -436,7 +439,7 @@ class _Parser:
         plain = text.rstrip("lLdDfF")
         whole = plain.isdigit() and text[-1] not in "dDfF"
         if not whole and text[-1] in "lL":
-            raise self._wrong("a whole number was expected")
+            raise self._wrong("an integer was expected")
         if not whole:
             return float(plain)
         if len(plain) > 1 and plain[0] == "0" and not set(plain) - set("01234567"):

@@ -1,4 +1,4 @@
-"""The broker as programs use it: with a listening socket, in a thread."""
+"""The public class of the broker: a listening socket, and a thread that serves it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from amqp10.broker.container import BrokerContainer
 from amqp10.broker.faults import Refusable
 from amqp10.broker.limits import Limits
 from amqp10.broker.loop import Loop
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import AMQPError
 from amqp10.wire.message import Message
 
@@ -38,12 +39,12 @@ class Broker:
             amqp.connect_to(broker.host, broker.port)
 
     Args:
-        host: the address to listen on, of IPv4 or IPv6; everybody in the network can reach ``0.0.0.0`` and ``::``.
+        host: the IPv4 or IPv6 address to listen on; with ``0.0.0.0`` or ``::`` everybody in the network can connect.
         port: the port; 0 for a free one.
         users: user name -> password; without users everybody gets in.
-        tls: what TLS is spoken with, loaded with the server's certificate and key; None for plain TCP. If it asks for
-            certificates of clients, SASL EXTERNAL is offered, and the common name is who the client is.
-        max_queue_length: how many messages a queue holds at most; further ones are rejected with
+        tls: a context with the server's certificate and key; None for plain TCP. If it requires clients to have
+            certificates, SASL EXTERNAL is offered, and the common name is the user.
+        max_queue_length: how many messages may wait in a queue; further ones are rejected with
             ``amqp:resource-limit-exceeded``. 0 for no limit.
         max_message_size: the largest message accepted, in bytes; 0 for no limit.
         max_frame_size: the largest frame accepted, in bytes, from 512.
@@ -51,10 +52,10 @@ class Broker:
         auto_create: whether queues and topics are made when they are first named.
         queues: queues that exist from the start.
         topics: topics that exist from the start.
-        streams: streams, which are addressed like queues: messages stay, and each consumer reads from where it wants.
+        streams: streams that exist, addressed like queues: messages stay, and each consumer chooses where to start.
         refuse: addresses to which links are refused.
-        limits: how much the broker takes upon itself: see :class:`amqp10.broker.Limits`. ``max_queue_length``,
-            ``max_message_size`` and ``max_frame_size`` go before it.
+        limits: all limits: see :class:`amqp10.broker.Limits`. ``max_queue_length``, ``max_message_size`` and
+            ``max_frame_size`` take precedence.
     """
 
     def __init__(
@@ -102,8 +103,7 @@ class Broker:
     # -- life cycle ------------------------------------------------------------------------------------------------
 
     def start(self) -> Self:
-        """Listen, and serve in a thread of its own. A broker that was stopped starts again with its messages, and on
-        the port it had.
+        """Listen, and serve in a thread. A broker that was stopped starts again with the same messages and port.
 
         Raises:
             OSError: the address cannot be listened on.
@@ -130,10 +130,10 @@ class Broker:
     def stop(self, timeout: float = _STOP_TIMEOUT) -> None:
         """Close every connection and stop serving. The messages stay, for :meth:`messages`.
 
-        Clients are sent a *close* with ``amqp:connection:forced``, and may answer it.
+        Clients get a *close* with ``amqp:connection:forced``.
 
         Args:
-            timeout: how many seconds they are waited for. Those that have not answered by then are cut.
+            timeout: for how many seconds to wait for their answers. Then their connections are dropped.
         """
         thread, loop = self._thread, self._loop
         if thread is None or loop is None:
@@ -181,7 +181,7 @@ class Broker:
 
     @property
     def url(self) -> str:
-        """Where it can be reached: ``amqp://HOST:PORT``, or ``amqps://`` with TLS."""
+        """Where to connect to: ``amqp://HOST:PORT``, or ``amqps://`` with TLS."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"amqp{'s' if self._tls is not None else ''}://{host}:{self.port}"
 
@@ -213,13 +213,13 @@ class Broker:
             return [key[1] for key, subscription in known if subscription.topic.name == topic]
 
     def queue_length(self, name: str) -> int:
-        """How many messages wait in a queue, without those that consumers have; 0 for one that does not exist."""
+        """How many messages wait in a queue, without those that consumers have; 0 if there is no such queue."""
         with self._lock:
             queue = self._container.queues.get(name)
             return len(queue) if queue is not None else 0
 
     def messages(self, name: str) -> list[Message]:
-        """The messages that wait in a queue, the oldest first. They stay there."""
+        """The messages that wait in a queue, the oldest first. They stay in it."""
         with self._lock:
             queue = self._container.queues.get(name)
             return [Message.decode(message.encoded()) for message in queue.messages] if queue is not None else []
@@ -230,18 +230,20 @@ class Broker:
             queue = self._container.queues.get(name)
             return queue.clear() if queue is not None else 0
 
-    # -- trouble on demand -----------------------------------------------------------------------------------------
+    # -- failures on demand ----------------------------------------------------------------------------------------
 
     def kill_connections(self) -> None:
-        """Cut every connection without a word, as a crash would."""
+        """Drop every connection without a *close*, as a crash would."""
         with self._at_work() as loop:
             for client in list(loop.clients.values()):
                 loop.drop(client)
 
     def disconnect_all(
-        self, condition: str = "amqp:connection:forced", description: str = "the broker has ended the connection"
+        self,
+        condition: str = ErrorCondition.CONNECTION_FORCED,
+        description: str = "the broker has ended the connection",
     ) -> None:
-        """Close every connection, as an operator would. Clients may come back at once.
+        """Close every connection, as an operator would. Clients can connect again at once.
 
         Args:
             condition: the error condition that clients are told.
@@ -255,16 +257,16 @@ class Broker:
         what: Refusable,
         *,
         count: int = 1,
-        condition: str = "amqp:internal-error",
+        condition: str = ErrorCondition.INTERNAL_ERROR,
         description: str = "refused on demand",
         address: str | None = None,
     ) -> None:
-        """Have the next of a kind refused: to see what a program makes of it.
+        """Have the next of a kind refused, to see how a program handles it.
 
         Args:
-            what: "login" (the answer to SASL is that the password is wrong), "connection" (a *close* right after
+            what: "login" (as if the password were wrong), "connection" (a *close* right after
                 *open*), "session" (*end*), "link" (*detach*) or "message" (*rejected*).
-            count: how many of them. What is left from earlier calls comes first.
+            count: how many of them. What is left of earlier calls comes first.
             condition: the error condition; a login has none.
             description: the error's text.
             address: of links and messages, the name of the queue or topic that they are for; None for any.
@@ -276,10 +278,10 @@ class Broker:
             self._container.faults.add(what, count, condition, description, address)
 
     def stall(self) -> AbstractContextManager[None]:
-        """Read and write nothing any more, as if the process hung, until :meth:`resume`, or until the end of a ``with``
-        statement that this is called in.
+        """Stop reading and writing, as if the process hung, until :meth:`resume`, or until the end of the block if used
+        in a ``with`` statement.
 
-        Connections stay open, new ones are not answered, and no time passes for the broker.
+        Connections stay open, new ones are not answered, and the broker's timers stop.
         """
         with self._at_work() as loop:
             loop.stall(True)
@@ -292,14 +294,14 @@ class Broker:
 
     @contextmanager
     def _at_work(self) -> Iterator[Loop]:
-        """The loop, which does nothing meanwhile.
+        """The loop, which is locked meanwhile.
 
         Raises:
-            AMQPError: 211, the broker does not run.
+            AMQPError: 211, the broker is not running.
         """
         loop = self._loop
         if loop is None:
-            raise AMQPError(211, "the broker does not run")
+            raise AMQPError(211, "the broker is not running")
         with self._lock:
             yield loop
         loop.wake()

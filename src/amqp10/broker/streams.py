@@ -1,4 +1,4 @@
-"""Streams: messages stay, and each consumer reads from where it wants. No I/O."""
+"""Streams: messages stay, and each consumer chooses where to start. No I/O."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STREAM_OFFSET = Symbol("x-stream-offset")
 
 
 class Stream(Queue):
-    """A stream: consumers read copies, and nobody takes messages away. When it is full the oldest ones go.
+    """A stream: consumers get copies, and messages stay. When it is full the oldest ones are dropped.
 
     Args:
         name: its name.
@@ -40,13 +40,13 @@ class Stream(Queue):
         self.wall_clock: Callable[[], float] = wall_clock
         self.keeps: bool = True
         self._stored: dict[int, float] = {}
-        """When each message came, by its offset."""
+        """When each message arrived, by its offset."""
 
     def put(self, message: StoredMessage) -> None:
-        """Add a message at the end. The oldest ones make room for it.
+        """Add a message at the end, and drop the oldest ones to make room.
 
         Raises:
-            QueueFullError: it is larger than the stream, or others fill the broker.
+            QueueFullError: it is larger than the stream, or other queues fill the broker.
         """
         offset = self.next_sequence
         message.payload = annotate(message.payload, {STREAM_OFFSET: ULong(offset)})
@@ -64,7 +64,7 @@ class Stream(Queue):
         return super().clear()
 
     def start(self, consumer: Consumer, spec: OffsetSpec | None) -> None:
-        """Put a consumer where it wants to start; without a wish, after the last message."""
+        """Put a consumer where it wants to start; by default after the last message."""
         where = spec.where if spec is not None else "next"
         end = self.next_sequence
         if spec is None or where == "next":

@@ -1,4 +1,4 @@
-"""Sources and targets: what a client asks for, and the answer with what it gets (messaging, "sources and targets")."""
+"""Sources and targets: what a client asks for, and what it gets (messaging, "sources and targets")."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.codec import Described, Symbol
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import ProtocolError
 from amqp10.wire.messaging import (
     Accepted,
@@ -54,19 +55,19 @@ _LIFETIME: Final = Symbol("lifetime-policy")
 
 
 def means_topic(terminus: Source | Target) -> bool:
-    """Whether a name without a prefix is one of a topic.
+    """Whether a name without a prefix is that of a topic.
 
     Raises:
-        ProtocolError: the client wants a topic and a queue at once.
+        ProtocolError: the client asks for a topic and a queue at once.
     """
     topic = not _TOPIC.isdisjoint(terminus.capabilities)
     if topic and not _QUEUE.isdisjoint(terminus.capabilities):
-        raise ProtocolError("a node is a topic or a queue, not both", condition="amqp:invalid-field")
+        raise ProtocolError("a node is a topic or a queue, not both", condition=ErrorCondition.INVALID_FIELD)
     return topic
 
 
 def default_outcome(source: Source) -> Accepted | Rejected | Released | Modified | None:
-    """What becomes of messages that are settled without an outcome; None if the client does not care."""
+    """The outcome of messages that are settled without one; None if the client did not choose one."""
     default = source.default_outcome
     return default if isinstance(default, (Accepted, Rejected, Released, Modified)) else None
 
@@ -76,7 +77,7 @@ def _granted(terminus: Source | Target, can: Collection[str]) -> tuple[Symbol, .
 
 
 def lifetime_policy(properties: Mapping[Any, Any] | None) -> int:
-    """The code of the lifetime policy that a dynamic node is to have; *delete-on-close* if it asks for none.
+    """The code of the lifetime policy of a dynamic node; *delete-on-close* if the client asks for none.
 
     Raises:
         ProtocolError: there is no such policy.
@@ -87,7 +88,7 @@ def lifetime_policy(properties: Mapping[Any, Any] | None) -> int:
     descriptor = given.descriptor if isinstance(given, Described) else getattr(given, "DESCRIPTOR_CODE", None)
     code = _POLICY_NAMES.get(descriptor) if isinstance(descriptor, str) else descriptor
     if code not in _POLICIES:
-        raise ProtocolError("the lifetime policy is none that there is", condition="amqp:invalid-field")
+        raise ProtocolError("there is no such lifetime policy", condition=ErrorCondition.INVALID_FIELD)
     return int(code)
 
 
@@ -96,7 +97,7 @@ def _node_properties(policy: int | None) -> dict[Symbol, Any] | None:
 
 
 def queue_source(source: Source, address: Any, filters: Filters, *, copies: bool, policy: int | None) -> Source:
-    """The source actually in place for a consumer of a queue. Nothing of it outlives its link: it is not durable.
+    """The source actually in place for a consumer of a queue. It is not durable: nothing of it outlives its link.
 
     Args:
         source: what was asked for.
@@ -147,7 +148,7 @@ def target_answer(target: Target, address: Any, *, policy: int | None) -> Target
 def subscription_key(
     name: str, container_id: str, capabilities: Collection[str], *, durable: bool
 ) -> SubscriptionKey | None:
-    """What a subscription is known by; None for one that lives and dies with its link.
+    """Identifies a subscription; None for one that ends with its link.
 
     A shared subscription has several links, which JMS clients name ``NAME``, ``NAME|2`` and so on. A global one belongs
     to no container.
@@ -156,7 +157,7 @@ def subscription_key(
         name: the name of the link.
         container_id: the client's container.
         capabilities: what the client asks of the source, or of the link if it has no source.
-        durable: whether the subscription is to stay without consumers.
+        durable: whether the subscription stays when it has no consumers.
     """
     shared = _SHARED in capabilities
     if not shared and not durable:

@@ -1,4 +1,4 @@
-"""Who a client is by its certificate."""
+"""The user of a client with a certificate."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["certificate_identity"]
 
 
 def certificate_identity(session: StdlibSession, wanted: str) -> str | None:
-    """For SASL EXTERNAL: who a client is, by the common name. None when it wants to be somebody else.
+    """For SASL EXTERNAL: the common name of the client's certificate, or None if the client asks to be somebody else.
 
     Args:
-        session: the client's, which has verified its certificate.
-        wanted: who the client wants to be; empty for who it is.
+        session: the TLS session, which has verified the certificate.
+        wanted: the user that the client asks to be; empty for that of its certificate.
     """
     for part in session.peer_certificate.get("subject", ()):
         for name, value in part:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from amqp10.broker.filters import MessageView
 from amqp10.broker.limits import MESSAGE_COST
 from amqp10.broker.messages import StoredMessage
-from amqp10.broker.queues import QueueFullError
+from amqp10.broker.queues import LOOK_COST, QueueFullError
 
 if TYPE_CHECKING:
     from amqp10.broker.filters import Filters
@@ -20,22 +20,19 @@ __all__ = ["Subscription", "SubscriptionKey", "Topic"]
 
 logger: Final = logging.getLogger("amqp10.broker")
 
-_LOOK: Final = 8
-"""How many units of work it takes to look at a message with a selector; a copy is one unit."""
-
 SubscriptionKey: TypeAlias = tuple[str | None, str, bool]
 """Whose subscription it is (a container; None for everybody's), its name, and whether it is durable."""
 
 
 class Subscription:
-    """What one subscriber, or several that share it, get of a topic.
+    """What one subscriber, or several that share it, get from a topic.
 
     Args:
         topic: the topic.
-        queue: what keeps its messages.
+        queue: holds its messages.
         filters: which messages it gets.
-        key: under which it is found again; None for one that is not.
-        shared: whether several consumers may have it at once.
+        key: identifies it; None if no other link can find it.
+        shared: whether several consumers may use it at once.
     """
 
     __slots__ = ("filters", "key", "peer", "queue", "shared", "topic")
@@ -49,26 +46,26 @@ class Subscription:
         self.key: SubscriptionKey | None = key
         self.shared: bool = shared
         self.peer: int = 0
-        """The number of the connection that had it last; its own messages may be unwanted."""
+        """The number of the connection that used it last, for the filter *no-local*."""
 
     @property
     def durable(self) -> bool:
-        """Whether it stays when nobody consumes from it."""
+        """Whether it stays when it has no consumers."""
         return self.key is not None and self.key[2]
 
 
 class Topic:
-    """One topic. What has arrived is handed to the subscriptions in work that is bounded like that of queues.
+    """One topic. It passes its messages to the subscriptions, with the same bounds on work as queues.
 
     Args:
         name: its name.
         store: what it shares with the queues.
 
     Attributes:
-        subscriptions: who gets its messages.
-        producers: the links that bring messages, with the clients at their other ends.
-        lifetime: how long it lives, if it is dynamic.
-        bytes: how much it holds that has not been handed on yet.
+        subscriptions: the subscriptions that get its messages.
+        producers: the links that bring messages, and their clients.
+        lifetime: how long it lives; None unless it is dynamic.
+        bytes: how many bytes have not been passed on yet.
     """
 
     __slots__ = ("_left", "_waiting", "bytes", "lifetime", "name", "producers", "store", "subscriptions")
@@ -82,11 +79,11 @@ class Topic:
         self.bytes: int = 0
         self._waiting: deque[StoredMessage] = deque()
         self._left: list[Subscription] = []
-        """Who has not got the first of those that wait yet."""
+        """The subscriptions that have not got the first waiting message yet."""
 
     @property
     def consumers(self) -> list[Consumer]:
-        """Who consumes from its subscriptions."""
+        """The consumers of its subscriptions."""
         return [consumer for subscription in self.subscriptions for consumer in subscription.queue.consumers]
 
     def put(self, message: StoredMessage) -> None:
@@ -96,7 +93,7 @@ class Topic:
             QueueFullError: there is no room.
         """
         if not self.subscriptions:
-            return  # nobody is interested
+            return  # nobody gets it
         store = self.store
         cost = len(message.payload) + MESSAGE_COST
         if store.bytes + cost > store.max_bytes > 0:
@@ -119,7 +116,7 @@ class Topic:
                 subscription = self._left.pop()
                 budget -= 1
                 if subscription.filters:
-                    budget -= _LOOK
+                    budget -= LOOK_COST
                     view = view or MessageView(message)
                     if not subscription.filters.pass_on(view, message.origin, subscription.peer):
                         continue
@@ -137,7 +134,7 @@ class Topic:
         return max(0, budget)
 
     def clear(self) -> None:
-        """Drop what has not been handed on yet."""
+        """Drop what has not been passed on yet."""
         self._waiting.clear()
         self._left = []
         self.store.bytes -= self.bytes

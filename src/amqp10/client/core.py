@@ -21,6 +21,7 @@ from amqp10.client.sending import SenderCore
 from amqp10.client.servers import Servers
 from amqp10.client.sessions import Sessions
 from amqp10.client.wait import Bell, Waits
+from amqp10.conditions import ErrorCondition
 from amqp10.engine import (
     Connection,
     ConnectionClosed,
@@ -28,19 +29,23 @@ from amqp10.engine import (
     ConnectionOpened,
     DeliveriesSettled,
     DeliveriesUpdated,
+    DeliveryAborted,
     EndpointRole,
     IncomingDelivery,
     LinkAttached,
     LinkDetached,
     LinkFlow,
+    LinkRequested,
     SaslClient,
     SessionBegun,
     SessionEnded,
+    SessionRequested,
 )
 from amqp10.errors import (
     AMQPError,
     ClosedError,
     ConnectionLostError,
+    ProtocolError,
     RemoteError,
 )
 
@@ -332,6 +337,17 @@ class ClientCore:
         elif isinstance(event, SessionEnded):
             if event.session.context is not None:
                 event.session.context.ended(event)
+        elif isinstance(event, DeliveryAborted):
+            receiver = event.delivery.link.context
+            if receiver is not None and receiver.link is event.delivery.link:
+                receiver.aborted()
+        elif isinstance(event, LinkRequested):
+            # A client has the links and sessions that it asks for, and no others.
+            event.link.refuse(ProtocolError("this client accepts no links", condition=ErrorCondition.NOT_IMPLEMENTED))
+        elif isinstance(event, SessionRequested):
+            event.session.end(
+                ProtocolError("this client accepts no sessions", condition=ErrorCondition.NOT_IMPLEMENTED)
+            )
         elif isinstance(event, DeliveriesSettled):
             for delivery in event.deliveries:
                 if delivery.link.context is not None:
@@ -342,7 +358,7 @@ class ClientCore:
         elif isinstance(event, ConnectionClosed):
             error = event.error
             if error is None:
-                error = RemoteError("the peer closed the connection", condition="amqp:connection:forced")
+                error = RemoteError("the peer closed the connection", condition=ErrorCondition.CONNECTION_FORCED)
             self.disconnected(incarnation, error, event.undelivered)
         elif isinstance(event, ConnectionFailed):
             self.disconnected(incarnation, event.error, event.undelivered)

@@ -8,11 +8,11 @@ from amqp10.engine import ConnectionFailed
 from amqp10.errors import AMQPError, ConnectionDroppedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from amqp10.client.options import Address
     from amqp10.client.wait import Timer, Wait
-    from amqp10.engine import Connection, Event, OutgoingDelivery
+    from amqp10.engine import Connection, Event, OutgoingDelivery, Session
 
 __all__ = ["Incarnation", "Owner", "Transport"]
 
@@ -102,6 +102,20 @@ class Incarnation:
         if self.core.incarnation is self:
             # The engine had said its last word already.
             self.core.disconnected(self, error or ConnectionDroppedError("the peer dropped the connection"), ())
+
+    def in_flight(self) -> list[tuple[Session, OutgoingDelivery]]:
+        """The messages without an outcome."""
+        sessions = self.engine.sessions.values()
+        return [(session, delivery) for session in sessions for delivery in session.outgoing_unsettled.values()]
+
+    def interrupted(self, in_flight: Iterable[tuple[Session, OutgoingDelivery]]) -> None:
+        """:meth:`received` was interrupted by an exception that is no fault, and nobody knows how far it came. The
+        connection is lost. Of what was in flight before, all that the program was not told of is in flight again."""
+        for session, delivery in in_flight:
+            if not delivery.context.done:
+                delivery.link.unsettled[delivery.delivery_id] = delivery
+                session.outgoing_unsettled[delivery.delivery_id] = delivery
+        self.lost(ConnectionDroppedError("a call was interrupted while it changed the connection"))
 
     def tick(self) -> None:
         """The engine's deadline has come."""

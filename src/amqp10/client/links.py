@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 from uuid import uuid4
 
 from amqp10.client.closing import Ending
 from amqp10.client.recovery import Backoff, may_pass
 from amqp10.client.wait import Waits
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import (
     AMQPError,
     AMQPTimeoutError,
@@ -24,9 +25,13 @@ if TYPE_CHECKING:
     from amqp10.client.client_options import ClientOptions
     from amqp10.client.driver import Driver
     from amqp10.client.options import ReceiverSpec, SenderSpec
-    from amqp10.engine import LinkAttached, LinkDetached, OutgoingDelivery, Session
+    from amqp10.engine import LinkAttached, LinkDetached, LinkEndpoint, OutgoingDelivery, Session
 
 __all__ = ["Batched", "LinkCore", "LinkOwner", "LinkSession", "Stage", "Unwritten"]
+
+
+L = TypeVar("L", bound="LinkEndpoint")
+"""The engine's link."""
 
 
 class Stage(Enum):
@@ -61,7 +66,7 @@ class Unwritten(Protocol):
 class LinkSession(Protocol):
     """What a link needs of its session: see :class:`amqp10.client.sessions.SessionCore`."""
 
-    links: dict[LinkCore, None]
+    links: dict[LinkCore[Any], None]
     engine: Session | None
     due: float | None
 
@@ -74,7 +79,7 @@ class LinkSession(Protocol):
         """Begin, and attach the links."""
         ...
 
-    def adopt(self, link: LinkCore) -> None:
+    def adopt(self, link: LinkCore[Any]) -> None:
         """Take over a link of another session."""
         ...
 
@@ -120,7 +125,7 @@ _ATTACHED: Final = Stage.ATTACHED
 _UNDER_WAY: Final = (Stage.ATTACHING, Stage.ATTACHED, Stage.CLOSING, Stage.DETACHING)
 
 
-class LinkCore:
+class LinkCore(Generic[L]):
     """What senders and receivers have in common.
 
     Attributes:
@@ -139,7 +144,7 @@ class LinkCore:
         self.core = core
         self.session: LinkSession = session
         self.stage: Stage = Stage.WAITING
-        self.link: Any = None
+        self.link: L | None = None
         self.error: AMQPError | None = None
         self.address: str | None = spec.address
         self._base_name: str = spec.name or uuid4().hex
@@ -159,10 +164,10 @@ class LinkCore:
 
     # -- what the two kinds add ------------------------------------------------------------------------------------
 
-    def _send_attach(self, name: str) -> Any:
+    def _send_attach(self, name: str) -> L:
         raise NotImplementedError
 
-    def _missing_filters(self) -> Sequence[str]:
+    def _missing_filters(self, link: L) -> Sequence[str]:
         return ()
 
     def _started(self) -> None:
@@ -173,7 +178,7 @@ class LinkCore:
         """The link carries no messages any more."""
         raise NotImplementedError
 
-    def _left_on(self, link: Any) -> Sequence[OutgoingDelivery]:
+    def _left_on(self, link: L) -> Sequence[OutgoingDelivery]:
         """What is on a link that ends from this side, without an outcome."""
         return ()
 
@@ -204,14 +209,15 @@ class LinkCore:
 
     def attached(self, event: LinkAttached) -> None:
         """The peer's attach is here."""
-        if event.link is not self.link or self.stage is not Stage.ATTACHING:
+        link = self.link
+        if link is None or event.link is not link or self.stage is not Stage.ATTACHING:
             return
-        missing = self._missing_filters()
+        missing = self._missing_filters(link)
         if missing:
             names = ", ".join(missing)
             self.fail(FilterRefusedError(f"the peer attached the link without the filter {names}"))
             return
-        terminus = self.link.source if self.is_receiver else self.link.target
+        terminus = link.source if self.is_receiver else link.target
         address = getattr(terminus, "address", None)
         if address is not None and (self.address is None or getattr(terminus, "dynamic", False)):
             self.address = str(address)
@@ -324,7 +330,7 @@ class LinkCore:
         cause = event.error
         if cause is None:
             what = "refused the link" if event.refused else "detached the link"
-            error = kind(f"the peer {what} and gave no reason", condition="amqp:link:detach-forced")
+            error = kind(f"the peer {what} and gave no reason", condition=ErrorCondition.DETACH_FORCED)
         else:
             error = kind(cause.message, condition=cause.condition)
             error.description = cause.description
@@ -414,14 +420,16 @@ class LinkCore:
             self._detach()
 
     def _detach(self) -> None:
+        link = self.link
+        assert link is not None  # what is being closed is over when its link is
         self.stage = Stage.DETACHING
         self.due = self._close_by
         self._before_detach()
-        self._detach_link()
+        self._detach_link(link)
         self.core.driver.kick()
 
-    def _detach_link(self) -> None:
-        self.link.detach()
+    def _detach_link(self, link: L) -> None:
+        link.detach()
 
     def _before_detach(self) -> None:
         """The last chance to say something on the link."""
@@ -445,7 +453,7 @@ class LinkCore:
         elif self.stage is Stage.ATTACHING:
             if self.was_attached:
                 link, self.link = self.link, None
-                if link.session.can_send:
+                if link is not None and link.session.can_send:
                     link.detach()
                 self.backoff.begin(now)
                 self.stage = Stage.WAITING

@@ -47,7 +47,7 @@ _ID_SECTIONS: Final = [
 
 
 def as_timestamp(value: datetime, field: str) -> Timestamp:
-    """A moment as the wire has it, in whole milliseconds. ``field`` is named when it has no time zone."""
+    """A ``datetime`` as AMQP has it, in whole milliseconds. ``field`` is for the error if it has no time zone."""
     if value.tzinfo is None:
         raise EncodeError(f"{field} needs a datetime with a time zone")
     return Timestamp((value - _EPOCH) // timedelta(milliseconds=1))
@@ -116,11 +116,11 @@ def _properties(
 
 
 class Message:
-    """A message. It never changes; :meth:`replace` makes one that differs.
+    """A message. It is immutable; :meth:`replace` makes a copy with changes.
 
     Args:
-        body: ``bytes`` travel as data; ``str`` and everything else as one AMQP value. See :meth:`of_data`,
-            :meth:`of_sequence` and :meth:`of_value` for the rest.
+        body: ``bytes`` are sent as a data section; ``str`` and everything else as one AMQP value. For other bodies see
+            :meth:`of_data`, :meth:`of_sequence` and :meth:`of_value`.
         id: the message id: ``str``, ``bytes``, ``uuid.UUID`` or a number from 0 to 2**64 - 1.
         user_id: who is responsible for the message.
         to: where it goes to.
@@ -128,16 +128,16 @@ class Message:
         reply_to: where answers go to.
         correlation_id: the id of what it answers; types as for ``id``.
         content_type, content_encoding: what the data are (MIME).
-        expires: when it is of no use any more; a datetime with a time zone.
+        expires: when it expires; a datetime with a time zone.
         created: when it was made; a datetime with a time zone.
         group_id, group_sequence, reply_to_group_id: the group it belongs to (messaging, "properties").
         durable: whether it must survive a restart of the broker.
-        priority: from 0 to 255; 4 is what a message without one has.
-        ttl: for how many seconds it is of use, up to 49 days.
-        properties: the program's own, by name (messaging, "application-properties").
-        annotations: for the infrastructure (messaging, "message-annotations").
+        priority: from 0 to 255; a message without one has 4.
+        ttl: after how many seconds it expires, up to 49 days.
+        properties: the application's own, by name (messaging, "application-properties").
+        annotations: for the brokers on the way (messaging, "message-annotations").
         delivery_annotations: for the next hop only.
-        footer: what can only be known once the rest is complete.
+        footer: what is only known when the rest is complete, such as a checksum.
 
     Raises:
         EncodeError: a value has no AMQP encoding, or is out of its range.
@@ -236,14 +236,14 @@ class Message:
 
     @classmethod
     def decode(cls, encoded: bytes) -> Message:
-        """The message of an encoding. A part that is malformed raises DecodeError when it is looked at."""
+        """The message that these bytes encode. A malformed part raises DecodeError when it is read."""
         self = Message.__new__(Message)
         self._encoded = bytes(encoded)
         self._wire = None
         return self
 
     def encode(self) -> bytes:
-        """The message as it travels."""
+        """The encoded message."""
         return self._encoded
 
     def replace(self, **changes: Any) -> Message:
@@ -332,7 +332,7 @@ class Message:
 
     @property
     def reply_to(self) -> Any:
-        """Where answers go to."""
+        """Where answers go."""
         section = (self._wire or self.wire).properties
         return None if section is None else section.reply_to
 
@@ -344,19 +344,19 @@ class Message:
 
     @property
     def content_type(self) -> str | None:
-        """What the data are (MIME)."""
+        """The MIME type of the body."""
         section = (self._wire or self.wire).properties
         return None if section is None or section.content_type is None else str(section.content_type)
 
     @property
     def content_encoding(self) -> str | None:
-        """How the data are compressed (MIME)."""
+        """How the body is compressed (MIME)."""
         section = (self._wire or self.wire).properties
         return None if section is None or section.content_encoding is None else str(section.content_encoding)
 
     @property
     def expires(self) -> datetime | None:
-        """When it is of no use any more."""
+        """When it expires."""
         section = (self._wire or self.wire).properties
         return None if section is None else _moment(section.absolute_expiry_time)
 
@@ -394,13 +394,13 @@ class Message:
 
     @property
     def priority(self) -> int:
-        """From 0 to 255; 4 for a message that has none of its own."""
+        """From 0 to 255; 4 if the message has none."""
         header = (self._wire or self.wire).header
         return 4 if header is None or header.priority is None else int(header.priority)
 
     @property
     def ttl(self) -> float | None:
-        """For how many seconds it is of use; None for ever."""
+        """After how many seconds it expires; None for never."""
         header = (self._wire or self.wire).header
         return None if header is None or header.ttl is None else int(header.ttl) / 1000
 
@@ -414,7 +414,7 @@ class Message:
 
     @property
     def annotations(self) -> Mapping[Any, Any]:
-        """What the infrastructure says about it (messaging, "message-annotations")."""
+        """What brokers add to the message (messaging, "message-annotations")."""
         section = (self._wire or self.wire).message_annotations
         return {} if section is None else section
 
@@ -426,7 +426,7 @@ class Message:
 
     @property
     def footer(self) -> Mapping[Any, Any]:
-        """What could only be known at the end (messaging, "footer")."""
+        """What is only known when the rest is complete, such as a checksum (messaging, "footer")."""
         section = (self._wire or self.wire).footer
         return {} if section is None else section
 

@@ -71,7 +71,7 @@ async def _before_next(core: ClientCore, error: AMQPError, deadline: float | Non
         await core.rest(now + delay, error)
 
 
-async def _attached(link: LinkCore, deadline: float | None) -> None:
+async def _attached(link: LinkCore[Any], deadline: float | None) -> None:
     try:
         await link.wait_attached(deadline)
     except AMQPTimeoutError as error:
@@ -108,7 +108,7 @@ async def attach_receiver(
     return link
 
 
-async def _attach(link: LinkCore, deadline: float | None) -> None:
+async def _attach(link: LinkCore[Any], deadline: float | None) -> None:
     core = link.core
     if link.session.can_carry:
         link.attach()
@@ -186,7 +186,7 @@ async def send_to(
     return await send(sender, message, False, deadline)
 
 
-async def close_link(link: LinkCore, deadline: float | None) -> None:
+async def close_link(link: LinkCore[Any], deadline: float | None) -> None:
     """Close a link: outcomes are awaited until the deadline. An interrupted close goes on by itself."""
     link.start_closing(deadline)
     await link.wait_gone()

@@ -1,4 +1,4 @@
-"""What programs can ask for, and which field of the wire carries it: the tables at the end."""
+"""The options of connections and links, and the tables (at the end) that say which AMQP field each of them sets."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ S = TypeVar("S", "SenderSpec", "ReceiverSpec")
 
 
 class Default:
-    """Stands for "what the connection was told": its time-out."""
+    """Stands for the time-out of the connection."""
 
     __slots__ = ()
 
@@ -61,19 +61,19 @@ DEFAULT: Final = Default()
 
 @dataclass(frozen=True, slots=True)
 class Reconnect:
-    """How a lost connection comes back. ``reconnect=None`` in ``connect()`` switches it off.
+    """How a lost connection is restored. ``reconnect=None`` in ``connect()`` switches that off.
 
     Attributes:
         initial_delay: seconds before the second round of attempts; the first one starts at once.
         factor: by how much the delay grows after each round over all URLs.
         max_delay: the longest delay, in seconds.
-        jitter: which part of a delay is random, from 0 to 1: clients of one broker must not come back in step.
+        jitter: which part of a delay is random, from 0 to 1, so that a broker's clients do not all come back at once.
         max_attempts: how many attempts an outage gets, over all URLs; None for no limit.
         max_time: how many seconds an outage may last; None for no limit.
-        while_down: what messages do meanwhile: "wait", or "fail" with ConnectionLostError.
-        attach_grace: for how many seconds after a reconnection a link that the peer does not know (yet) is tried
-            again: a broker that starts may open its port before its queues.
-        retry: decides for an error whether to try again, instead of the library's table.
+        while_down: what happens to messages meanwhile: they "wait", or "fail" with ConnectionLostError.
+        attach_grace: for how many seconds after a reconnection a link is tried again that the peer refuses as not
+            found or not allowed, because a broker that starts may open its port before its queues exist.
+        retry: decides whether to try again after an error, instead of the library's rules.
     """
 
     initial_delay: float = 0.05
@@ -95,12 +95,12 @@ class Reconnect:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Where to start in a stream of RabbitMQ, and what to take from it.
+    """Where to start in a RabbitMQ stream, and which messages to take from it.
 
     Attributes:
         offset: "first", "last" (the last chunk), "next" (what comes from now on), an offset, or a time.
-        filter: values of the filter that the messages were published with; all messages without one.
-        match_unfiltered: whether messages that were published without a filter value come too.
+        filter: only messages that were published with one of these filter values; None for all messages.
+        match_unfiltered: whether messages that were published without a filter value are delivered too.
     """
 
     offset: str | int | datetime = "next"
@@ -113,7 +113,7 @@ class Stream:
 
 
 class SenderOptions(TypedDict, total=False):
-    """Options of ``connection.sender()``. See docs/tutorial.md for what each is good for."""
+    """Options of ``connection.sender()``; docs/tutorial.md explains each."""
 
     name: str
     settle: Literal["unsettled", "settled", "mixed"]
@@ -133,7 +133,7 @@ class SenderOptions(TypedDict, total=False):
 
 
 class ReceiverOptions(TypedDict, total=False):
-    """Options of ``connection.receiver()``. See docs/tutorial.md for what each is good for."""
+    """Options of ``connection.receiver()``; docs/tutorial.md explains each."""
 
     name: str
     prefetch: int

@@ -13,6 +13,7 @@ from amqp10.client.links import LinkCore, Stage
 from amqp10.client.options import ReceiverSpec, receiver_fields
 from amqp10.client.received import ReceivedMessage
 from amqp10.client.wait import Turns, Waits
+from amqp10.engine import ReceiverLink
 from amqp10.errors import AMQPError, AMQPTimeoutError, ClosedError
 from amqp10.wire.layouts import Layouts
 from amqp10.wire.messaging import ACCEPTED, RELEASED
@@ -34,7 +35,7 @@ _STALL_TIME: Final = 20.0
 """Seconds after which a program that waits for messages, and settles none of those that it has, is told so."""
 
 
-class ReceiverCore(LinkCore):
+class ReceiverCore(LinkCore[ReceiverLink]):
     """A receiver."""
 
     is_receiver = True
@@ -62,8 +63,10 @@ class ReceiverCore(LinkCore):
         self._second = spec.confirm == "second"
         self._last: IncomingDelivery | None = None
         """With accept="auto", the message that the program has."""
-        self._asked = 0
-        """Credit that the program gave itself (prefetch=0) and that no message has used."""
+        self._asked_until = 0
+        """With prefetch=0: up to which message, of all that ever arrive, the program has asked."""
+        self._aborted = False
+        """Whether the sender has given up a message, with the credit that it had used, since the last batch."""
         self._received = 0
         """How many messages the program has received, ever."""
         self._stream = spec.stream is not None
@@ -78,8 +81,6 @@ class ReceiverCore(LinkCore):
         """How much of :attr:`_asked` was added while the sender was asked to drain."""
         self._taken = 0
         """How much credit that the program gave the last drain has taken, as long as a call of it may still fail."""
-        self._counted = 0
-        """How many of the messages that have arrived are subtracted from :attr:`_asked`."""
         self._settling: dict[IncomingDelivery, Waits] = {}
         self._warned = False
         self._offset: int | None = None
@@ -96,16 +97,21 @@ class ReceiverCore(LinkCore):
         link = self.link
         if link is not None:
             if self._drain_sent and link.credit == 0:
-                self._answered()  # a sender that has used its credit need not say that it has none
-            if self.spec.prefetch == 0:
-                self._count()
-                if not self._drain_sent:
-                    self._asked = link.credit
+                self._answered(link)  # a sender that has used its credit need not say that it has none
+            if self._aborted:
+                self._aborted = False
+                if self.spec.prefetch == 0:
+                    self._give_asked()
         if self.turns.waiting:
             self.turns.grant(len(self.queue))
         self.renew()
         if self.stage is Stage.CLOSING:
             self.advance_closing()
+
+    def aborted(self) -> None:
+        """The sender has given up a message that had used credit; :meth:`batch_done` follows."""
+        self._aborted = True
+        self.core.touched.add(self)
 
     def give_turns(self) -> None:
         """A message, or the turn for one, is free again."""
@@ -134,15 +140,24 @@ class ReceiverCore(LinkCore):
         if count < 1:
             raise ValueError(f"credit is given in positive numbers, not {count}")
         self._refuse()
-        self._asked += count
         if self._drain_sent:
             self._added += count
+        self._ask(count)
+
+    @property
+    def _asked(self) -> int:
+        """With prefetch=0: credit that the program gave, and that no message that is here whole has used."""
+        return max(0, self._asked_until - self._arrived)
+
+    def _ask(self, more: int) -> None:
+        self._asked_until = self._arrived + self._asked + more
         self._give_asked()
 
     def _give_asked(self) -> None:
         link = self.link
         if link is not None and self.stage is Stage.ATTACHED and link.attached and not link.drain:
-            link.flow(self._asked)
+            # A message of which a part is here has used its credit.
+            link.flow(max(0, self._asked - (link.partial is not None)))
             self.core.driver.kick()
 
     def pause(self) -> None:
@@ -184,7 +199,7 @@ class ReceiverCore(LinkCore):
             self._ask_again()
             return
         if not self._drain_sent:
-            self._send_drain()
+            self._send_drain(link)
         while self.link is link and self._drain_sent:
             await self._draining.wait(deadline)
 
@@ -193,9 +208,8 @@ class ReceiverCore(LinkCore):
         if self._paused_to_drain:
             self.resume()
         elif self._taken:
-            self._asked += self._taken
-            self._taken = 0
-            self._give_asked()
+            taken, self._taken = self._taken, 0
+            self._ask(taken)
 
     @property
     def _arrived(self) -> int:
@@ -209,20 +223,20 @@ class ReceiverCore(LinkCore):
             return
         # An answer need not advance the delivery count, as it should.
         if self._drain_sent and (link.returned or not link.drain):
-            self._answered()
+            self._answered(link)
         if self.stage is Stage.CLOSING:
             self.advance_closing()
 
-    def _send_drain(self) -> None:
+    def _send_drain(self, link: ReceiverLink) -> None:
         self._drain_sent = True
-        if self.link.attached:  # if it is not, the end that is about to be reported ends the wait too
-            self.link.flow(self.link.credit, drain=True)
+        if link.attached:  # if it is not, the end that is about to be reported ends the wait too
+            link.flow(link.credit, drain=True)
         self.core.driver.kick()
 
-    def _answered(self) -> None:
+    def _answered(self, link: ReceiverLink) -> None:
         """The sender has no credit any more."""
         self._drain_sent = False
-        self.link.forget_credit()
+        link.forget_credit()
         if self.stage is Stage.ATTACHED:
             self._ask_again()
             self.renew()
@@ -232,22 +246,15 @@ class ReceiverCore(LinkCore):
         """With prefetch=0, all credit is gone: ask anew for those who still wait, and for what the program asked for,
         unless that was to be drained."""
         if self.spec.prefetch == 0:
-            self._count()
-            coming = len(self.queue) + (self.link is not None and self.link.partial is not None)
-            wanted = max(0, len(self.turns.waiting) - coming)
+            wanted = max(0, len(self.turns.waiting) - len(self.queue))
+            asked = self._asked
             if self._drains:
-                self._taken = max(0, self._asked - wanted - self._added)
-                self._asked -= self._taken
-            self._asked = max(wanted, self._asked)
+                self._taken = max(0, asked - wanted - self._added)
+                asked -= self._taken
+            self._asked_until = self._arrived + max(wanted, asked)
             self._added = 0
             if self._asked:
                 self._give_asked()
-
-    def _count(self) -> None:
-        """What has arrived is not asked for any more."""
-        arrived = self._arrived
-        self._asked = max(0, self._asked - (arrived - self._counted))
-        self._counted = arrived
 
     # -- handing out -----------------------------------------------------------------------------------------------
 
@@ -314,8 +321,7 @@ class ReceiverCore(LinkCore):
         while True:
             asked = self.spec.prefetch == 0 and self._asked <= len(self.turns.waiting)
             if asked:
-                self._asked += 1
-                self._give_asked()
+                self._ask(1)
             try:
                 await self.turns.wait(deadline)
             except AMQPTimeoutError:
@@ -326,8 +332,7 @@ class ReceiverCore(LinkCore):
             except BaseException:
                 if asked and self._asked:
                     # Nobody wants the message. One that is on its way all the same is for the next who asks.
-                    self._asked -= 1
-                    self._give_asked()
+                    self._ask(-1)
                 raise
             if self.queue:
                 return self._take()
@@ -335,7 +340,7 @@ class ReceiverCore(LinkCore):
 
     async def _late(self) -> ReceivedMessage | None:
         """The one message that a call asked for did not come: make sure that it does not come later."""
-        self._asked -= 1
+        self._asked_until -= 1
         await self._drain(self.core.driver.clock() + _DRAIN_TIME)
         return self.try_receive()
 
@@ -422,16 +427,16 @@ class ReceiverCore(LinkCore):
 
     # -- the link comes and goes -----------------------------------------------------------------------------------
 
-    def _send_attach(self, name: str) -> Any:
+    def _send_attach(self, name: str) -> ReceiverLink:
         engine_session = self.session.engine
         assert engine_session is not None
         return engine_session.attach_receiver(name, **receiver_fields(self.spec, self._offset))
 
-    def _missing_filters(self) -> Sequence[str]:
+    def _missing_filters(self, link: ReceiverLink) -> Sequence[str]:
         wanted = receiver_fields(self.spec)["source"].filter
         if not wanted:
             return ()
-        got = getattr(self.link.source, "filter", None) or {}
+        got = getattr(link.source, "filter", None) or {}
         missing = [str(name) for name in wanted if name not in got]
         if missing and not self.spec.filters_required:
             logger.warning("the peer does not apply the filter %s for %s", ", ".join(missing), self.address)
@@ -456,7 +461,6 @@ class ReceiverCore(LinkCore):
             kept = [delivery for delivery in self.queue if delivery.settled]
             self.queue.clear()
             self.queue.extend(kept)
-        self._counted = self._arrived
         if self._drain_sent:
             # The credit is gone as the sender would have given it back.
             self._drain_sent = False
@@ -480,8 +484,8 @@ class ReceiverCore(LinkCore):
     def _wind_down(self) -> None:
         link = self.link
         self.window.paused = True
-        if link.credit and not self._drain_sent:
-            self._send_drain()
+        if link is not None and link.credit and not self._drain_sent:
+            self._send_drain(link)
         self.turns.release_all()
 
     def _at_rest(self) -> bool:
@@ -496,5 +500,5 @@ class ReceiverCore(LinkCore):
                 delivery.settle(RELEASED)
         self.queue.clear()
 
-    def _detach_link(self) -> None:
-        self.link.detach(closed=self.spec.subscription is None or self._unsubscribe)
+    def _detach_link(self, link: ReceiverLink) -> None:
+        link.detach(closed=self.spec.subscription is None or self._unsubscribe)

@@ -16,6 +16,7 @@ from amqp10.client.message import Message
 from amqp10.client.options import SenderSpec, sender_fields
 from amqp10.client.outcomes import Outcome, outcome_of
 from amqp10.client.wait import Turns, Waits
+from amqp10.engine import SenderLink
 from amqp10.errors import AMQPError, ClosedError, ConnectionLostError, DeliveryError
 from amqp10.wire.messaging import ACCEPTED
 
@@ -40,7 +41,7 @@ class Late:
         raise NotImplementedError
 
 
-class SenderCore(LinkCore):
+class SenderCore(LinkCore[SenderLink]):
     """A sender."""
 
     is_receiver = False
@@ -171,7 +172,8 @@ class SenderCore(LinkCore):
             Their deliveries; none when the first one would have to wait. Errors as for :meth:`try_submit`.
         """
         room = self.room()
-        if self.turns.waiting or room <= 0:
+        link = self.link
+        if link is None or self.turns.waiting or room <= 0:
             self.refuse()
             return []
         if self.spec.settle == "settled":
@@ -179,7 +181,7 @@ class SenderCore(LinkCore):
         make, message_of = self.delivery_type, self.message_of
         deliveries = [make(self, message_of(body), False) for body in bodies[:room]]
         payloads = [delivery.message.encode() for delivery in deliveries]
-        carriers = self.link.send_many(payloads, deliveries)
+        carriers = link.send_many(payloads, deliveries)
         if not carriers:
             # The first one is large, or has to wait for the session window.
             self._transmit(deliveries[0])
@@ -201,6 +203,7 @@ class SenderCore(LinkCore):
     def _transmit(self, delivery: Delivery) -> None:
         payload = delivery.message.encode()
         link = self.link
+        assert link is not None  # there is room
         carrier = link.send(payload, settled=delivery._settled, context=delivery)
         delivery.attempts += 1
         if not delivery._settled:
@@ -320,7 +323,7 @@ class SenderCore(LinkCore):
 
     # -- the link comes and goes -----------------------------------------------------------------------------------
 
-    def _send_attach(self, name: str) -> Any:
+    def _send_attach(self, name: str) -> SenderLink:
         engine_session = self.session.engine
         assert engine_session is not None
         return engine_session.attach_sender(name, **sender_fields(self.spec))
@@ -364,7 +367,7 @@ class SenderCore(LinkCore):
         if not again:
             self.cautious = False
 
-    def _left_on(self, link: Any) -> Sequence[OutgoingDelivery]:
+    def _left_on(self, link: SenderLink) -> Sequence[OutgoingDelivery]:
         undelivered: tuple[OutgoingDelivery, ...] = link.undelivered
         return undelivered
 
@@ -392,6 +395,10 @@ class SenderCore(LinkCore):
             self._apply(delivery, Ending.GAVE_UP if policy_fails else ending, stage, error, alone, kept)
         if ending is Ending.LOST and not policy_fails:
             self.again.extendleft(reversed(kept))
+            # Counted anew: what was interrupted in the middle may have done the one and not the other.
+            self.open = len(self.again)
+            if self.open == 0:
+                self._now_idle()
             return
         for delivery in self.again:
             if not delivery.done:

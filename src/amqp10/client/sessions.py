@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from amqp10.client.closing import Ending
 from amqp10.client.links import LinkOwner
@@ -40,7 +40,7 @@ class SessionCore:
         self.incoming_window = incoming_window
         self.outgoing_window = outgoing_window
         self.engine: Session | None = None
-        self.links: dict[LinkCore, None] = {}
+        self.links: dict[LinkCore[Any], None] = {}
         self.error: AMQPError | None = None
         self.due: float | None = None
         self.private = False
@@ -107,11 +107,11 @@ class SessionCore:
         self.backoff.attempts += refused is None
         self.core.attend()
 
-    def _refused_link(self) -> LinkCore | None:
+    def _refused_link(self) -> LinkCore[Any] | None:
         """The link that the peer ended the session for: the first one whose attach it has not answered."""
         return next((link for link in self.links if link.attaching), None)
 
-    def adopt(self, link: LinkCore) -> None:
+    def adopt(self, link: LinkCore[Any]) -> None:
         """Take over a link of another session."""
         link.session.links.pop(link, None)
         link.session = self
@@ -212,7 +212,7 @@ class Sessions:
         return session
 
     @property
-    def links(self) -> list[LinkCore]:
+    def links(self) -> list[LinkCore[Any]]:
         """The links of all sessions."""
         return [link for session in self._sessions for link in session.links]
 

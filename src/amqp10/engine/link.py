@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from amqp10.codec import Symbol
+from amqp10.conditions import ErrorCondition
 from amqp10.engine.states import LINK_TRANSITIONS, LinkState, Trigger
 from amqp10.engine.wire_errors import remote_error, wire_error
 from amqp10.errors import AMQPError, ProtocolError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from amqp10.wire.messaging import Coordinator, DeliveryState, Source, Target
     from amqp10.wire.performatives import Disposition, Flow
 
-__all__ = ["LinkEndpoint", "LinkSession"]
+__all__ = ["LinkEndpoint", "LinkSession", "LinkTerms"]
 
 # Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per message.
 _ATTACHED: Final = LinkState.ATTACHED
@@ -69,6 +70,17 @@ class LinkSession(Protocol):
 
     def end(self, error: AMQPError | None = None) -> None:
         """End it, with all its links."""
+
+
+class LinkTerms(NamedTuple):
+    """What is asked of a link by the side that attaches it first."""
+
+    source: Source | None
+    target: Target | Coordinator | None
+    snd_settle_mode: SenderSettleMode
+    rcv_settle_mode: ReceiverSettleMode
+    max_message_size: int
+    """What this side states to the peer, in bytes; 0 for no limit."""
 
 
 class LinkEndpoint:
@@ -134,17 +146,7 @@ class LinkEndpoint:
     is_receiver: bool
 
     def __init__(
-        self,
-        session: LinkSession,
-        name: str,
-        handle: int,
-        session_unsettled: dict[int, Any],
-        *,
-        source: Source | None,
-        target: Target | Coordinator | None,
-        snd_settle_mode: SenderSettleMode,
-        rcv_settle_mode: ReceiverSettleMode,
-        max_message_size: int,
+        self, session: LinkSession, name: str, handle: int, terms: LinkTerms, session_unsettled: dict[int, Any]
     ) -> None:
         self.session: LinkSession = session
         self.output: Output = session.output
@@ -156,11 +158,11 @@ class LinkEndpoint:
         self.state: LinkState = LinkState.DETACHED
         self.unsettled: dict[int, Any] = {}
         self.session_unsettled: dict[int, Any] = session_unsettled
-        self.source: Source | None = source
-        self.target: Target | Coordinator | None = target
-        self.snd_settle_mode: SenderSettleMode = snd_settle_mode
-        self.rcv_settle_mode: ReceiverSettleMode = rcv_settle_mode
-        self.max_message_size: int = max_message_size
+        self.source: Source | None = terms.source
+        self.target: Target | Coordinator | None = terms.target
+        self.snd_settle_mode: SenderSettleMode = terms.snd_settle_mode
+        self.rcv_settle_mode: ReceiverSettleMode = terms.rcv_settle_mode
+        self.max_message_size: int = terms.max_message_size
         self.remote_max_message_size: int = 0
         self.send_limit: int = 0
         self.credit: int = 0
@@ -201,7 +203,7 @@ class LinkEndpoint:
         if state is None:
             raise ProtocolError(
                 f"link {self.name!r}: {trigger.name} is not possible in state {self.state.name}",
-                condition="amqp:illegal-state",
+                condition=ErrorCondition.ILLEGAL_STATE,
             )
         self.state = state
 
@@ -368,7 +370,7 @@ class LinkEndpoint:
             detach.error, "the peer refused the link" if refused else "the peer detached the link"
         )
         if refused and error is None:
-            error = ProtocolError("the peer refused the link and gave no reason", condition="amqp:not-found")
+            error = ProtocolError("the peer refused the link and gave no reason", condition=ErrorCondition.NOT_FOUND)
         if self.error is None:
             self.error = error
         self._advance(Trigger.R_DETACH)
@@ -390,11 +392,10 @@ class LinkEndpoint:
         """Tell the peer this link's flow state, and the session's with it.
 
         Raises:
-            ProtocolError: the link is not attached on this side, so that its handle stands for nothing, or for another
-                link.
+            ProtocolError: the link is not attached on this side, so its handle is nobody's, or another link's.
         """
         if self.state is not _ATTACHED and self.state is not LinkState.ATTACH_SENT:
-            raise ProtocolError(f"link {self.name!r} is not attached", condition="amqp:illegal-state")
+            raise ProtocolError(f"link {self.name!r} is not attached", condition=ErrorCondition.ILLEGAL_STATE)
         flow = self.session.flow_state(echo=echo)
         flow.handle = self.handle
         flow.link_credit = self.credit

@@ -1,18 +1,19 @@
 """The sending end of a link: credit as the receiver gives it, drain, and the messages sent (transport, "links").
 
-The hot path is :meth:`SenderLink.send`: a message that fits one frame is written from a template in which only the size
-and the delivery id change.
+The hot path is :meth:`SenderLink.send`: a message that fits one frame is written as a shape in which only the size and
+the delivery id change.
 """
 
 from __future__ import annotations
 
-import struct
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
 
-from amqp10.engine.link import LinkEndpoint, LinkSession
+from amqp10.conditions import ErrorCondition
+from amqp10.engine.link import LinkEndpoint, LinkSession, LinkTerms
 from amqp10.engine.serial import MASK, serial_difference, serial_range
+from amqp10.engine.shapes import sent_shape
 from amqp10.engine.states import LinkState
 from amqp10.errors import ProtocolError
 from amqp10.wire.performatives import MAX_DELIVERY_TAG_SIZE, Transfer
@@ -202,8 +203,8 @@ class SenderLink(LinkEndpoint):
     unsettled: dict[int, OutgoingDelivery]
     session_unsettled: dict[int, OutgoingDelivery]
 
-    def __init__(self, session: SendingSession, name: str, handle: int, **kwargs: Any) -> None:
-        super().__init__(session, name, handle, session.outgoing_unsettled, **kwargs)
+    def __init__(self, session: SendingSession, name: str, handle: int, terms: LinkTerms) -> None:
+        super().__init__(session, name, handle, terms, session.outgoing_unsettled)
         self.delivery_count = self._initial_delivery_count = session.initial_delivery_count
         self.delivery_type: type[OutgoingDelivery] = OutgoingDelivery
         """The class of its deliveries: a subclass makes one object do for the engine and for its user."""
@@ -217,30 +218,8 @@ class SenderLink(LinkEndpoint):
         self._channel = session.channel
         self._drain_pending = False
         self._stopped: tuple[OutgoingDelivery, ...] = ()
-        self._make_template()
-
-    def _make_template(self) -> None:
-        """Precompute the frame of a one-frame transfer: all but size and delivery id is the same for every message.
-
-        The performative is a list8 of handle, delivery-id (uint), delivery-tag (the four bytes of the delivery id),
-        message-format 0 and, for settled ones, settled=true (transport, "transfer").
-        """
-        handle = self.handle
-        if handle == 0:
-            handle_code = b"\x43"
-        elif handle < 256:
-            handle_code = bytes((0x52, handle))
-        else:
-            handle_code = b"\x70" + struct.pack(">I", handle)
-        fixed = struct.pack(">BBH", 2, 0, self._channel) + b"\x00\x53\x14\xc0"
-        fields = len(handle_code) + 5 + 6 + 1
-        head = fixed + bytes((fields + 1, 4)) + handle_code + b"\x70"
-        settled_head = fixed + bytes((fields + 2, 5)) + handle_code + b"\x70"
-        self._head = head
-        self._settled_head = settled_head
-        self._pack = struct.Struct(f">I{len(head)}sI2sI1s").pack
-        self._pack_settled = struct.Struct(f">I{len(head)}sI2sI2s").pack
-        self._head_size = 4 + len(head) + 4 + 2 + 4 + 1
+        shape = sent_shape(session.channel, handle)
+        self._head, self._settled_head, self._head_size, self._pack, self._pack_settled = shape
 
     def send(
         self,
@@ -349,7 +328,7 @@ class SenderLink(LinkEndpoint):
 
         Returns:
             The deliveries of those that were sent. When they are fewer than the payloads, the first of the others
-            needs :meth:`send`, which also has the words for what is wrong.
+            needs :meth:`send`, which says what is wrong with it.
 
         Raises:
             ValueError: there are not as many contexts as payloads.
@@ -400,10 +379,10 @@ class SenderLink(LinkEndpoint):
 
     def _refuse_send(self) -> None:
         if self.state is not LinkState.ATTACHED:
-            raise ProtocolError(f"link {self.name!r} is not attached", condition="amqp:illegal-state")
+            raise ProtocolError(f"link {self.name!r} is not attached", condition=ErrorCondition.ILLEGAL_STATE)
         raise ProtocolError(
             f"link {self.name!r} has no credit: the receiver has not asked for more messages",
-            condition="amqp:link:transfer-limit-exceeded",
+            condition=ErrorCondition.TRANSFER_LIMIT_EXCEEDED,
         )
 
     @property
@@ -443,7 +422,7 @@ class SenderLink(LinkEndpoint):
         whose = "the peer accepts" if limit == self.remote_max_message_size else "this side has set"
         raise ProtocolError(
             f"the message has {size} bytes; {whose} at most {limit} on this link",
-            condition="amqp:link:message-size-exceeded",
+            condition=ErrorCondition.MESSAGE_SIZE_EXCEEDED,
         )
 
     def _refuse_tag(self, tag: bytes | None) -> NoReturn:
@@ -534,7 +513,7 @@ class SenderLink(LinkEndpoint):
         """Recompute the credit from the receiver's view (transport, "flow control")."""
         count = flow.delivery_count
         base = int(count) if count is not None else self._initial_delivery_count
-        # Not by way of the delivery limit: a credit of 2**31 or more would count as a limit that lies behind.
+        # Not by way of the delivery limit: with a credit of 2**31 or more it would seem to be in the past.
         credit = int(flow.link_credit or 0) - serial_difference(self.delivery_count, base)
         self.credit = max(0, credit)
         self.drain = bool(flow.drain)

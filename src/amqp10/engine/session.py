@@ -5,14 +5,17 @@ Transport, "sessions". What arrives is taken in ``incoming.py``, about links in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from amqp10.codec import Symbol
+from amqp10.conditions import ErrorCondition
 from amqp10.engine.backlog import Backlog
 from amqp10.engine.dispositions import Dispositions
 from amqp10.engine.faults import SessionFault
+from amqp10.engine.link import LinkTerms
 from amqp10.engine.receiver import IncomingDelivery, ReceiverLink
 from amqp10.engine.sender import OutgoingDelivery, SenderLink
 from amqp10.engine.serial import MASK
@@ -175,7 +178,7 @@ class Session:
         if state is None:
             raise ProtocolError(
                 f"session on channel {self.channel}: {trigger.name} is not possible in state {self.state.name}",
-                condition="amqp:illegal-state",
+                condition=ErrorCondition.ILLEGAL_STATE,
             )
         self.state = state
 
@@ -312,24 +315,16 @@ class Session:
             LimitError: no handle is left.
             EncodeError: a field has no encoding.
         """
-        link = SenderLink(
-            self,
-            self._free_name(name, receiver=False),
-            self.take_handle(),
-            source=source,
-            target=target,
-            snd_settle_mode=snd_settle_mode,
-            rcv_settle_mode=rcv_settle_mode,
-            max_message_size=max_message_size,
-        )
-        self._add_link(
-            link,
-            properties=properties,
-            desired_capabilities=desired_capabilities,
-            offered_capabilities=offered_capabilities,
-            unsettled=unsettled,
-            incomplete_unsettled=incomplete_unsettled,
-        )
+        terms = LinkTerms(source, target, snd_settle_mode, rcv_settle_mode, max_message_size)
+        link = SenderLink(self, self._free_name(name, receiver=False), self.take_handle(), terms)
+        with self._added(link):
+            link.send_attach(
+                properties=properties,
+                desired_capabilities=desired_capabilities,
+                offered_capabilities=offered_capabilities,
+                unsettled=unsettled,
+                incomplete_unsettled=incomplete_unsettled,
+            )
         return link
 
     def attach_receiver(
@@ -351,30 +346,24 @@ class Session:
 
         ``max_message_size`` is enforced: a larger message ends the link with *message-size-exceeded*.
         """
-        link = ReceiverLink(
-            self,
-            self._free_name(name, receiver=True),
-            self.take_handle(),
-            source=source,
-            target=target,
-            snd_settle_mode=snd_settle_mode,
-            rcv_settle_mode=rcv_settle_mode,
-            max_message_size=max_message_size,
-        )
-        self._add_link(
-            link,
-            properties=properties,
-            desired_capabilities=desired_capabilities,
-            offered_capabilities=offered_capabilities,
-            unsettled=unsettled,
-            incomplete_unsettled=incomplete_unsettled,
-        )
+        terms = LinkTerms(source, target, snd_settle_mode, rcv_settle_mode, max_message_size)
+        link = ReceiverLink(self, self._free_name(name, receiver=True), self.take_handle(), terms)
+        with self._added(link):
+            link.send_attach(
+                properties=properties,
+                desired_capabilities=desired_capabilities,
+                offered_capabilities=offered_capabilities,
+                unsettled=unsettled,
+                incomplete_unsettled=incomplete_unsettled,
+            )
         return link
 
-    def _add_link(self, link: LinkEndpoint, **fields: Any) -> None:
+    @contextmanager
+    def _added(self, link: LinkEndpoint) -> Iterator[None]:
+        """The link is one of the session's, unless its attach cannot be sent."""
         self.links[link.name, link.is_receiver] = link
         try:
-            link.send_attach(**fields)
+            yield
         except AMQPError:
             # It does not fit the peer's frames, or has no encoding: name and handle are free again.
             self.release_link(link)
@@ -394,7 +383,7 @@ class Session:
         """
         # A peer may attach right after its begin, before that has been answered (transport, "pipelined open").
         if not self.can_send and self.state is not SessionState.BEGIN_RCVD:
-            raise ProtocolError("the session cannot carry links now", condition="amqp:illegal-state")
+            raise ProtocolError("the session cannot carry links now", condition=ErrorCondition.ILLEGAL_STATE)
         if self._free_handles:
             return heappop(self._free_handles)
         handle = self._next_handle
@@ -422,7 +411,7 @@ class Session:
     def send(self, performative: Attach | Detach | Flow | Disposition) -> None:
         """Queue a frame on this session's channel."""
         if not self.can_send:
-            raise ProtocolError("the session has ended", condition="amqp:illegal-state")
+            raise ProtocolError("the session has ended", condition=ErrorCondition.ILLEGAL_STATE)
         self.output.send(self.channel, performative)
 
     def flow_state(self, *, echo: bool = False) -> Flow:
@@ -454,11 +443,11 @@ class Session:
     def charge(self, visits: int) -> None:
         """Count deliveries that a disposition named in vain.
 
-        A peer may report states as often as it likes, one delivery at a time. A range that is sent over and over would
-        cost the more the more is in flight.
+        A peer may report states as often as it likes, one delivery at a time. But the same range, sent over and over,
+        would cost more and more as more is in flight.
 
         Raises:
-            SessionFault: there have been a million more than the transfers since the last million can explain.
+            SessionFault: a million have been named in vain, and there were too few transfers meanwhile to explain that.
         """
         self._visits += visits
         if self._visits < _MOST_VISITS:
@@ -466,7 +455,7 @@ class Session:
         moved = self.window.transfers
         if ((moved - self._visits_from) & MASK) * _VISITS_PER_TRANSFER < self._visits:
             raise SessionFault(
-                "amqp:resource-limit-exceeded",
+                ErrorCondition.RESOURCE_LIMIT_EXCEEDED,
                 "the peer keeps on sending dispositions of deliveries about which they say nothing new",
             )
         self._visits, self._visits_from = 0, moved

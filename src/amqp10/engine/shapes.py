@@ -1,21 +1,31 @@
 """The shapes of transfer frames: what the frames that one peer sends on one link have in common.
 
-``incoming.receive_transfer`` reads the fields of a usual transfer in place (:func:`read_fields`), and keeps its shape
-with the link; a next frame of the same shape, in which only delivery id and tag differ, is unpacked in one call. Frames
-that follow it are compared as whole heads in ``runs.receive_run``.
-What is unusual goes to the general decoder. Transport, "transfer".
+This side's are written as :func:`sent_shape` says. Of those that arrive, ``incoming.receive_transfer`` reads the fields
+of a usual one in place (:func:`read_fields`) and keeps its shape with the link; a next frame of the same shape, in
+which only delivery id and tag differ, is unpacked in one call. Frames that follow it are compared as whole heads in
+``runs.receive_run``. What is unusual goes to the general decoder. Transport, "transfer".
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from struct import Struct
+from struct import Struct, pack
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from amqp10.wire.performatives import MAX_DELIVERY_TAG_SIZE
 
-__all__ = ["NOTHING", "NO_SHAPE", "RunShape", "TransferShape", "read_fields", "run_shape_of", "shape_of"]
+__all__ = [
+    "NOTHING",
+    "NO_SHAPE",
+    "RunShape",
+    "SentShape",
+    "TransferShape",
+    "read_fields",
+    "run_shape_of",
+    "sent_shape",
+    "shape_of",
+]
 
 _UINT = Struct(">I").unpack_from
 
@@ -128,3 +138,36 @@ def run_shape_of(shape: TransferShape, buf: bytes, start: int, pos: int) -> RunS
     at = body - size + 1
     unpack = _run_layout(at - start - 4, size - 7 - len(rest), len(rest)).unpack_from
     return RunShape(shape, unpack, buf[start + 4 : at], tag_head, rest, body - start, settled)
+
+
+class SentShape(NamedTuple):
+    """The transfers that one link sends in a single frame: all but size and delivery id is the same for every message.
+
+    ``pack`` takes the size of the frame, the head, the delivery id, the head of the tag, the tag (which is the delivery
+    id again) and the rest: message-format 0, and for ``pack_settled`` *settled* too.
+    """
+
+    head: bytes
+    """What is between the size and the delivery id."""
+    settled_head: bytes
+    size: int
+    """How many bytes are in front of the payload of an unsettled message; it is one more for a settled one."""
+    pack: Callable[..., bytes]
+    pack_settled: Callable[..., bytes]
+
+
+def sent_shape(channel: int, handle: int) -> SentShape:
+    """The shape for a link: a list8 of handle, delivery-id, delivery-tag, message-format and, where the message is
+    settled, settled (transport, "transfer")."""
+    if handle == 0:
+        handle_code = b"\x43"
+    elif handle < 256:
+        handle_code = bytes((0x52, handle))
+    else:
+        handle_code = b"\x70" + pack(">I", handle)
+    fixed = pack(">BBH", 2, 0, channel) + b"\x00\x53\x14\xc0"
+    fields = len(handle_code) + 5 + 6 + 1
+    head = fixed + bytes((fields + 1, 4)) + handle_code + b"\x70"
+    settled_head = fixed + bytes((fields + 2, 5)) + handle_code + b"\x70"
+    layout = f">I{len(head)}sI2sI"
+    return SentShape(head, settled_head, len(head) + 15, Struct(layout + "1s").pack, Struct(layout + "2s").pack)
