@@ -95,6 +95,16 @@ def test_fault_of_the_connection_closes_it_with_the_condition(
     assert peer.feed(b"\0\0\0\x08\x02\0\0\0") == [], "nothing after the fault is looked at"
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_second_open_is_called_that_whether_its_channel_is_in_use_or_not(begun: bool) -> None:
+    peer = Scripted()
+    if begun:
+        peer.session()
+    (event,) = peer.feed(encode_frame(0, Open(container_id="again")))
+    assert isinstance(event, ConnectionFailed)
+    assert event.error.message == "the peer sent open a second time"
+
+
 SESSION_FAULTS: dict[str, tuple[bytes, str]] = {
     "transfer to an unknown handle": (transfer(handle=7), "amqp:session:unattached-handle"),
     "flow for an unknown handle": (encode_frame(0, Flow(handle=7, **FLOW)), "amqp:session:unattached-handle"),

@@ -28,6 +28,7 @@ from amqp10.engine import (
     ConnectionOpened,
     DeliveriesSettled,
     DeliveriesUpdated,
+    DeliveryAborted,
     EndpointRole,
     IncomingDelivery,
     LinkAttached,
@@ -336,6 +337,10 @@ class ClientCore:
         elif isinstance(event, SessionEnded):
             if event.session.context is not None:
                 event.session.context.ended(event)
+        elif isinstance(event, DeliveryAborted):
+            receiver = event.delivery.link.context
+            if receiver is not None and receiver.link is event.delivery.link:
+                receiver.aborted()
         elif isinstance(event, LinkRequested):
             # A client has the links and sessions that it asks for, and no others.
             event.link.refuse(ProtocolError("this client accepts no links", condition=ErrorCondition.NOT_IMPLEMENTED))

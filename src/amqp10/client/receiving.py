@@ -63,8 +63,10 @@ class ReceiverCore(LinkCore[ReceiverLink]):
         self._second = spec.confirm == "second"
         self._last: IncomingDelivery | None = None
         """With accept="auto", the message that the program has."""
-        self._asked = 0
-        """Credit that the program gave itself (prefetch=0) and that no message has used."""
+        self._asked_until = 0
+        """With prefetch=0: up to which message, of all that ever arrive, the program has asked."""
+        self._aborted = False
+        """Whether the sender has given up a message, with the credit that it had used, since the last batch."""
         self._received = 0
         """How many messages the program has received, ever."""
         self._stream = spec.stream is not None
@@ -94,13 +96,20 @@ class ReceiverCore(LinkCore[ReceiverLink]):
         if link is not None:
             if self._drain_sent and link.credit == 0:
                 self._answered(link)  # a sender that has used its credit need not say that it has none
-            if self.spec.prefetch == 0:
-                self._asked = link.credit
+            if self._aborted:
+                self._aborted = False
+                if self.spec.prefetch == 0:
+                    self._give_asked()
         if self.turns.waiting:
             self.turns.grant(len(self.queue))
         self.renew()
         if self.stage is Stage.CLOSING:
             self.advance_closing()
+
+    def aborted(self) -> None:
+        """The sender has given up a message that had used credit; :meth:`batch_done` follows."""
+        self._aborted = True
+        self.core.touched.add(self)
 
     def give_turns(self) -> None:
         """A message, or the turn for one, is free again."""
@@ -132,13 +141,22 @@ class ReceiverCore(LinkCore[ReceiverLink]):
         if self._drain_sent:
             self._again_until = max(self._again_until, self._arrived) + count
         else:
-            self._asked += count
-            self._give_asked()
+            self._ask(count)
+
+    @property
+    def _asked(self) -> int:
+        """With prefetch=0: credit that the program gave, and that no message that is here whole has used."""
+        return max(0, self._asked_until - self._arrived)
+
+    def _ask(self, more: int) -> None:
+        self._asked_until = self._arrived + self._asked + more
+        self._give_asked()
 
     def _give_asked(self) -> None:
         link = self.link
         if link is not None and self.stage is Stage.ATTACHED and link.attached and not link.drain:
-            link.flow(self._asked)
+            # A message of which a part is here has used its credit.
+            link.flow(max(0, self._asked - (link.partial is not None)))
             self.core.driver.kick()
 
     def pause(self) -> None:
@@ -191,7 +209,7 @@ class ReceiverCore(LinkCore[ReceiverLink]):
             if self._drain_sent:
                 self._again_until = max(self._again_until, self._arrived + left)
             else:
-                self._asked = max(self._asked, left)
+                self._asked_until = max(self._asked_until, self._arrived + left)
                 self._give_asked()
 
     @property
@@ -228,8 +246,7 @@ class ReceiverCore(LinkCore[ReceiverLink]):
     def _ask_again(self) -> None:
         """With prefetch=0, all credit is gone: ask anew for those who still wait, and for what is still wanted."""
         if self.spec.prefetch == 0:
-            coming = len(self.queue) + (self.link is not None and self.link.partial is not None)
-            self._asked = max(0, len(self.turns.waiting) - coming, self._again_until - self._arrived)
+            self._asked_until = max(self._received + len(self.turns.waiting), self._again_until)
             self._again_until = 0
             if self._asked:
                 self._give_asked()
@@ -299,8 +316,7 @@ class ReceiverCore(LinkCore[ReceiverLink]):
         while True:
             asked = self.spec.prefetch == 0 and self._asked <= len(self.turns.waiting)
             if asked:
-                self._asked += 1
-                self._give_asked()
+                self._ask(1)
             try:
                 await self.turns.wait(deadline)
             except AMQPTimeoutError:
@@ -311,8 +327,7 @@ class ReceiverCore(LinkCore[ReceiverLink]):
             except BaseException:
                 if asked and self._asked:
                     # Nobody wants the message. One that is on its way all the same is for the next who asks.
-                    self._asked -= 1
-                    self._give_asked()
+                    self._ask(-1)
                 raise
             if self.queue:
                 return self._take()

@@ -66,6 +66,7 @@ _DISCARDED: Final = Stage.DISCARDED
 _OVER: Final = Stage.OVER
 _MAPPED: Final = SessionState.MAPPED
 _END: Final = ConnectionState.END
+_CLOSING: Final = (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
 
 
 class Connection:
@@ -235,7 +236,7 @@ class Connection:
         if self.state is _END:
             return []
         failed = ConnectionFailed(error, self._undelivered())
-        said = self.state in (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
+        said = self.state in _CLOSING
         talking = self._stage is _FRAMES
         if talking:
             self.close(error)
@@ -498,35 +499,36 @@ class Connection:
         performative, payload = decode_frame_body(data, body, stop)
         if self.output.trace is not None:
             self.output.trace(False, channel, performative, stop - payload)
-        kind = type(performative)
-        if self.state in (ConnectionState.DISCARDING, ConnectionState.CLOSE_SENT) and kind is not Close:
+        if self.state in _CLOSING and not isinstance(performative, Close):
             return  # after our close what still arrives need not be looked at; after an error it must not be
-        if self.remote_open is None:
-            if kind is not Open:
-                text = f"the peer sent {kind.__name__.lower()} before open"
-                raise ConnectionFault.broken_rule("amqp:not-allowed", text)
-            self._on_open(performative, channel, events)  # type: ignore[arg-type]
+        if isinstance(performative, Open):
+            self._on_open(performative, channel, events)
             return
-        if kind is Close:
-            self._on_close(performative, events)  # type: ignore[arg-type]
+        if self.remote_open is None:
+            text = f"the peer sent {type(performative).__name__.lower()} before open"
+            raise ConnectionFault.broken_rule("amqp:not-allowed", text)
+        if isinstance(performative, Close):
+            self._on_close(performative, events)
             return
         if channel > self.channel_max:
             raise ConnectionFault.broken_rule(
                 "amqp:connection:framing-error",
                 f"the peer used channel {channel}, beyond the agreed maximum of {self.channel_max}",
             )
-        if kind is Begin:
-            events.append(self.channels.on_begin(performative, channel))  # type: ignore[arg-type]
+        if isinstance(performative, Begin):
+            events.append(self.channels.on_begin(performative, channel))
             return
         session = self.channels.incoming.get(channel)
         if session is None:
-            name = kind.__name__.lower()
+            name = type(performative).__name__.lower()
             raise ConnectionFault.broken_rule(
                 "amqp:not-allowed", f"the peer sent {name} on channel {channel}, on which no session has begun"
             )
-        receive_frame(session, performative, data[payload:stop] if kind is Transfer else b"", events)
+        receive_frame(session, performative, data[payload:stop] if isinstance(performative, Transfer) else b"", events)
 
     def _on_open(self, performative: Open, channel: int, events: Events) -> None:
+        if self.remote_open is not None:
+            raise ConnectionFault.broken_rule("amqp:not-allowed", "the peer sent open a second time")
         if channel != 0:
             raise ConnectionFault.broken_rule("amqp:not-allowed", f"the peer sent open on channel {channel}, not 0")
         size = int(performative.max_frame_size)
@@ -550,7 +552,7 @@ class Connection:
         """Called with the peer's open before the answer to it goes out; a subclass may change what it will say."""
 
     def _on_close(self, performative: Close, events: Events) -> None:
-        by_peer = self.state not in (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
+        by_peer = self.state not in _CLOSING
         error = remote_error(performative.error, "the peer closed the connection")
         self._advance(Trigger.R_CLOSE)
         undelivered = self._undelivered()
@@ -568,7 +570,7 @@ class Connection:
             return []
         if self._stage is _DISCARDED:
             return self._finish()
-        orderly = self.state in (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
+        orderly = self.state in _CLOSING
         self._enter(_END)
         undelivered = self._undelivered()
         self.channels.drop(None)

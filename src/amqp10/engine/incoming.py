@@ -45,8 +45,9 @@ _TWO_UINTS = Struct(">II").unpack_from
 _ACCEPTED_FORMS: Final = (b"\x00\x53\x24\x45", b"\x00\x53\x24\xc0\x01\x00")
 _LARGE = 65536
 """The size of a payload, in bytes, from which it is cheaper not to copy it out of what arrived."""
-# Looking up a member of an enumeration costs five times as much as looking up a name: this is looked at per frame.
+# Looking up a member of an enumeration costs five times as much as looking up a name: these are looked at per frame.
 _ATTACHED: Final = LinkState.ATTACHED
+_RECEIVING: Final = (SessionState.MAPPED, SessionState.BEGIN_RCVD)
 
 
 def receive_frame(session: Session, performative: Composite, payload: bytes, events: Events) -> None:
@@ -55,7 +56,7 @@ def receive_frame(session: Session, performative: Composite, payload: bytes, eve
         by_peer = session.state not in (SessionState.END_SENT, SessionState.DISCARDING)
         undelivered = session.undelivered()
         events.append(SessionEnded(session, session.on_end(performative), by_peer, undelivered))
-    elif session.state not in (SessionState.MAPPED, SessionState.BEGIN_RCVD):
+    elif session.state not in _RECEIVING:
         # Sent before the peer saw our end (transport, "session errors").
         return
     elif isinstance(performative, Transfer):
