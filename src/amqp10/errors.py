@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from copy import copy
 from typing import Any, ClassVar, Final, Self
 
+from amqp10.conditions import ErrorCondition
+
 __all__ = [
     "AMQPError",
     "AMQPTimeoutError",
@@ -105,7 +107,7 @@ class AMQPError(Exception):
         super().__init__(code, message)
         self.code: int = code
         self.message: str = message
-        self.condition: str | None = condition
+        self.condition: str | None = None if condition is None else str(condition)
         self.description: str | None = None
         self.info: Mapping[Any, Any] | None = None
         self.retryable: bool = self.RETRYABLE
@@ -148,7 +150,7 @@ class DecodeError(AMQPError):
     __slots__ = ()
 
     def __init__(self, message: str, *, code: int = 604) -> None:
-        super().__init__(code, message, condition="amqp:decode-error")
+        super().__init__(code, message, condition=ErrorCondition.DECODE_ERROR)
 
 
 class EncodeError(AMQPError):
@@ -174,7 +176,7 @@ class MalformedFrameError(ProtocolError):
 
     __slots__ = ()
 
-    def __init__(self, message: str, *, condition: str = "amqp:connection:framing-error") -> None:
+    def __init__(self, message: str, *, condition: str = ErrorCondition.FRAMING_ERROR) -> None:
         super().__init__(message, condition=condition, code=601)
 
 
@@ -190,7 +192,7 @@ class AuthenticationError(AMQPError):
     __slots__ = ()
 
     def __init__(self, message: str) -> None:
-        super().__init__(602, message, condition="amqp:unauthorized-access")
+        super().__init__(602, message, condition=ErrorCondition.UNAUTHORIZED_ACCESS)
 
 
 class LimitError(AMQPError):

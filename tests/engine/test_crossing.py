@@ -129,7 +129,7 @@ def test_broker_survives_links_that_go_in_the_same_batch(attach: bytes, rest: by
     assert rest[-4:] != CLOSE[-4:] or frames[-1] == "close"
 
 
-def test_nothing_is_written_behind_a_close_by_links_that_somebody_still_holds() -> None:
+def test_nothing_is_written_after_a_close_by_links_that_somebody_still_holds() -> None:
     pair = Pair()
     mine, _theirs = pair.session()
     out, incoming = pair.sender(mine)
@@ -411,7 +411,7 @@ def test_sessions_beyond_the_channels_that_the_peer_takes_end_the_connection_wit
     assert close.error.condition == "amqp:resource-limit-exceeded"
 
 
-def test_open_that_arrives_behind_our_close_reports_no_open_connection() -> None:
+def test_open_that_arrives_after_our_close_reports_no_open_connection() -> None:
     engine = Connection(EndpointRole.CLIENT, container_id="c")
     engine.start(0)
     engine.receive_data(AMQP_HEADER, 0)

@@ -71,7 +71,7 @@ def check(client: Client, *, trace: bool) -> None:
     payloads = [payload for _, body, payload in STREAM if isinstance(body, Transfer)]
     assert meaning(client.events) == [*payloads[:2], "SessionRequested", payloads[2], "SessionEnded", payloads[3]]
     assert client.engine.missing == 0
-    assert client.engine.empty_octets == len(EMPTY_FRAME)
+    assert client.engine.empty_bytes == len(EMPTY_FRAME)
     if trace:
         assert client.seen == [(channel, body, len(payload)) for channel, body, payload in STREAM]
 
@@ -145,7 +145,7 @@ def test_a_malformed_frame_header_ends_the_connection_without_waiting_for_more(
     assert client.feed(encode_frame(0, FLOW)) == []
 
 
-def test_a_frame_of_exactly_the_limit_is_accepted_and_one_octet_more_is_not() -> None:
+def test_a_frame_of_exactly_the_limit_is_accepted_and_one_byte_more_is_not() -> None:
     client = Client(trace=False, max_frame_size=MIN_MAX_FRAME_SIZE)
     largest = encode_frame(0, transfer(0), bytes(MIN_MAX_FRAME_SIZE - len(encode_frame(0, transfer(0)))))
     assert len(largest) == MIN_MAX_FRAME_SIZE

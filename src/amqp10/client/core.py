@@ -21,6 +21,7 @@ from amqp10.client.sending import SenderCore
 from amqp10.client.servers import Servers
 from amqp10.client.sessions import Sessions
 from amqp10.client.wait import Bell, Waits
+from amqp10.conditions import ErrorCondition
 from amqp10.engine import (
     Connection,
     ConnectionClosed,
@@ -47,7 +48,6 @@ from amqp10.errors import (
     ProtocolError,
     RemoteError,
 )
-from amqp10.wire.performatives import ErrorCondition
 
 if TYPE_CHECKING:
     from amqp10.client.driver import Driver
@@ -358,7 +358,7 @@ class ClientCore:
         elif isinstance(event, ConnectionClosed):
             error = event.error
             if error is None:
-                error = RemoteError("the peer closed the connection", condition="amqp:connection:forced")
+                error = RemoteError("the peer closed the connection", condition=ErrorCondition.CONNECTION_FORCED)
             self.disconnected(incarnation, error, event.undelivered)
         elif isinstance(event, ConnectionFailed):
             self.disconnected(incarnation, event.error, event.undelivered)

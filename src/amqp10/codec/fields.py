@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import DecodeError
 
 __all__ = ["RESTRICTED", "Declared", "FieldSpec", "InvalidFieldError", "wrong_type"]
@@ -44,7 +45,7 @@ class InvalidFieldError(DecodeError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.condition: str | None = "amqp:invalid-field"
+        self.condition: str | None = ErrorCondition.INVALID_FIELD
 
 
 class FieldSpec(NamedTuple):

@@ -151,7 +151,7 @@ class Connecting:
                     f"right after the login: RabbitMQ does so when the virtual host {hostname!r} does not exist, or the"
                     " user may not use it"
                 ) from None
-            if engine.heard:
+            if engine.header_received:
                 raise
             raise type(error)(f"{error.message} ({self._silence()})", code=error.code) from None
         except AuthenticationError as error:

@@ -20,11 +20,12 @@ from amqp10.component.properties import Properties
 from amqp10.component.registry import LinkRecord, ReceiverRecord, Records, check_index
 from amqp10.component.reports import Reports
 from amqp10.component.settings import Settings
+from amqp10.conditions import ErrorCondition
 from amqp10.engine import IncomingDelivery
 from amqp10.engine.states import LinkState
 from amqp10.errors import AMQPError, AMQPTimeoutError
 from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected, Released
-from amqp10.wire.performatives import Error, ErrorCondition
+from amqp10.wire.performatives import Error
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -152,12 +152,12 @@ class Pump:
         self._read_size = RECEIVE_SIZE if size >= _LARGE else _LARGE
         if self.tap is not None:
             self.tap(False, [data])
-        empty = engine.empty_octets
+        empty = engine.empty_bytes
         if data:
             engine.process(self.events)
         else:
             self.events.extend(engine.receive_eof(now))
-        if engine.empty_octets - empty != size:
+        if engine.empty_bytes - empty != size:
             self.moved_at = now
         self.sink()
         # The end of the stream stays readable for ever: it must not look like more and more data.

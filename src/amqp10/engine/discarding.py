@@ -27,8 +27,8 @@ class Discarding:
     """The wait for the peer's close (transport, "connection states", DISCARDING).
 
     Args:
-        until: when it is no longer waited for; None for no limit.
-        failure: what is still to be reported if the peer does not say why it did what made this side give up.
+        until: when the wait ends; None for no limit.
+        failure: an event that is held back, because the peer's close may have a better reason; None if there is none.
 
     Attributes:
         need: how many bytes have to be there for the next :meth:`read`.

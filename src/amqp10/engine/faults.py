@@ -1,5 +1,5 @@
-"""How the engine stops at a broken rule: exceptions that name the scope the specification wants ended, by the numbers
-that the frame carries.
+"""How the engine stops at a broken rule: one exception for each thing that the specification wants ended by it, the
+connection, the session or the link.
 
 They never leave the engine: ``Connection.receive_data`` answers with the close, end or detach that carries the
 condition and reports the event. They are raised only when a peer misbehaves, never on the way of a good frame.
@@ -8,6 +8,7 @@ condition and reports the event. They are raised only when a peer misbehaves, ne
 from __future__ import annotations
 
 from amqp10.codec import DecodeError
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import AMQPError, LimitError, MalformedFrameError, ProtocolError
 
 __all__ = ["ConnectionFault", "LinkFault", "SessionFault", "bad_frame", "unreadable"]
@@ -61,11 +62,11 @@ def unreadable(error: Exception) -> AMQPError:
     """Why the connection has to be closed when reading one of its frames raised an error that is no fault."""
     if isinstance(error, DecodeError):
         text = f"the peer sent a malformed frame: {error.message}"
-        return MalformedFrameError(text, condition="amqp:decode-error")
+        return MalformedFrameError(text, condition=ErrorCondition.DECODE_ERROR)
     if not isinstance(error, AMQPError):  # read beyond the end of the frame
         text = "the peer sent a frame whose performative is cut short"
-        return MalformedFrameError(text, condition="amqp:decode-error")
+        return MalformedFrameError(text, condition=ErrorCondition.DECODE_ERROR)
     # A state that does not allow what came, a limit that it breaks, a body that reaches beyond its frame.
     if isinstance(error, LimitError):
-        error.condition = "amqp:resource-limit-exceeded"
+        error.condition = ErrorCondition.RESOURCE_LIMIT_EXCEEDED.value
     return error

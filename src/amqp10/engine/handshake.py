@@ -10,6 +10,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from amqp10.codec import DecodeError, Symbol
+from amqp10.conditions import ErrorCondition
 from amqp10.engine.faults import ConnectionFault
 from amqp10.engine.sasl import SaslClient, SaslServer, outcome_in_words
 from amqp10.engine.states import EndpointRole, Trigger
@@ -50,11 +51,21 @@ class Handshake:
 
     Attributes:
         need: how many bytes have to be there for the next :meth:`read`.
-        heard: whether the peer has sent a protocol header, so that it is known to speak AMQP 1.0.
+        header_received: whether the peer has sent a protocol header, so that it is known to speak AMQP 1.0.
         authenticated: whether the SASL exchange has succeeded.
     """
 
-    __slots__ = ("_hostname", "_next", "_output", "_role", "_rounds", "_sasl", "authenticated", "heard", "need")
+    __slots__ = (
+        "_hostname",
+        "_next",
+        "_output",
+        "_role",
+        "_rounds",
+        "_sasl",
+        "authenticated",
+        "header_received",
+        "need",
+    )
 
     def __init__(
         self, role: EndpointRole, output: Output, sasl: SaslClient | SaslServer | None, hostname: str | None
@@ -66,7 +77,7 @@ class Handshake:
         self._next = _Next.AMQP_HEADER
         self._rounds = 0
         self.need: int = _HEADER_SIZE
-        self.heard: bool = False
+        self.header_received: bool = False
         self.authenticated: bool = False
 
     @property
@@ -135,9 +146,9 @@ class Handshake:
     def on_eof(self, start: bytes) -> ProtocolError | None:
         """The byte stream has ended. What there is of a header may be enough to say what it is not: a TLS alert has
         seven bytes."""
-        if self._role is EndpointRole.SERVER or not start or self.heard or self._expected_header.startswith(start):
+        if self._role is EndpointRole.SERVER or self.header_received or self._expected_header.startswith(start):
             return None
-        return ProtocolError(describe_header(start), condition="amqp:not-implemented")
+        return ProtocolError(describe_header(start), condition=ErrorCondition.NOT_IMPLEMENTED)
 
     # -- headers ---------------------------------------------------------------------------------------------------
 
@@ -147,8 +158,8 @@ class Handshake:
 
     def _on_server_header(self, header: bytes) -> tuple[Trigger, ...]:
         if header != self._expected_header:
-            raise ConnectionFault(ProtocolError(self._wrong_header(header), condition="amqp:not-implemented"))
-        self.heard = True
+            raise ConnectionFault(ProtocolError(self._wrong_header(header), condition=ErrorCondition.NOT_IMPLEMENTED))
+        self.header_received = True
         if self._next is _Next.SASL_HEADER:
             self._next = _Next.SASL_FRAME
             return ()
@@ -169,6 +180,7 @@ class Handshake:
         wanted = AMQP_HEADER
         if isinstance(sasl, SaslServer) and not self.authenticated:
             if header == SASL_HEADER:
+                self.header_received = True
                 self._output.buffers.append(SASL_HEADER)
                 self._send_sasl(SaslMechanisms(sasl_server_mechanisms=tuple(Symbol(m) for m in sasl.mechanisms)))
                 self._next = _Next.SASL_FRAME
@@ -176,7 +188,8 @@ class Handshake:
             wanted = SASL_HEADER
         if header != wanted:
             self._output.buffers.append(wanted)
-            raise ConnectionFault(ProtocolError(describe_header(header), condition="amqp:not-implemented"))
+            raise ConnectionFault(ProtocolError(describe_header(header), condition=ErrorCondition.NOT_IMPLEMENTED))
+        self.header_received = True
         self._output.buffers.append(AMQP_HEADER)
         self._next = _Next.FRAMES
         return (Trigger.R_HEADER, Trigger.S_HEADER)

@@ -1,4 +1,4 @@
-"""What a connection sends: frames in order, and whoever has something to say before they are handed out.
+"""What a connection sends: frames in order, and what sessions and links add just before they are handed out.
 
 This is all that sessions and links need of a connection.
 """
@@ -10,6 +10,7 @@ from itertools import islice
 from struct import Struct
 from typing import TYPE_CHECKING, Protocol
 
+from amqp10.conditions import ErrorCondition
 from amqp10.engine.wire_errors import shortened
 from amqp10.errors import ProtocolError
 from amqp10.wire.frames import EMPTY_FRAME, encode_frame
@@ -27,14 +28,14 @@ Trace = Callable[[bool, int, object, int], None]
 
 
 class Flushable(Protocol):
-    """Somebody who has something to say before the next bytes are handed out: a session."""
+    """A session, which may have frames to add before the next bytes are handed out."""
 
     def flush(self) -> None:
         """Queue it."""
 
 
 class HasFlow(Protocol):
-    """Whose flow state the peer can ask for: a session or a link."""
+    """A session or a link: the peer can ask for its flow state."""
 
     def answer_flow(self) -> None:
         """Queue it, if it is still there."""
@@ -116,7 +117,7 @@ class Output:
                 raise ProtocolError(
                     f"a frame of type {type(performative).__name__.lower()} has {size} bytes, more than the"
                     f" {self.max_frame_size} bytes that the peer accepts",
-                    condition="amqp:frame-size-too-small",
+                    condition=ErrorCondition.FRAME_SIZE_TOO_SMALL,
                 )
         self.write(frame, channel, performative)
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
 
+from amqp10.conditions import ErrorCondition
 from amqp10.engine.link import LinkEndpoint, LinkSession, LinkTerms
 from amqp10.engine.serial import MASK, serial_difference, serial_range
 from amqp10.engine.shapes import sent_shape
@@ -327,7 +328,7 @@ class SenderLink(LinkEndpoint):
 
         Returns:
             The deliveries of those that were sent. When they are fewer than the payloads, the first of the others
-            needs :meth:`send`, which also has the words for what is wrong.
+            needs :meth:`send`, which says what is wrong with it.
 
         Raises:
             ValueError: there are not as many contexts as payloads.
@@ -378,10 +379,10 @@ class SenderLink(LinkEndpoint):
 
     def _refuse_send(self) -> None:
         if self.state is not LinkState.ATTACHED:
-            raise ProtocolError(f"link {self.name!r} is not attached", condition="amqp:illegal-state")
+            raise ProtocolError(f"link {self.name!r} is not attached", condition=ErrorCondition.ILLEGAL_STATE)
         raise ProtocolError(
             f"link {self.name!r} has no credit: the receiver has not asked for more messages",
-            condition="amqp:link:transfer-limit-exceeded",
+            condition=ErrorCondition.TRANSFER_LIMIT_EXCEEDED,
         )
 
     @property
@@ -421,7 +422,7 @@ class SenderLink(LinkEndpoint):
         whose = "the peer accepts" if limit == self.remote_max_message_size else "this side has set"
         raise ProtocolError(
             f"the message has {size} bytes; {whose} at most {limit} on this link",
-            condition="amqp:link:message-size-exceeded",
+            condition=ErrorCondition.MESSAGE_SIZE_EXCEEDED,
         )
 
     def _refuse_tag(self, tag: bytes | None) -> NoReturn:
@@ -512,7 +513,7 @@ class SenderLink(LinkEndpoint):
         """Recompute the credit from the receiver's view (transport, "flow control")."""
         count = flow.delivery_count
         base = int(count) if count is not None else self._initial_delivery_count
-        # Not by way of the delivery limit: a credit of 2**31 or more would count as a limit that lies behind.
+        # Not by way of the delivery limit: with a credit of 2**31 or more it would seem to be in the past.
         credit = int(flow.link_credit or 0) - serial_difference(self.delivery_count, base)
         self.credit = max(0, credit)
         self.drain = bool(flow.drain)

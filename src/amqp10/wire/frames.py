@@ -7,6 +7,7 @@ from struct import error as struct_error
 from typing import Final, get_args
 
 from amqp10.codec.composite import Composite, decode_composite
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import EncodeError, MalformedFrameError
 from amqp10.wire import messaging as _messaging  # registers the termini and states that frame bodies carry
 from amqp10.wire.performatives import Performative, SaslFrame
@@ -79,11 +80,12 @@ def decode_frame_body(buf: bytes, start: int, stop: int) -> tuple[Composite, int
     performative, pos = decode_composite(buf, start)
     if pos > stop:
         raise MalformedFrameError(
-            f"the peer sent a frame whose {performative.NAME} reaches past its end", condition="amqp:decode-error"
+            f"the peer sent a frame whose {performative.NAME} reaches past its end",
+            condition=ErrorCondition.DECODE_ERROR,
         )
     if type(performative) not in _BODIES:
         raise MalformedFrameError(
-            f"the peer sent a frame whose body is of type {performative.NAME}", condition="amqp:decode-error"
+            f"the peer sent a frame whose body is of type {performative.NAME}", condition=ErrorCondition.DECODE_ERROR
         )
     return performative, pos
 
