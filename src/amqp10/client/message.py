@@ -39,6 +39,22 @@ _BODY_SECTIONS: Final = (SECTION_DATA, SECTION_AMQP_SEQUENCE, SECTION_AMQP_VALUE
 _LONGEST_TTL: Final = 0xFFFFFFFF
 _BODY: Final = ("body", "_section")
 _NO_PROPERTIES: Final = (None,) * 12
+_PROPERTIES: Final = {
+    "id": "message_id",
+    "user_id": "user_id",
+    "to": "to",
+    "subject": "subject",
+    "reply_to": "reply_to",
+    "correlation_id": "correlation_id",
+    "content_type": "content_type",
+    "content_encoding": "content_encoding",
+    "expires": "absolute_expiry_time",
+    "created": "creation_time",
+    "group_id": "group_id",
+    "group_sequence": "group_sequence",
+    "reply_to_group_id": "reply_to_group_id",
+}
+"""Which field of the properties section is which argument."""
 _SHORT_ID: Final = 100
 # A properties section with nothing but a message-id: a list8 of one str8, up to the text.
 _ID_SECTIONS: Final = [
@@ -72,6 +88,17 @@ def _ttl(seconds: float) -> int:
     if not 0 <= milliseconds <= _LONGEST_TTL:
         raise EncodeError(f"ttl must be between 0 and {_LONGEST_TTL // 1000} seconds, not {seconds:g}")
     return milliseconds
+
+
+def _wire_property(name: str, value: Any) -> Any:
+    """A value of the properties section, as AMQP has it."""
+    if name in ("id", "correlation_id"):
+        return _message_id(value)
+    if name in ("expires", "created"):
+        return as_timestamp(value, name)
+    if name == "user_id" and isinstance(value, str):
+        return value.encode()
+    return UInt(value) if name == "group_sequence" else value
 
 
 def _body_section(body: Any) -> bytes:
@@ -247,11 +274,30 @@ class Message:
 
     def replace(self, **changes: Any) -> Message:
         """A message like this one, with other values for some of its fields. Arguments as for the class."""
+        if changes.keys() <= _PROPERTIES.keys():
+            return self._with_properties(changes)
         fields: dict[str, Any] = {name: getattr(self, name) for name in _FIELDS}
         fields.update(changes)
         if not any(name in changes for name in _BODY):
             fields["_section"] = self._body_bytes()
         return Message(**fields)
+
+    def _with_properties(self, changes: Mapping[str, Any]) -> Message:
+        """Only the section of the properties is written anew."""
+        encoded = self.encode()
+        wire = self.wire
+        spans = wire.scan()
+        section = wire.properties
+        fields = {} if section is None else {name: getattr(section, name) for name in _PROPERTIES.values()}
+        for name, value in changes.items():
+            fields[_PROPERTIES[name]] = None if value is None else _wire_property(name, value)
+        new = b"" if all(value is None for value in fields.values()) else Properties(**fields).encode()
+        if section is not None:
+            start, _, end = spans[SECTION_PROPERTIES]
+        else:
+            later = [span[0] for code, span in spans.items() if code > SECTION_PROPERTIES]
+            start = end = min(later, default=len(encoded))
+        return Message.decode(b"".join((encoded[:start], new, encoded[end:])))
 
     def _body_bytes(self) -> bytes:
         encoded = self.encode()

@@ -77,8 +77,10 @@ class ReceiverCore(LinkCore[ReceiverLink]):
         """How many calls of :meth:`drain` wait."""
         self._paused_to_drain = False
         """Whether it is paused because of them, and not by the program."""
-        self._again_until = 0
-        """With prefetch=0: credit that the drain under way takes back is given again for messages up to this one."""
+        self._added = 0
+        """How much of :attr:`_asked` was added while the sender was asked to drain."""
+        self._taken = 0
+        """How much credit that the program gave the last drain has taken, as long as a call of it may still fail."""
         self._settling: dict[IncomingDelivery, Waits] = {}
         self._warned = False
         self._offset: int | None = None
@@ -139,9 +141,8 @@ class ReceiverCore(LinkCore[ReceiverLink]):
             raise ValueError(f"credit is given in positive numbers, not {count}")
         self._refuse()
         if self._drain_sent:
-            self._again_until = max(self._again_until, self._arrived) + count
-        else:
-            self._ask(count)
+            self._added += count
+        self._ask(count)
 
     @property
     def _asked(self) -> int:
@@ -178,16 +179,17 @@ class ReceiverCore(LinkCore[ReceiverLink]):
         """
         if self.spec.prefetch and not self.window.paused:
             self.window.paused = self._paused_to_drain = True
-        link, credit, before = self.link, self.credit, self._arrived
+        credit, before = self.credit, self._arrived
         self._drains += 1
         try:
             await self._drain(deadline)
         except BaseException:
             self._drains -= 1
             if not self._drains:
-                self._undo_drain(credit if self.link is not link else credit - (self._arrived - before))
+                self._undo_drain()
             raise
         self._drains -= 1
+        self._taken = 0
         self._paused_to_drain = False
         return max(0, credit - (self._arrived - before))
 
@@ -201,16 +203,13 @@ class ReceiverCore(LinkCore[ReceiverLink]):
         while self.link is link and self._drain_sent:
             await self._draining.wait(deadline)
 
-    def _undo_drain(self, left: int) -> None:
-        """Nobody wants the drain any more: give the credit that it takes back, or has taken, again."""
+    def _undo_drain(self) -> None:
+        """Nobody wants the drain any more. If it is not answered, the answer will find that nobody waits for it."""
         if self._paused_to_drain:
             self.resume()
-        elif self.spec.prefetch == 0 and left > 0:
-            if self._drain_sent:
-                self._again_until = max(self._again_until, self._arrived + left)
-            else:
-                self._asked_until = max(self._asked_until, self._arrived + left)
-                self._give_asked()
+        elif self._taken:
+            taken, self._taken = self._taken, 0
+            self._ask(taken)
 
     @property
     def _arrived(self) -> int:
@@ -244,10 +243,16 @@ class ReceiverCore(LinkCore[ReceiverLink]):
         self._draining.set()
 
     def _ask_again(self) -> None:
-        """With prefetch=0, all credit is gone: ask anew for those who still wait, and for what is still wanted."""
+        """With prefetch=0, all credit is gone: ask anew for those who still wait, and for what the program asked for,
+        unless that was to be drained."""
         if self.spec.prefetch == 0:
-            self._asked_until = max(self._received + len(self.turns.waiting), self._again_until)
-            self._again_until = 0
+            wanted = max(0, len(self.turns.waiting) - len(self.queue))
+            asked = self._asked
+            if self._drains:
+                self._taken = max(0, asked - wanted - self._added)
+                asked -= self._taken
+            self._asked_until = self._arrived + max(wanted, asked)
+            self._added = 0
             if self._asked:
                 self._give_asked()
 
@@ -335,7 +340,7 @@ class ReceiverCore(LinkCore[ReceiverLink]):
 
     async def _late(self) -> ReceivedMessage | None:
         """The one message that a call asked for did not come: make sure that it does not come later."""
-        self._again_until = self._arrived + self._asked - 1
+        self._asked_until -= 1
         await self._drain(self.core.driver.clock() + _DRAIN_TIME)
         return self.try_receive()
 
@@ -447,7 +452,6 @@ class ReceiverCore(LinkCore[ReceiverLink]):
     def _stopped(self, ending: Ending, undelivered: Sequence[OutgoingDelivery], error: AMQPError | None) -> None:
         self.unsettled = 0
         self._last = None
-        again = max(0, self._again_until - self._arrived)
         if self.on_lost is not None:
             self.on_lost()
         if ending is Ending.CLOSED:
@@ -460,7 +464,6 @@ class ReceiverCore(LinkCore[ReceiverLink]):
         if self._drain_sent:
             # The credit is gone as the sender would have given it back.
             self._drain_sent = False
-            self._again_until = self._arrived + again
             self._ask_again()
         self.turns.revoke()
         self._draining.set()

@@ -236,10 +236,15 @@ class SenderCore(LinkCore[SenderLink]):
         while delivery is None:
             await self.turns.wait(deadline)
             # The turn is this call's: it is not to queue again after those who came later.
-            if self.room() > 0:
-                delivery = self._send_new(message, settled)
-            else:
-                self.refuse()
+            try:
+                if self.room() > 0:
+                    delivery = self._send_new(message, settled)
+                else:
+                    self.refuse()
+            finally:
+                if self.turns.waiting:
+                    # Who came after this call had its turn may go too; and if it could not use the turn, the next one.
+                    self.give_turns()
         return delivery
 
     def take_back(self, delivery: Delivery) -> bool:
