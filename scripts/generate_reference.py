@@ -377,8 +377,8 @@ def events_page() -> Iterator[str]:
     yield "# Events"
     yield (
         "An event is an attribute of `AMQP` that holds a callable or `None`. The callable is called with one argument,"
-        " an object of the class given here; it is valid only during the call. All events fire on the thread that called into"
-        " the instance; see [events and threads](../architecture.md#events-and-threads)."
+        " an object of the class given here; it is valid only during the call. All events fire on the thread that"
+        " called into the instance; see [events and threads](../architecture.md#events-and-threads)."
     )
     for name, cls in EVENT_CLASSES.items():
         yield f"## {name}"
@@ -795,7 +795,7 @@ PAGES: Final[tuple[tuple[str, str, Callable[[], Iterator[str]]], ...]] = (
 
 def index_page() -> Iterator[str]:
     yield "# Reference"
-    yield "Generated from the docstrings and tables in the source. [The other pages](../README.md) explain and have examples."
+    yield "Generated from the docstrings and tables in the source. [The other pages](../README.md) have explanations."
     yield "\n".join(f"- [{name.removesuffix('.md')}]({name}): {text}" for name, text, _ in PAGES)
 
 
