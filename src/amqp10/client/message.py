@@ -102,10 +102,7 @@ def _wire_property(name: str, value: Any) -> Any:
 
 
 def _body_section(body: Any) -> bytes:
-    kind = type(body)
-    if kind is str:
-        return encode_text_section(body)
-    if kind is bytes or isinstance(body, (bytes, bytearray, memoryview)):
+    if isinstance(body, (bytes, bytearray, memoryview)):
         return encode_section(SECTION_DATA, data_sections(body))
     return encode_section(SECTION_AMQP_VALUE, body)
 
@@ -201,18 +198,18 @@ class Message:
         footer: Mapping[str, Any] | None = None,
         _section: bytes | None = None,
     ) -> None:
-        parts: list[bytes] = []
+        encoded = b""
         if durable is not None or priority is not None or ttl is not None:
             header = Header(
                 durable=durable,
                 priority=None if priority is None else UByte(priority),
                 ttl=None if ttl is None else _ttl(ttl),
             )
-            parts.append(header.encode())
+            encoded = header.encode()
         if delivery_annotations:
-            parts.append(encode_section(SECTION_DELIVERY_ANNOTATIONS, delivery_annotations))
+            encoded += encode_section(SECTION_DELIVERY_ANNOTATIONS, delivery_annotations)
         if annotations:
-            parts.append(encode_section(SECTION_MESSAGE_ANNOTATIONS, annotations))
+            encoded += encode_section(SECTION_MESSAGE_ANNOTATIONS, annotations)
         rest = (
             user_id,
             to,
@@ -228,19 +225,21 @@ class Message:
             reply_to_group_id,
         )
         if rest != _NO_PROPERTIES:
-            parts.append(_properties(id, *rest))
+            encoded += _properties(id, *rest)
         elif type(id) is str and len(id) <= _SHORT_ID and id.isascii():
             # What most messages have, without the steps in between.
-            size = len(id)
-            parts.append(_ID_SECTIONS[size] + id.encode())
+            encoded += _ID_SECTIONS[len(id)] + id.encode()
         elif id is not None:
-            parts.append(_properties(id, *rest))
+            encoded += _properties(id, *rest)
         if properties:
-            parts.append(encode_application_properties(dict(properties)))
-        parts.append(_body_section(body) if _section is None else _section)
+            encoded += encode_application_properties(dict(properties))
+        if _section is not None:
+            encoded += _section
+        else:
+            encoded += encode_text_section(body) if type(body) is str else _body_section(body)
         if footer:
-            parts.append(encode_section(SECTION_FOOTER, footer))
-        self._encoded = b"".join(parts)
+            encoded += encode_section(SECTION_FOOTER, footer)
+        self._encoded = encoded
         self._wire = None
 
     @classmethod
