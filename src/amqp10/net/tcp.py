@@ -23,10 +23,6 @@ __all__ = ["TcpTransport", "begin_connecting", "connected", "prepare_socket"]
 _BATCH_SIZE: Final = 262144
 """About how many bytes go into one system call; sockets rarely take more."""
 
-_FIRST_READ: Final = 65536
-"""How many bytes are read at most while little comes. The system's allocator gives a buffer of this size for next to
-nothing, where it may map a larger one anew for each read, which costs more than reading a small message."""
-
 _MAX_DRAIN: Final = 1 << 20
 """How many unread bytes are discarded at most when a connection is closed gracefully."""
 
@@ -71,7 +67,6 @@ class TcpTransport:
         "_linger",
         "_linger_time",
         "_no_delay",
-        "_plenty",
         "_resume",
         "_sock",
         "local_address",
@@ -86,8 +81,6 @@ class TcpTransport:
         self._clock = clock
         self._bucket: TokenBucket | None = None
         self._early = b""
-        self._plenty = False
-        """Whether the last read was a large one."""
         self.unsent: bool = False
         """Nothing is ever held here."""
         self._take(options)
@@ -160,13 +153,11 @@ class TcpTransport:
             data, self._early = self._early, b""
             return data
         try:
-            data = self._sock.recv(max_bytes if self._plenty or max_bytes < _FIRST_READ else _FIRST_READ)
+            return self._sock.recv(max_bytes)
         except BlockingIOError:
             return None
         except OSError as error:
             raise self._broken(error) from error
-        self._plenty = len(data) >= _FIRST_READ
-        return data
 
     def put_back(self, data: bytes) -> None:
         """Have :meth:`recv` return bytes again that were read too early."""
