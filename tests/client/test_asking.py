@@ -1,4 +1,4 @@
-"""Receivers without a prefetch, in random schedules: nobody waits without credit, and no credit is left over."""
+"""The credit of receivers in random schedules: nobody waits without any, and none is left over."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ SHORT = Message("short").encode()
 
 
 class Scene:
-    """One receiver that asks for its messages one by one, and whoever waits for them."""
+    """One receiver, and whoever waits for its messages."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefetch: int) -> None:
         self.rig = Rig(max_frame_size=512).connect()
         self.driver = self.rig.driver
         session = self.rig.core.add_session(2, 2048)
-        spec = receiver_spec("orders", {"prefetch": 0})
+        spec = receiver_spec("orders", {"prefetch": prefetch})
         self.receiver: Any = self.rig.run(operations.attach_receiver(session, spec, self.driver.now + 30))
         self.waiting: list[FakeTask] = []
         self.given = 0
         """Credit that the program gave beside what its receive() calls ask for."""
+        self.unsettled: list[Any] = []
+        """Messages that the program has and has not accepted yet."""
         self.growing: Any = None
         """A long message of which a part has been sent."""
 
@@ -55,8 +57,20 @@ class Scene:
             waiting[number % len(waiting)].step(KeyboardInterrupt())
 
     def do_credit(self, number: int) -> None:
-        self.receiver.add_credit(number + 1)
-        self.given += number + 1
+        if self.receiver.spec.prefetch == 0:
+            self.receiver.add_credit(number + 1)
+            self.given += number + 1
+
+    def do_accept(self, number: int) -> None:
+        for message in self.unsettled[:number]:
+            self.unsettled.remove(message)
+            message.accept()
+
+    def do_pause(self, number: int) -> None:
+        self.receiver.pause()
+
+    def do_resume(self, number: int) -> None:
+        self.receiver.resume()
 
     def do_drain(self, number: int) -> None:
         self.driver.start(self.receiver.drain(self.driver.now + 1 if number else None))
@@ -95,11 +109,11 @@ class Scene:
         self.rig.transport.cut()
 
     def take(self) -> None:
-        """What was received is accepted."""
+        """See what has been received, and what was interrupted."""
         for task in [task for task in self.waiting if task.done]:
             self.waiting.remove(task)
             if task.error is None:
-                task.result.accept()
+                self.unsettled.append(task.result)
             else:
                 assert isinstance(task.error, (AMQPTimeoutError, KeyboardInterrupt)), task.error
 
@@ -109,18 +123,27 @@ class Scene:
         if receiver.stage is not Stage.ATTACHED or receiver.link.drain or receiver._drain_sent:
             return
         credit = receiver.link.credit
-        on_the_way = receiver.link.partial is not None
-        assert credit + on_the_way + len(receiver.queue) >= len(receiver.turns.waiting)
-        assert credit <= len(receiver.turns.waiting) + self.given
-        assert credit == max(0, receiver._asked - on_the_way)
         assert self.link is None or self.link.credit == credit
+        on_the_way = receiver.link.partial is not None
+        under_way = credit + on_the_way + len(receiver.queue)
+        prefetch = receiver.spec.prefetch
+        if prefetch == 0:
+            assert under_way >= len(receiver.turns.waiting)
+            assert credit <= len(receiver.turns.waiting) + self.given
+            assert credit == max(0, receiver._asked - on_the_way)
+            return
+        held = sum(1 for message in self.unsettled if not message.stale)
+        assert receiver.unsettled == held
+        assert under_way + held <= prefetch
+        if not receiver.window.paused:
+            assert under_way > 0 or held == prefetch
 
 
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(
             [name.removeprefix("do_") for name in sorted(vars(Scene)) if name.startswith("do_")]
-            + ["receive", "send", "settle", "settle"]
+            + ["receive", "send", "accept", "settle", "settle"]
         ),
         st.integers(0, 3),
     ),
@@ -129,9 +152,9 @@ STEPS = st.lists(
 
 
 @settings(max_examples=examples(300), deadline=None)
-@given(steps=STEPS)
-def test_whatever_happens_who_waits_has_credit_and_gets_a_message(steps: list[tuple[str, int]]) -> None:
-    scene = Scene()
+@given(steps=STEPS, prefetch=st.sampled_from([0, 0, 1, 2, 5]))
+def test_whatever_happens_who_waits_has_credit_and_gets_a_message(steps: list[tuple[str, int]], prefetch: int) -> None:
+    scene = Scene(prefetch)
     for what, number in steps:
         scene.do(what, number)
         scene.take()
@@ -141,10 +164,13 @@ def test_whatever_happens_who_waits_has_credit_and_gets_a_message(steps: list[tu
             scene.check()
     scene.rig.peer.answers_drains = True
     scene.driver.advance(60)
-    scene.take()
-    scene.check()
-    for _ in range(len(scene.waiting)):
+    scene.do_resume(0)
+    for _ in range(len(scene.waiting) + 1):
+        scene.take()
+        scene.do_accept(len(scene.unsettled))
+        scene.driver.settle()
+        scene.check()
         scene.do_send(0)
         scene.driver.settle()
-        scene.take()
+    scene.take()
     assert not scene.waiting

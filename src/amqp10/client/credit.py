@@ -30,7 +30,7 @@ class CreditWindow:
 
         Args:
             credit: what the sender has left.
-            queued: messages that are here and have not been received.
+            queued: messages that are here, or of which a part is, and that have not been received.
             unsettled: messages that the program has received and not settled.
         """
         if self.paused or self.prefetch == 0:

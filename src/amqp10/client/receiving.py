@@ -122,7 +122,8 @@ class ReceiverCore(LinkCore[ReceiverLink]):
         link = self.link
         if link is None or self.stage is not Stage.ATTACHED or link.drain or not link.attached:
             return  # the engine may know of a detach whose event is still to come
-        credit = self.window.due(link.credit, len(self.queue), self.unsettled)
+        here = len(self.queue) + (link.partial is not None)
+        credit = self.window.due(link.credit, here, self.unsettled)
         if credit:
             link.flow(credit)
             self.core.driver.kick()
