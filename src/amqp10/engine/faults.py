@@ -8,9 +8,9 @@ condition and reports the event. They are raised only when a peer misbehaves, ne
 from __future__ import annotations
 
 from amqp10.codec import DecodeError
-from amqp10.errors import AMQPError, LimitError, MalformedFrameError, ProtocolError
+from amqp10.errors import AMQPError, ConnectionDroppedError, LimitError, MalformedFrameError, ProtocolError
 
-__all__ = ["ConnectionFault", "LinkFault", "SessionFault", "bad_frame", "unreadable"]
+__all__ = ["ConnectionFault", "LinkFault", "SessionFault", "bad_frame", "torn_frame", "unreadable"]
 
 
 class ConnectionFault(Exception):  # noqa: N818 - never leaves the engine
@@ -55,6 +55,12 @@ def bad_frame(size: int, doff: int, kind: int, largest: int) -> ConnectionFault:
     if doff < 2 or doff * 4 > size:
         return ConnectionFault.malformed(f"the peer sent a frame of {size} bytes with data offset {doff}")
     return ConnectionFault.malformed(f"the peer sent a frame of type {kind} where AMQP frames are expected")
+
+
+def torn_frame() -> ConnectionFault:
+    """Why the connection has to be closed after a signal handler has raised in the middle of a frame."""
+    text = "the connection was given up: an exception came while a frame was being handled"
+    return ConnectionFault(ConnectionDroppedError(text))
 
 
 def unreadable(error: Exception) -> AMQPError:
