@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import importlib
-import importlib.util
 import inspect
 import re
 import sys
@@ -30,6 +28,7 @@ from amqp10.broker import Broker, Limits
 from amqp10.codec.composite import Composite
 from amqp10.component import enums
 from amqp10.component.amqp import AMQP
+from amqp10.component.error_notes import ERROR_NOTES
 from amqp10.component.events import EVENT_CLASSES, EventParams
 from amqp10.component.settings import SETTINGS, SettingSpec, format_value
 from amqp10.component.surface import PROPERTIES, PROPERTIES_BY_NAME, PropertySpec, phrase
@@ -68,7 +67,7 @@ GROUPS: Final[tuple[tuple[str, str, Callable[[str], bool]], ...]] = (
     ),
     (
         "Connection",
-        "Whom to connect to and as whom, how long to wait, and what the connection is doing.",
+        "The server and the credentials, time-outs, and the state of the connection.",
         lambda name: True,
     ),
 )
@@ -312,8 +311,8 @@ def properties_page() -> Iterator[str]:
     )
     yield (
         "Assigning a value of the wrong Python type raises `TypeError`, a value out of range `AMQPError` 604, and a"
-        " name that is no property `AttributeError`. Assigning to a read-only property raises `AttributeError`. The"
-        " enumerations are described [on their own page](enumerations.md); plain numbers are taken for their members."
+        " name that is not a property `AttributeError`. Assigning to a read-only property raises `AttributeError`. The"
+        " enumerations are described [on their own page](enumerations.md); plain numbers are accepted too."
     )
     rest = [spec for spec in PROPERTIES if not spec.family]
     groups: list[tuple[str, str, list[PropertySpec]]] = []
@@ -377,8 +376,8 @@ def events_page() -> Iterator[str]:
     yield "# Events"
     yield (
         "An event is an attribute of `AMQP` that holds a callable or `None`. The callable is called with one argument,"
-        " an object of the class given here; it lives for the call only. All events fire on the thread that called into"
-        " the instance; see [events and threads](../architecture.md#events-and-threads)."
+        " an object of the class given here; it is valid only during the call. All events fire on the thread that"
+        " called into the instance; see [events and threads](../architecture.md#events-and-threads)."
     )
     for name, cls in EVENT_CLASSES.items():
         yield f"## {name}"
@@ -401,10 +400,10 @@ def _parameter_row(cls: type[EventParams], name: str) -> list[str]:
 # -- settings --------------------------------------------------------------------------------------------------------
 
 SETTING_GROUPS: Final = {
-    "AMQP": "What concerns the protocol and the messages.",
-    "TCPClient": "What concerns the connection and the proxy.",
-    "SSL": "What concerns TLS; see [TLS and proxies](../tls.md).",
-    "Socket": "What concerns the socket.",
+    "AMQP": "Settings of the protocol and the messages.",
+    "TCPClient": "Settings of the connection and the proxy.",
+    "SSL": "Settings of TLS; see [TLS and proxies](../tls.md).",
+    "Socket": "Settings of the socket.",
     "Ours": "Settings that the reference does not have.",
 }
 
@@ -470,26 +469,10 @@ CODE_RANGES: Final[tuple[tuple[str, Callable[[int], bool]], ...]] = (
 )
 
 
-def error_notes() -> dict[int, str]:
-    """When each code is raised here, from ``error_notes.py``; empty as long as there is no such module."""
-    name = "amqp10.component.error_notes"
-    if importlib.util.find_spec(name) is None:
-        return {}
-    module = importlib.import_module(name)
-    for value in vars(module).values():
-        if isinstance(value, dict) and value and set(value) <= set(ERROR_CODES):
-            return {code: _note(note) for code, note in value.items()}
-    raise SystemExit(f"{name} has no table from error code to note")
-
-
-def _note(note: object) -> str:
-    if isinstance(note, str):
-        return note
-    if isinstance(note, tuple):
-        return " ".join(str(part) for part in note)
-    raised = getattr(note, "raised", None)
-    text = str(getattr(note, "text", None) or getattr(note, "note", None) or getattr(note, "reason", ""))
-    return text if raised in (None, True) else f"Cannot occur here: {text}"
+def note_text(code: int) -> str:
+    """When a code is raised here, or why it cannot occur."""
+    note = ERROR_NOTES[code]
+    return note.text if note.raised else f"Cannot occur here: {note.text}"
 
 
 def error_codes_page() -> Iterator[str]:
@@ -499,19 +482,13 @@ def error_codes_page() -> Iterator[str]:
         " person what happened. The same table is `amqp10.errors.ERROR_CODES`. The exception classes are described"
         " [on their own page](errors.md)."
     )
-    notes = error_notes()
-    headings = ["Code", "Meaning"]
-    if notes:
-        headings.append("Raised when, or why it cannot occur here")
+    headings = ["Code", "Meaning", "Raised when, or why it cannot occur here"]
     for heading, belongs in CODE_RANGES:
         codes = [code for code in ERROR_CODES if belongs(code)]
         yield f"## {heading}"
         yield table(
             headings,
-            (
-                [str(code), _sentence(ERROR_CODES[code]), *([inline(notes.get(code, ""))] if notes else [])]
-                for code in codes
-            ),
+            ([str(code), _sentence(ERROR_CODES[code]), inline(note_text(code))] for code in codes),
         )
 
 
@@ -530,7 +507,7 @@ def errors_page() -> Iterator[str]:
     yield "# Exceptions"
     yield (
         "Every error is an `AMQPError`, but for a value of a wrong Python type (`TypeError`) and an attribute that does"
-        " not exist or is read-only (`AttributeError`). `str(error)` is `[code] message`. The numbers stand on"
+        " not exist or is read-only (`AttributeError`). `str(error)` is `[code] message`. The numbers are on"
         " [the page of error codes](error-codes.md)."
     )
     for cls in exceptions():
@@ -557,7 +534,7 @@ def member_texts(enum: type[Enum]) -> dict[str, str]:
 
 def enumerations_page() -> Iterator[str]:
     yield "# Enumerations"
-    yield "All are `IntEnum`s: their members compare equal to plain numbers, which are taken in their place."
+    yield "All are `IntEnum`s: their members compare equal to plain numbers, which are accepted too."
     for name in enums.__all__:
         enum = cast("type[Enum]", getattr(enums, name))
         yield f"## {name}"
@@ -719,10 +696,10 @@ CLIENT_DATA: Final[tuple[type[Any], ...]] = (amqp10.Reconnect, amqp10.Stream, am
 
 
 def client_page() -> Iterator[str]:
-    yield "# connect() and what it gives: amqp10 and amqp10.aio"
+    yield "# connect(): amqp10 and amqp10.aio"
     yield (
         "The names and signatures are those of the blocking API. In `amqp10.aio` everything that can wait is awaited,"
-        " and a delivery is awaited instead of asked for its `result()`. See the [tutorial](../tutorial.md)."
+        " and `await delivery` replaces `delivery.result()`. See the [tutorial](../tutorial.md)."
     )
     yield "## connect"
     yield f"```text\nconnect{signature(amqp10.connect)}\n```"
@@ -795,7 +772,7 @@ PAGES: Final[tuple[tuple[str, str, Callable[[], Iterator[str]]], ...]] = (
 
 def index_page() -> Iterator[str]:
     yield "# Reference"
-    yield "Generated from the docstrings and tables in the source. [The other pages](../README.md) explain and show."
+    yield "Generated from the docstrings and tables in the source. [The other pages](../README.md) have explanations."
     yield "\n".join(f"- [{name.removesuffix('.md')}]({name}): {text}" for name, text, _ in PAGES)
 
 
@@ -845,9 +822,7 @@ def undocumented() -> list[str]:
     missing += [f"{spec.name} (in surface.py)" for spec in PROPERTIES if not spec.doc]
     missing += [f"setting {spec.name}" for spec in SETTINGS if not spec.doc]
     missing += [f"error code {code}" for code, text in ERROR_CODES.items() if not text]
-    notes = error_notes()
-    if notes:
-        missing += [f"note on error code {code}" for code in ERROR_CODES if not notes.get(code)]
+    missing += [f"note on error code {code}" for code in ERROR_CODES if code not in ERROR_NOTES]
     for cls in _exported(amqp10):
         need(f"amqp10.{cls.__name__}", cls)
     return sorted(set(missing))

@@ -5,7 +5,7 @@ for asyncio. :class:`AMQP` is a client with the interface of a well-known compon
 
 The layers, from the bottom up; imports point downward only:
 
-- ``errors``: every error, and the table of codes
+- ``conditions`` and ``errors``: the error conditions of the specification; every error, and the table of codes
 - ``codec``: the AMQP type system, bytes to Python values and back
 - ``wire``: frames, performatives, messages
 - ``engine``: the protocol, without I/O
@@ -48,6 +48,7 @@ from amqp10.component.events import (
     AMQPSSLServerAuthenticationEventParams,
     AMQPSSLStatusEventParams,
 )
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import (
     AMQPError,
     AMQPTimeoutError,
@@ -196,6 +197,7 @@ __all__ = [
     "DeliveryUnknownError",
     "Described",
     "EncodeError",
+    "ErrorCondition",
     "FilterRefusedError",
     "FirewallType",
     "Float",

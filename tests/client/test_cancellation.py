@@ -16,7 +16,7 @@ from amqp10.client.received import ReceivedMessage
 from amqp10.client.recovery import ConnectionState
 from amqp10.client.requests import Requests
 from amqp10.codec import Symbol
-from amqp10.errors import AMQPTimeoutError, MessageRejectedError, RemoteError
+from amqp10.errors import AMQPTimeoutError, EncodeError, MessageRejectedError, RemoteError
 from amqp10.wire.messaging import Rejected
 from amqp10.wire.performatives import Error
 from tests.client.fake import FakeTask, Rig
@@ -138,6 +138,29 @@ def test_a_turn_that_was_granted_and_not_taken_goes_to_the_next() -> None:
     assert scene.rig.peer.bodies == [1]
     assert tasks[1].done
     assert not tasks[2].done
+
+
+def test_who_comes_when_another_has_its_turn_does_not_wait_for_the_next_flow() -> None:
+    scene = Scene()
+    first = scene.rig.driver.start(scene.sender.submit(1, False, None))
+    scene.rig.peer.receiver.flow(2)
+    scene.rig.transport.pump_in()  # the first one has its turn, and has not run yet
+    second = scene.rig.driver.start(scene.sender.submit(2, False, None))
+    scene.rig.driver.settle()
+    assert first.done
+    assert second.done
+    assert scene.rig.peer.bodies == [1, 2]
+
+
+def test_a_turn_of_a_message_that_cannot_be_sent_goes_to_the_next() -> None:
+    scene = Scene()
+    nonsense = scene.rig.driver.start(scene.sender.submit(object(), False, None))
+    following = scene.rig.driver.start(scene.sender.submit(2, False, None))
+    scene.rig.peer.receiver.flow(1)
+    scene.rig.driver.settle()
+    assert isinstance(nonsense.error, EncodeError)
+    assert following.done
+    assert scene.rig.peer.bodies == [2]
 
 
 def test_a_message_whose_receiver_was_cancelled_goes_to_the_next() -> None:

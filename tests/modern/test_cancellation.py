@@ -214,11 +214,13 @@ class SteppedThread:
         if self.waits == self.last and self.moment == AT_ONCE:
             raise KeyboardInterrupt
         self.peer.help()
-        result = real()
-        self.peer.hold()
-        if self.waits == self.last:
-            raise KeyboardInterrupt
-        return result
+        try:
+            return real()
+        finally:
+            # Another thread that wakes it with an exception makes no difference.
+            self.peer.hold()
+            if self.waits == self.last:
+                raise KeyboardInterrupt
 
 
 class Gate:

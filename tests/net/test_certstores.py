@@ -27,7 +27,6 @@ from amqp10.net.certstores.stores import (
     CertificateEntry,
     CertificateStore,
     StoreType,
-    combine,
     load_client_certificate,
     open_store,
 )
@@ -223,10 +222,12 @@ def test_a_certificate_is_found_with_the_key_of_the_store() -> None:
 
 
 def test_combining_a_key_with_a_certificate_of_another_key_is_refused() -> None:
-    entry = open_store(jwk(ec_identity(), chain=False), StoreType.JWK_BLOB).find("*")
-    assert combine(entry, ec_identity().pem).certificate == ec_identity().certificate
+    key = jwk(ec_identity(), chain=False)
+    entry = load_client_certificate(key, StoreType.JWK_BLOB, encoded=ec_identity().pem)
+    assert entry is not None
+    assert entry.certificate == ec_identity().certificate
     with pytest.raises(AMQPError) as caught:
-        combine(entry, rsa_identity().pem)
+        load_client_certificate(key, StoreType.JWK_BLOB, encoded=rsa_identity().pem)
     assert caught.value.code == 272
 
 

@@ -65,6 +65,10 @@ def running(command: list[str], port: int, log: Path) -> Iterator[int]:
             yield port
         finally:
             process.terminate()
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:  # sshd has been seen to miss the signal
+                process.kill()
 
 
 def serve(conn: socket.socket) -> None:

@@ -8,8 +8,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+import amqp10
 from amqp10.codec import Described, Symbol, ULong, encode
 from amqp10.codec.composite import RESTRICTED, Composite, decode_composite, lookup
+from amqp10.conditions import ErrorCondition
 from amqp10.wire import messaging, performatives
 from amqp10.wire.messaging import SECTION_NAMES
 
@@ -112,7 +114,18 @@ def test_every_error_condition_of_the_specification_is_known() -> None:
         for name in ("amqp-error", "connection-error", "session-error", "link-error", "transaction-error")
         for choice in RESTRICTIONS[name].iter(f"{NAMESPACE}choice")
     }
-    assert {str(member.value) for member in performatives.ErrorCondition} == conditions
+    assert {str(member.value) for member in ErrorCondition} == conditions
+
+
+def test_no_error_condition_is_spelt_out_anywhere_else() -> None:
+    values = {f'"{member.value}"' for member in ErrorCondition}
+    spelt = [
+        f"{path.name}: {value}"
+        for path in sorted(Path(amqp10.__file__).parent.rglob("*.py"))
+        for value in values
+        if path.name != "conditions.py" and value in path.read_text(encoding="utf-8").replace(f"``{value}``", "")
+    ]
+    assert spelt == []
 
 
 def test_sections_have_the_descriptors_of_the_specification() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import ProtocolError
 
 __all__ = ["DEAD_LETTER_SUFFIX", "Address", "parse_address"]
@@ -39,7 +40,7 @@ def parse_address(address: object, *, topic: bool = False) -> Address:
         ProtocolError: it is not a string, or has no name.
     """
     if not isinstance(address, str) or not address:
-        raise ProtocolError("the link has no address", condition="amqp:invalid-field")
+        raise ProtocolError("the link has no address", condition=ErrorCondition.INVALID_FIELD)
     text = str(address)
     if text.startswith(_TOPICS):
         text, topic = text.removeprefix(_TOPICS), True
@@ -47,5 +48,5 @@ def parse_address(address: object, *, topic: bool = False) -> Address:
         text, topic = text.removeprefix(_QUEUES), False
     name = unquote(text) if "%" in text else text
     if not name:
-        raise ProtocolError(f"the address {str(address)!r} has no name", condition="amqp:invalid-field")
+        raise ProtocolError(f"the address {str(address)!r} has no name", condition=ErrorCondition.INVALID_FIELD)
     return Address(name, topic)

@@ -21,6 +21,7 @@ from amqp10.broker.termini import (
 )
 from amqp10.broker.topics import Topic
 from amqp10.codec import Symbol
+from amqp10.conditions import ErrorCondition
 from amqp10.engine import (
     Connection,
     ConnectionClosed,
@@ -190,7 +191,7 @@ class BrokerConnection(Peer):
         if store.bytes > store.max_bytes > 0:
             self.end(
                 LimitError(f"the broker is full: it holds {store.bytes} of {store.max_bytes} bytes"),
-                "amqp:resource-limit-exceeded",
+                ErrorCondition.RESOURCE_LIMIT_EXCEEDED,
             )
 
     def end(self, error: AMQPError, condition: str) -> None:
@@ -268,7 +269,7 @@ class BrokerConnection(Peer):
             self._replaces = wanted and (opened.properties or {}).get(_SOLE_POLICY) == _CLOSE_EXISTING
             if not self._replaces:
                 self._refused = ProtocolError(
-                    f"the container id {self.container_id!r} is in use", condition="amqp:invalid-field"
+                    f"the container id {self.container_id!r} is in use", condition=ErrorCondition.INVALID_FIELD
                 )
                 self._refused.info = {Symbol("invalid-field"): Symbol("container-id")}
         if self._refused is not None:
@@ -277,15 +278,17 @@ class BrokerConnection(Peer):
     def _open(self, opened: Open) -> None:
         directory = self.directory
         if self._refused is not None:
-            self.end(self._refused, self._refused.condition or "amqp:internal-error")
+            self.end(self._refused, self._refused.condition or ErrorCondition.INTERNAL_ERROR)
             return
         connections = directory.containers.setdefault(self.container_id, {})
         if self._replaces:
             for other in list(connections):
                 assert isinstance(other, BrokerConnection)
-                closed = ProtocolError("the container has made a new connection", condition="amqp:resource-locked")
+                closed = ProtocolError(
+                    "the container has made a new connection", condition=ErrorCondition.RESOURCE_LOCKED
+                )
                 closed.info = {Symbol("sole-connection-enforcement"): True}
-                other.end(closed, "amqp:resource-locked")
+                other.end(closed, ErrorCondition.RESOURCE_LOCKED)
             connections = directory.containers.setdefault(self.container_id, {})
         connections[self] = None
 
@@ -318,7 +321,7 @@ class BrokerConnection(Peer):
                 self._attach_producer(link)
         except AMQPError as error:
             if isinstance(error, LimitError):
-                error.condition = "amqp:resource-limit-exceeded"
+                error.condition = ErrorCondition.RESOURCE_LIMIT_EXCEEDED.value
             self._detach(link)
             link.refuse(error)
 
@@ -336,7 +339,7 @@ class BrokerConnection(Peer):
         assert isinstance(peer, BrokerConnection)
         stolen.detach(
             error=ProtocolError(
-                f"the link {link.name!r} has been attached again elsewhere", condition="amqp:link:stolen"
+                f"the link {link.name!r} has been attached again elsewhere", condition=ErrorCondition.STOLEN
             )
         )
         peer._detach(stolen)
@@ -364,7 +367,7 @@ class BrokerConnection(Peer):
             self._look_up(link, attach)
             return
         if not isinstance(source, Source):
-            raise ProtocolError("the link has no source", condition="amqp:invalid-field")
+            raise ProtocolError("the link has no source", condition=ErrorCondition.INVALID_FIELD)
         node, address, policy = self._node(link, source)
         if isinstance(node, Topic):
             self._subscribe(link, attach, source, node, address, policy)
@@ -412,9 +415,9 @@ class BrokerConnection(Peer):
         key = subscription_key(link.name, self.container_id, attach.desired_capabilities, durable=True)
         subscription = self.directory.subscriptions.get(key) if key is not None else None
         if subscription is None:
-            raise ProtocolError(f"there is no subscription {link.name!r}", condition="amqp:not-found")
+            raise ProtocolError(f"there is no subscription {link.name!r}", condition=ErrorCondition.NOT_FOUND)
         if subscription.queue.consumers:
-            raise ProtocolError(f"the subscription {link.name!r} is in use", condition="amqp:resource-locked")
+            raise ProtocolError(f"the subscription {link.name!r} is in use", condition=ErrorCondition.RESOURCE_LOCKED)
         self._subscriptions[link] = subscription
         address = str(Address(subscription.topic.name, topic=True))
         link.accept(source=subscription_source(Source(), address, subscription, None))
@@ -423,7 +426,7 @@ class BrokerConnection(Peer):
         target = link.target
         if not isinstance(target, Target):
             what = "transactions are not supported" if target is not None else "the link has no target"
-            raise ProtocolError(what, condition="amqp:not-implemented")
+            raise ProtocolError(what, condition=ErrorCondition.NOT_IMPLEMENTED)
         node: Queue | Topic | None = None
         policy: int | None = None
         address: Any = None
@@ -497,7 +500,9 @@ class BrokerConnection(Peer):
         properties = message.properties
         to = properties.to if properties is not None else None
         if not to:
-            raise ProtocolError("the message has no address in its properties", condition="amqp:precondition-failed")
+            raise ProtocolError(
+                "the message has no address in its properties", condition=ErrorCondition.PRECONDITION_FAILED
+            )
         kind = (message.message_annotations or {}).get(_JMS_DESTINATION)
         return self.directory.find(to, topic=isinstance(kind, int) and kind in _JMS_TOPICS)
 

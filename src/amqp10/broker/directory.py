@@ -14,6 +14,7 @@ from amqp10.broker.messages import StoredMessage, reject
 from amqp10.broker.queues import Lifetime, Queue, Store
 from amqp10.broker.streams import Stream
 from amqp10.broker.topics import Subscription, Topic
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import LimitError, ProtocolError
 from amqp10.wire.messaging import DeleteOnClose, DeleteOnNoLinks, DeleteOnNoMessages
 
@@ -108,7 +109,7 @@ class Directory:
         dead = address.name.endswith(DEAD_LETTER_SUFFIX)
         plain = Address(address.name.removesuffix(DEAD_LETTER_SUFFIX), address.topic)
         if address in self.refuse or (dead and plain in self.refuse):
-            raise ProtocolError(f"links to {address.name!r} are refused", condition="amqp:unauthorized-access")
+            raise ProtocolError(f"links to {address.name!r} are refused", condition=ErrorCondition.UNAUTHORIZED_ACCESS)
 
     def find(self, address: object, *, topic: bool = False) -> Queue | Topic:
         """The node of an address, made if need be. See :func:`~amqp10.broker.addresses.parse_address`.
@@ -127,13 +128,13 @@ class Directory:
         create = self.auto_create and _DYNAMIC.match(name) is None  # a dynamic node that was deleted is not made again
         if node.topic:
             if name not in self.topics and not create:
-                raise ProtocolError(f"there is no topic {name!r}", condition="amqp:not-found")
+                raise ProtocolError(f"there is no topic {name!r}", condition=ErrorCondition.NOT_FOUND)
             return self.topics.get(name) or self._add_topic(name)
         queue = self.queues.get(name)
         if queue is None:
             parent = name.removesuffix(DEAD_LETTER_SUFFIX)
             if not create and (parent == name or (parent not in self.queues and parent not in self.topics)):
-                raise ProtocolError(f"there is no queue {name!r}", condition="amqp:not-found")
+                raise ProtocolError(f"there is no queue {name!r}", condition=ErrorCondition.NOT_FOUND)
             queue = self._add(name)
         return queue
 
@@ -199,7 +200,7 @@ class Directory:
         known: dict[str, Queue] | dict[str, Topic] = self.topics if isinstance(node, Topic) else self.queues
         if known.get(node.name) is node:
             del known[node.name]
-        gone = ProtocolError(f"{node.name!r} has been deleted", condition="amqp:resource-deleted")
+        gone = ProtocolError(f"{node.name!r} has been deleted", condition=ErrorCondition.RESOURCE_DELETED)
         links: list[tuple[LinkEndpoint, Peer]] = [*node.producers.items()]
         links += [(consumer.link, consumer.peer) for consumer in node.consumers]
         for link, peer in links:
@@ -239,7 +240,7 @@ class Directory:
             if known.queue.consumers:
                 raise ProtocolError(
                     f"the subscription {key and key[1]!r} is in use with another topic or filter",
-                    condition="amqp:resource-locked",
+                    condition=ErrorCondition.RESOURCE_LOCKED,
                 )
             self.unsubscribe(known)
         label = f"{topic.name}: {key[1]}" if key is not None else topic.name

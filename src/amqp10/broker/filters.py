@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.broker.selectors import Selector
 from amqp10.codec import Described, Symbol, Timestamp
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import DecodeError, ProtocolError
 from amqp10.wire.message import Message
 
@@ -53,7 +54,7 @@ class MessageView:
             value = pairs.get(name)
         except DecodeError:
             return None
-        # Timestamps, chars and other types without a literal cannot be compared.
+        # Types without a literal (UUIDs, decimals, binary) have no value. A timestamp is a number of milliseconds.
         return value if isinstance(value, (str, bool, int, float)) else None
 
     def annotation(self, name: Symbol) -> Any:
@@ -140,7 +141,7 @@ class OffsetSpec:
             raise ProtocolError(
                 f"{value!r:.60} is not a stream offset: 'first', 'last', 'next', a number, a timestamp, or an interval"
                 " such as '2h'",
-                condition="amqp:invalid-field",
+                condition=ErrorCondition.INVALID_FIELD,
             )
 
 
@@ -175,7 +176,7 @@ class Filters:
             value = given.value if isinstance(given, Described) else given
             if kind == SELECTOR:
                 if not isinstance(value, str):
-                    raise ProtocolError("the selector is not a string", condition="amqp:invalid-field")
+                    raise ProtocolError("the selector is not a string", condition=ErrorCondition.INVALID_FIELD)
                 self._selector = Selector(str(value))
             elif kind == NO_LOCAL:
                 self.no_local = True
@@ -225,5 +226,5 @@ def _kind(given: Any) -> str:
 def _texts(value: Any) -> frozenset[str]:
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, Sequence) or isinstance(values, bytes) or not all(isinstance(v, str) for v in values):
-        raise ProtocolError("a stream filter is a string, or a list of strings", condition="amqp:invalid-field")
+        raise ProtocolError("a stream filter is a string, or a list of strings", condition=ErrorCondition.INVALID_FIELD)
     return frozenset(str(value) for value in values)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.broker.queues import MOST_UNSENT
 from amqp10.broker.tls import certificate_identity
+from amqp10.conditions import ErrorCondition
 from amqp10.engine import ConnectionState
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, ProtocolError
 from amqp10.net.options import TransportOptions
@@ -411,7 +412,7 @@ class Loop:
         self._listen(False)
         self._listen_again = None
         self._listener.close()
-        self.disconnect("amqp:connection:forced", "the broker is stopping")
+        self.disconnect(ErrorCondition.CONNECTION_FORCED, "the broker is stopping")
         deadline = self.container.clock() + timeout
         for client in self.clients.values():
             client.close_by = deadline

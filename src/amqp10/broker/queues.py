@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from amqp10.broker.limits import MESSAGE_COST
 from amqp10.broker.messages import StoredMessage, place_of
+from amqp10.conditions import ErrorCondition
 from amqp10.engine import LinkState
 from amqp10.errors import AMQPError, ProtocolError
 from amqp10.wire.messaging import Accepted, Released
@@ -36,7 +37,7 @@ class QueueFullError(AMQPError):
     __slots__ = ()
 
     def __init__(self, message: str) -> None:
-        super().__init__(600, message, condition="amqp:resource-limit-exceeded")
+        super().__init__(600, message, condition=ErrorCondition.RESOURCE_LIMIT_EXCEEDED)
 
 
 class Store:
@@ -267,6 +268,8 @@ class Queue:
 
     def bury(self, message: StoredMessage) -> bool:
         """Add a rejected message at the end, and drop the oldest ones to make room. False if it does not fit at all."""
+        if len(message.payload) + MESSAGE_COST > self.max_bytes > 0:
+            return False
         while True:
             try:
                 self.put(message)
@@ -477,7 +480,7 @@ class Queue:
             error=ProtocolError(
                 f"the next message of queue {self.name!r} has {len(message.payload)} bytes, and this link takes at most"
                 f" {link.remote_max_message_size}",
-                condition="amqp:link:message-size-exceeded",
+                condition=ErrorCondition.MESSAGE_SIZE_EXCEEDED,
             )
         )
         self.store.busy[consumer.peer] = None

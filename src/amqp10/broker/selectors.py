@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeAlias
 
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import ProtocolError
 
 __all__ = ["Properties", "Selector"]
@@ -250,7 +251,8 @@ class _Parser:
         self._chained = 0
         if len(text) > MAX_LENGTH:
             raise ProtocolError(
-                f"the selector has {len(text)} characters; the limit is {MAX_LENGTH}", condition="amqp:invalid-field"
+                f"the selector has {len(text)} characters; the limit is {MAX_LENGTH}",
+                condition=ErrorCondition.INVALID_FIELD,
             )
         self._split()
 
@@ -274,7 +276,8 @@ class _Parser:
         at = self._tokens[self._next][2] if pos is None else pos
         shown = self._text[at : at + 20]
         return ProtocolError(
-            f"the selector is malformed: {what} at character {at + 1}: {shown!r}", condition="amqp:invalid-field"
+            f"the selector is malformed: {what} at character {at + 1}: {shown!r}",
+            condition=ErrorCondition.INVALID_FIELD,
         )
 
     def parse(self) -> Evaluate:

@@ -15,6 +15,7 @@ from amqp10.broker.container import BrokerContainer
 from amqp10.broker.faults import Refusable
 from amqp10.broker.limits import Limits
 from amqp10.broker.loop import Loop
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import AMQPError
 from amqp10.wire.message import Message
 
@@ -238,7 +239,9 @@ class Broker:
                 loop.drop(client)
 
     def disconnect_all(
-        self, condition: str = "amqp:connection:forced", description: str = "the broker has ended the connection"
+        self,
+        condition: str = ErrorCondition.CONNECTION_FORCED,
+        description: str = "the broker has ended the connection",
     ) -> None:
         """Close every connection, as an operator would. Clients can connect again at once.
 
@@ -254,7 +257,7 @@ class Broker:
         what: Refusable,
         *,
         count: int = 1,
-        condition: str = "amqp:internal-error",
+        condition: str = ErrorCondition.INTERNAL_ERROR,
         description: str = "refused on demand",
         address: str | None = None,
     ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.codec import Described, Symbol
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import ProtocolError
 from amqp10.wire.messaging import (
     Accepted,
@@ -61,7 +62,7 @@ def means_topic(terminus: Source | Target) -> bool:
     """
     topic = not _TOPIC.isdisjoint(terminus.capabilities)
     if topic and not _QUEUE.isdisjoint(terminus.capabilities):
-        raise ProtocolError("a node is a topic or a queue, not both", condition="amqp:invalid-field")
+        raise ProtocolError("a node is a topic or a queue, not both", condition=ErrorCondition.INVALID_FIELD)
     return topic
 
 
@@ -87,7 +88,7 @@ def lifetime_policy(properties: Mapping[Any, Any] | None) -> int:
     descriptor = given.descriptor if isinstance(given, Described) else getattr(given, "DESCRIPTOR_CODE", None)
     code = _POLICY_NAMES.get(descriptor) if isinstance(descriptor, str) else descriptor
     if code not in _POLICIES:
-        raise ProtocolError("there is no such lifetime policy", condition="amqp:invalid-field")
+        raise ProtocolError("there is no such lifetime policy", condition=ErrorCondition.INVALID_FIELD)
     return int(code)
 
 

@@ -21,6 +21,7 @@ from amqp10.client.sending import SenderCore
 from amqp10.client.servers import Servers
 from amqp10.client.sessions import Sessions
 from amqp10.client.wait import Bell, Waits
+from amqp10.conditions import ErrorCondition
 from amqp10.engine import (
     Connection,
     ConnectionClosed,
@@ -47,7 +48,7 @@ from amqp10.errors import (
     ProtocolError,
     RemoteError,
 )
-from amqp10.wire.performatives import ErrorCondition
+from amqp10.wire.messaging import ACCEPTED
 
 if TYPE_CHECKING:
     from amqp10.client.driver import Driver
@@ -308,11 +309,16 @@ class ClientCore:
             touched.pop().batch_done()
 
     def _updated(self, event: DeliveriesUpdated) -> None:
-        state, settled = event.state, event.settled
+        state, settled, carriers = event.state, event.settled, event.deliveries
         senders: list[SenderCore] = []
-        for carrier in event.deliveries:
-            sender: SenderCore = carrier.link.context
-            sender.updated(carrier, state, settled)
+        at = 0
+        while at < len(carriers):
+            sender: SenderCore = carriers[at].link.context
+            if state is ACCEPTED and settled:
+                at = sender.accepted(carriers, at)
+            else:
+                sender.updated(carriers[at], state, settled)
+                at += 1
             if not senders or senders[-1] is not sender:
                 senders.append(sender)
         for sender in senders:
@@ -358,7 +364,7 @@ class ClientCore:
         elif isinstance(event, ConnectionClosed):
             error = event.error
             if error is None:
-                error = RemoteError("the peer closed the connection", condition="amqp:connection:forced")
+                error = RemoteError("the peer closed the connection", condition=ErrorCondition.CONNECTION_FORCED)
             self.disconnected(incarnation, error, event.undelivered)
         elif isinstance(event, ConnectionFailed):
             self.disconnected(incarnation, event.error, event.undelivered)

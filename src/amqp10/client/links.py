@@ -9,6 +9,7 @@ from uuid import uuid4
 from amqp10.client.closing import Ending
 from amqp10.client.recovery import Backoff, may_pass
 from amqp10.client.wait import Waits
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import (
     AMQPError,
     AMQPTimeoutError,
@@ -329,7 +330,7 @@ class LinkCore(Generic[L]):
         cause = event.error
         if cause is None:
             what = "refused the link" if event.refused else "detached the link"
-            error = kind(f"the peer {what} and gave no reason", condition="amqp:link:detach-forced")
+            error = kind(f"the peer {what} and gave no reason", condition=ErrorCondition.DETACH_FORCED)
         else:
             error = kind(cause.message, condition=cause.condition)
             error.description = cause.description

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from amqp10.client.links import Stage
 from amqp10.client.message import Message
 from amqp10.codec import Symbol
+from amqp10.conditions import ErrorCondition
 from amqp10.wire.layouts import Layouts
 from amqp10.wire.message import Message as WireMessage
 from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected
@@ -79,7 +80,7 @@ class ReceivedMessage(Message):
 
     def reject(
         self,
-        condition: str = "amqp:internal-error",
+        condition: str = ErrorCondition.INTERNAL_ERROR,
         description: str | None = None,
         info: Mapping[str, Any] | None = None,
     ) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import (
     AMQPError,
     AuthenticationError,
@@ -19,7 +20,6 @@ from amqp10.errors import (
     ProtocolError,
     RemoteError,
 )
-from amqp10.wire.performatives import ErrorCondition
 
 if TYPE_CHECKING:
     from amqp10.client.options import Reconnect

@@ -12,6 +12,7 @@ from amqp10.client.options import ReceiverSpec
 from amqp10.client.outcomes import Modified, Released
 from amqp10.client.sending import Late
 from amqp10.client.wait import Waits
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import (
     AMQPError,
     AMQPTimeoutError,
@@ -21,7 +22,6 @@ from amqp10.errors import (
     RequestLostError,
 )
 from amqp10.wire.messaging import ACCEPTED
-from amqp10.wire.performatives import ErrorCondition
 
 if TYPE_CHECKING:
     from amqp10.client.core import ClientCore

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from amqp10.client.options import Address
-from amqp10.wire.performatives import ErrorCondition
+from amqp10.conditions import ErrorCondition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

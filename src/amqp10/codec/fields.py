@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import DecodeError
 
 __all__ = ["RESTRICTED", "Declared", "FieldSpec", "InvalidFieldError", "wrong_type"]
@@ -32,8 +33,7 @@ RESTRICTED: Final[Mapping[str, str]] = {
     "transaction-id": "binary",
     "transfer-number": "uint",
 }
-"""The restricted types that fields have, and the primitive type each is one of. A test compares them with the
-specification."""
+"""The restricted types of fields, and the primitive type of each. A test compares them with the specification."""
 
 
 class InvalidFieldError(DecodeError):
@@ -44,7 +44,7 @@ class InvalidFieldError(DecodeError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.condition: str | None = "amqp:invalid-field"
+        self.condition: str | None = ErrorCondition.INVALID_FIELD
 
 
 class FieldSpec(NamedTuple):
@@ -65,7 +65,7 @@ class FieldSpec(NamedTuple):
 
 
 class Declared(Protocol):
-    """What is known of a class that declares fields, before it has been compiled."""
+    """A class that declares fields, before it has been compiled."""
 
     NAME: ClassVar[str]
     DESCRIPTOR_CODE: ClassVar[int]

@@ -15,6 +15,7 @@ from amqp10.component.properties import Properties
 from amqp10.component.registry import LinkRecord, ReceiverRecord, Records, SenderRecord, SessionRecord
 from amqp10.component.reports import Reports
 from amqp10.component.settings import Settings
+from amqp10.conditions import ErrorCondition
 from amqp10.engine import IncomingDelivery
 from amqp10.engine.events import (
     ConnectionClosed,
@@ -34,7 +35,7 @@ from amqp10.engine.events import (
 from amqp10.engine.states import LinkState, SessionState
 from amqp10.errors import LimitError, ProtocolError
 from amqp10.wire.messaging import ACCEPTED, RELEASED, Modified, Rejected, Source, Target
-from amqp10.wire.performatives import ErrorCondition, SenderSettleMode
+from amqp10.wire.performatives import SenderSettleMode
 
 if TYPE_CHECKING:
     from amqp10.engine import Connection
@@ -183,8 +184,8 @@ class Endpoints:
         finally:
             self._records.links.release(name)
         pump = self._loop.pump
-        if record.automatic and record.initial_credit > 0 and pump is not None and engine.attached:
-            engine.flow(record.initial_credit)
+        if record.automatic and pump is not None and engine.attached:
+            record.renew_credit()
             self._loop.flushed()
         self._loop.dispatch()
 

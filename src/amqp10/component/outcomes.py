@@ -9,13 +9,14 @@ from collections.abc import Mapping
 
 from amqp10.codec import Symbol
 from amqp10.component import values
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import AMQPError
 from amqp10.wire.messaging import DeliveryState, Modified, Rejected
 from amqp10.wire.performatives import Error
 
 __all__ = ["OutcomeMetadata"]
 
-_DEFAULT_CONDITION = "amqp:internal-error"
+_DEFAULT_CONDITION = ErrorCondition.INTERNAL_ERROR
 
 
 class OutcomeMetadata:

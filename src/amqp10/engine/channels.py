@@ -5,6 +5,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
+from amqp10.conditions import ErrorCondition
 from amqp10.engine.events import SessionBegun, SessionRequested
 from amqp10.engine.faults import ConnectionFault
 from amqp10.engine.serial import MASK, serial_max
@@ -104,14 +105,14 @@ class Channels:
         """
         if channel in self.incoming:
             raise ConnectionFault.broken_rule(
-                "amqp:not-allowed", f"the peer began a session on channel {channel}, which is in use"
+                ErrorCondition.NOT_ALLOWED, f"the peer began a session on channel {channel}, which is in use"
             )
         remote = begin.remote_channel
         if remote is not None:
             session = self.outgoing.get(int(remote))
             if session is None or session.remote_channel is not None or not session.local_request:
                 raise ConnectionFault.broken_rule(
-                    "amqp:not-allowed", f"the peer answered a begin on channel {int(remote)} that nobody sent"
+                    ErrorCondition.NOT_ALLOWED, f"the peer answered a begin on channel {int(remote)} that nobody sent"
                 )
         else:
             session = self.new_session(_WINDOW, _WINDOW, MASK)

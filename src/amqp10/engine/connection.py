@@ -14,10 +14,11 @@ from struct import error as struct_error
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp10.codec import Symbol
+from amqp10.conditions import ErrorCondition
 from amqp10.engine.channels import Channels
 from amqp10.engine.discarding import Discarding
 from amqp10.engine.events import ConnectionClosed, ConnectionFailed, ConnectionOpened
-from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault, bad_frame, unreadable
+from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault, bad_frame, bad_open, unreadable
 from amqp10.engine.handshake import Handshake
 from amqp10.engine.idle import IdleTimer
 from amqp10.engine.incoming import fail_session, receive_disposition, receive_frame, receive_transfer
@@ -166,7 +167,8 @@ class Connection:
         state = CONNECTION_TRANSITIONS.get((self.state, trigger))
         if state is None:
             raise ProtocolError(
-                f"connection: {trigger.name} is not possible in state {self.state.name}", condition="amqp:illegal-state"
+                f"connection: {trigger.name} is not possible in state {self.state.name}",
+                condition=ErrorCondition.ILLEGAL_STATE,
             )
         self._enter(state)
 
@@ -303,7 +305,7 @@ class Connection:
             return self._finish() if (until := self.next_deadline()) is not None and now >= until else []
         if self.idle.silent(now):
             error = AMQPTimeoutError(f"nothing arrived from the peer for {self.idle.timeout:g} seconds (idle time-out)")
-            error.condition = "amqp:resource-limit-exceeded"
+            error.condition = ErrorCondition.RESOURCE_LIMIT_EXCEEDED.value
             self.idle.last_read = now  # its answer gets the same time again
             failed = self._fail(error, in_step=True)
             return failed or (self._discarding.report() if self._discarding is not None else [])
@@ -325,7 +327,7 @@ class Connection:
             ProtocolError: the connection is not open.
         """
         if not self.can_send:
-            raise ProtocolError("the connection is not open", condition="amqp:illegal-state")
+            raise ProtocolError("the connection is not open", condition=ErrorCondition.ILLEGAL_STATE)
         session = self.channels.new_session(incoming_window, outgoing_window, handle_max)
         session.send_begin()
         return session
@@ -377,11 +379,6 @@ class Connection:
         self.feed(data, now)
         self.process(events)
         return events
-
-    def receive_into(self, events: Events, data: bytes, now: float) -> None:
-        """Like :meth:`receive_data`, for a caller with a queue of its own."""
-        self.feed(data, now)
-        self.process(events)
 
     def feed(self, data: bytes | None, now: float) -> bytes | None:
         """The first half of :meth:`receive_data`: keep what arrived, if anything did, and give it back.
@@ -520,13 +517,13 @@ class Connection:
             return
         if self.remote_open is None:
             text = f"the peer sent {type(performative).__name__.lower()} before open"
-            raise ConnectionFault.broken_rule("amqp:not-allowed", text)
+            raise ConnectionFault.broken_rule(ErrorCondition.NOT_ALLOWED, text)
         if isinstance(performative, Close):
             self._on_close(performative, events)
             return
         if channel > self.channel_max:
             raise ConnectionFault.broken_rule(
-                "amqp:connection:framing-error",
+                ErrorCondition.FRAMING_ERROR,
                 f"the peer used channel {channel}, beyond the agreed maximum of {self.channel_max}",
             )
         if isinstance(performative, Begin):
@@ -536,23 +533,15 @@ class Connection:
         if session is None:
             name = type(performative).__name__.lower()
             raise ConnectionFault.broken_rule(
-                "amqp:not-allowed", f"the peer sent {name} on channel {channel}, on which no session has begun"
+                ErrorCondition.NOT_ALLOWED, f"the peer sent {name} on channel {channel}, on which no session has begun"
             )
         receive_frame(session, performative, data[payload:stop] if isinstance(performative, Transfer) else b"", events)
 
     def _on_open(self, performative: Open, channel: int, events: Events) -> None:
-        if self.remote_open is not None:
-            raise ConnectionFault.broken_rule("amqp:not-allowed", "the peer sent open a second time")
-        if channel != 0:
-            raise ConnectionFault.broken_rule("amqp:not-allowed", f"the peer sent open on channel {channel}, not 0")
-        size = int(performative.max_frame_size)
-        if size < MIN_MAX_FRAME_SIZE:
-            raise ConnectionFault.broken_rule(
-                "amqp:invalid-field",
-                f"the peer's max-frame-size of {size} is below the {MIN_MAX_FRAME_SIZE} that everyone must accept",
-            )
+        if (fault := bad_open(performative, channel, again=self.remote_open is not None)) is not None:
+            raise fault
         self.remote_open = performative
-        self.output.max_frame_size = size
+        self.output.max_frame_size = int(performative.max_frame_size)
         self.channels.highest = min(self.channel_max, int(performative.channel_max))
         self.idle.remote_timeout = int(performative.idle_time_out or 0) / 1000
         self._advance(Trigger.R_OPEN)

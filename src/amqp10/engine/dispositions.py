@@ -5,6 +5,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Final, Protocol
 
+from amqp10.conditions import ErrorCondition
 from amqp10.engine.serial import MASK
 from amqp10.errors import ProtocolError
 from amqp10.wire.messaging import ACCEPTED, Modified, Rejected
@@ -120,7 +121,7 @@ class Dispositions:
             return None
         return ProtocolError(
             f"the outcome {what} makes a frame of {size} bytes; the peer accepts {self._output.max_frame_size}",
-            condition="amqp:frame-size-too-small",
+            condition=ErrorCondition.FRAME_SIZE_TOO_SMALL,
         )
 
     def flush(self) -> None:

@@ -8,9 +8,11 @@ condition and reports the event. They are raised only when a peer misbehaves, ne
 from __future__ import annotations
 
 from amqp10.codec import DecodeError
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import AMQPError, ConnectionDroppedError, LimitError, MalformedFrameError, ProtocolError
+from amqp10.wire.performatives import MIN_MAX_FRAME_SIZE, Open
 
-__all__ = ["ConnectionFault", "LinkFault", "SessionFault", "bad_frame", "torn_frame", "unreadable"]
+__all__ = ["ConnectionFault", "LinkFault", "SessionFault", "bad_frame", "bad_open", "torn_frame", "unreadable"]
 
 
 class ConnectionFault(Exception):  # noqa: N818 - never leaves the engine
@@ -57,6 +59,23 @@ def bad_frame(size: int, doff: int, kind: int, largest: int) -> ConnectionFault:
     return ConnectionFault.malformed(f"the peer sent a frame of type {kind} where AMQP frames are expected")
 
 
+def bad_open(opened: Open, channel: int, *, again: bool) -> ConnectionFault | None:
+    """What is wrong with an open; None if nothing is (transport, "open")."""
+    if again:
+        return ConnectionFault.broken_rule(ErrorCondition.NOT_ALLOWED, "the peer sent open a second time")
+    if channel != 0:
+        return ConnectionFault.broken_rule(
+            ErrorCondition.NOT_ALLOWED, f"the peer sent open on channel {channel}, not 0"
+        )
+    size = int(opened.max_frame_size)
+    if size < MIN_MAX_FRAME_SIZE:
+        return ConnectionFault.broken_rule(
+            ErrorCondition.INVALID_FIELD,
+            f"the peer's max-frame-size of {size} is below the {MIN_MAX_FRAME_SIZE} that everyone must accept",
+        )
+    return None
+
+
 def torn_frame() -> ConnectionFault:
     """Why the connection has to be closed after a signal handler has raised in the middle of a frame."""
     text = "the connection was given up: an exception came while a frame was being handled"
@@ -67,11 +86,11 @@ def unreadable(error: Exception) -> AMQPError:
     """Why the connection has to be closed when reading one of its frames raised an error that is no fault."""
     if isinstance(error, DecodeError):
         text = f"the peer sent a malformed frame: {error.message}"
-        return MalformedFrameError(text, condition="amqp:decode-error")
+        return MalformedFrameError(text, condition=ErrorCondition.DECODE_ERROR)
     if not isinstance(error, AMQPError):  # read beyond the end of the frame
         text = "the peer sent a frame whose performative is cut short"
-        return MalformedFrameError(text, condition="amqp:decode-error")
+        return MalformedFrameError(text, condition=ErrorCondition.DECODE_ERROR)
     # A state that does not allow what came, a limit that it breaks, a body that reaches beyond its frame.
     if isinstance(error, LimitError):
-        error.condition = "amqp:resource-limit-exceeded"
+        error.condition = ErrorCondition.RESOURCE_LIMIT_EXCEEDED.value
     return error

@@ -10,6 +10,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from amqp10.codec import DecodeError, Symbol
+from amqp10.conditions import ErrorCondition
 from amqp10.engine.faults import ConnectionFault
 from amqp10.engine.sasl import SaslClient, SaslServer, outcome_in_words
 from amqp10.engine.states import EndpointRole, Trigger
@@ -147,7 +148,7 @@ class Handshake:
         seven bytes."""
         if self._role is EndpointRole.SERVER or self.header_received or self._expected_header.startswith(start):
             return None
-        return ProtocolError(describe_header(start), condition="amqp:not-implemented")
+        return ProtocolError(describe_header(start), condition=ErrorCondition.NOT_IMPLEMENTED)
 
     # -- headers ---------------------------------------------------------------------------------------------------
 
@@ -157,7 +158,7 @@ class Handshake:
 
     def _on_server_header(self, header: bytes) -> tuple[Trigger, ...]:
         if header != self._expected_header:
-            raise ConnectionFault(ProtocolError(self._wrong_header(header), condition="amqp:not-implemented"))
+            raise ConnectionFault(ProtocolError(self._wrong_header(header), condition=ErrorCondition.NOT_IMPLEMENTED))
         self.header_received = True
         if self._next is _Next.SASL_HEADER:
             self._next = _Next.SASL_FRAME
@@ -187,7 +188,7 @@ class Handshake:
             wanted = SASL_HEADER
         if header != wanted:
             self._output.buffers.append(wanted)
-            raise ConnectionFault(ProtocolError(describe_header(header), condition="amqp:not-implemented"))
+            raise ConnectionFault(ProtocolError(describe_header(header), condition=ErrorCondition.NOT_IMPLEMENTED))
         self.header_received = True
         self._output.buffers.append(AMQP_HEADER)
         self._next = _Next.FRAMES

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
+from amqp10.conditions import ErrorCondition
 from amqp10.engine.events import (
     DeliveriesSettled,
     DeliveriesUpdated,
@@ -73,7 +74,7 @@ def receive_frame(session: Session, performative: Composite, payload: bytes, eve
         on_detach(session, performative, events)
     else:
         name = type(performative).__name__.lower()
-        raise ConnectionFault.broken_rule("amqp:not-allowed", f"the peer sent {name} where it has no meaning")
+        raise ConnectionFault.broken_rule(ErrorCondition.NOT_ALLOWED, f"the peer sent {name} where it has no meaning")
 
 
 def fail_session(session: Session, fault: SessionFault, events: Events) -> None:
@@ -163,7 +164,9 @@ def receive_transfer(
 
 
 def _delivery_id_in_use(delivery_id: int) -> SessionFault:
-    return SessionFault("amqp:invalid-field", f"the peer started delivery {delivery_id}, which is still unsettled")
+    return SessionFault(
+        ErrorCondition.INVALID_FIELD, f"the peer started delivery {delivery_id}, which is still unsettled"
+    )
 
 
 def _receive_general(session: Session, buf: bytes, pos: int, stop: int, events: Events, pieces: Input) -> None:
@@ -179,7 +182,7 @@ def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Ev
     link = link_of(session, int(transfer.handle), "transfer")
     if not isinstance(link, ReceiverLink):
         raise SessionFault(
-            "amqp:not-allowed", f"the peer sent a message on link {link.name!r}, on which it is the receiver"
+            ErrorCondition.NOT_ALLOWED, f"the peer sent a message on link {link.name!r}, on which it is the receiver"
         )
     if link.state is not _ATTACHED:
         if link.requested:
@@ -236,10 +239,10 @@ def _start_delivery(session: Session, link: ReceiverLink, transfer: Transfer, pa
     delivery_id, tag = transfer.delivery_id, transfer.delivery_tag
     if delivery_id is None or tag is None:
         missing = "delivery-id" if delivery_id is None else "delivery-tag"
-        raise SessionFault("amqp:invalid-field", f"the first transfer of a delivery lacks its {missing}")
+        raise SessionFault(ErrorCondition.INVALID_FIELD, f"the first transfer of a delivery lacks its {missing}")
     if len(tag) > MAX_DELIVERY_TAG_SIZE:
         raise SessionFault(
-            "amqp:invalid-field", f"a delivery tag has {len(tag)} bytes; {MAX_DELIVERY_TAG_SIZE} are the limit"
+            ErrorCondition.INVALID_FIELD, f"a delivery tag has {len(tag)} bytes; {MAX_DELIVERY_TAG_SIZE} are the limit"
         )
     if int(delivery_id) in session.incoming_unsettled:
         raise _delivery_id_in_use(int(delivery_id))
@@ -259,13 +262,13 @@ def _continue_delivery(
 ) -> None:
     if transfer.delivery_id is not None and int(transfer.delivery_id) != delivery.delivery_id:
         raise SessionFault(
-            "amqp:not-allowed",
+            ErrorCondition.NOT_ALLOWED,
             f"delivery {int(transfer.delivery_id)} starts on link {link.name!r} before delivery"
             f" {delivery.delivery_id} is complete",
         )
     if transfer.delivery_tag is not None and bytes(transfer.delivery_tag) != delivery.tag:
         raise SessionFault(
-            "amqp:not-allowed", f"the delivery tag of delivery {delivery.delivery_id} changes on its way"
+            ErrorCondition.NOT_ALLOWED, f"the delivery tag of delivery {delivery.delivery_id} changes on its way"
         )
     if transfer.aborted:
         return
@@ -363,7 +366,7 @@ def _take_disposition(
     count = ((last - first) & MASK) + 1
     if count > HALF:
         raise SessionFault(
-            "amqp:invalid-field", f"a disposition names the deliveries {first} to {last}, which is no range"
+            ErrorCondition.INVALID_FIELD, f"a disposition names the deliveries {first} to {last}, which is no range"
         )
     if receiver:
         _update_sent(session, first, count, settled, state, events)
@@ -457,7 +460,7 @@ def on_flow(session: Session, flow: Flow, events: Events) -> None:
     window = session.window
     if not window.on_flow(flow):
         raise SessionFault(
-            "amqp:session:window-violation",
+            ErrorCondition.WINDOW_VIOLATION,
             f"the peer expects transfer {window.expected(flow)}, but only {window.next_outgoing_id} has been reached",
         )
     handle = flow.handle

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from amqp10.codec import Symbol
+from amqp10.conditions import ErrorCondition
 from amqp10.engine.states import LINK_TRANSITIONS, LinkState, Trigger
 from amqp10.engine.wire_errors import remote_error, wire_error
 from amqp10.errors import AMQPError, ProtocolError
@@ -202,7 +203,7 @@ class LinkEndpoint:
         if state is None:
             raise ProtocolError(
                 f"link {self.name!r}: {trigger.name} is not possible in state {self.state.name}",
-                condition="amqp:illegal-state",
+                condition=ErrorCondition.ILLEGAL_STATE,
             )
         self.state = state
 
@@ -369,7 +370,7 @@ class LinkEndpoint:
             detach.error, "the peer refused the link" if refused else "the peer detached the link"
         )
         if refused and error is None:
-            error = ProtocolError("the peer refused the link and gave no reason", condition="amqp:not-found")
+            error = ProtocolError("the peer refused the link and gave no reason", condition=ErrorCondition.NOT_FOUND)
         if self.error is None:
             self.error = error
         self._advance(Trigger.R_DETACH)
@@ -394,7 +395,7 @@ class LinkEndpoint:
             ProtocolError: the link is not attached on this side, so its handle is nobody's, or another link's.
         """
         if self.state is not _ATTACHED and self.state is not LinkState.ATTACH_SENT:
-            raise ProtocolError(f"link {self.name!r} is not attached", condition="amqp:illegal-state")
+            raise ProtocolError(f"link {self.name!r} is not attached", condition=ErrorCondition.ILLEGAL_STATE)
         flow = self.session.flow_state(echo=echo)
         flow.handle = self.handle
         flow.link_credit = self.credit

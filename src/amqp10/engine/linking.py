@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from amqp10.codec.composite import resolve
+from amqp10.conditions import ErrorCondition
 from amqp10.engine.events import LinkAttached, LinkDetached, LinkRequested
 from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault
 from amqp10.engine.link import LinkTerms
@@ -36,7 +37,7 @@ def on_attach(session: Session, attach: Attach, events: Events) -> None:
     _check_handle(session, handle)
     if attach.snd_settle_mode > SenderSettleMode.MIXED or attach.rcv_settle_mode > ReceiverSettleMode.SECOND:
         raise SessionFault(
-            "amqp:invalid-field", f"the peer's attach of link {attach.name!r} has an unknown settle mode"
+            ErrorCondition.INVALID_FIELD, f"the peer's attach of link {attach.name!r} has an unknown settle mode"
         )
     unsettled = _unsettled(attach)
     link = session.links.get((attach.name, not attach.role))  # the peer's role is the opposite of ours
@@ -55,7 +56,7 @@ def on_attach(session: Session, attach: Attach, events: Events) -> None:
         raise errant_link(link, "an attach")
     else:
         raise SessionFault(
-            "amqp:not-allowed", f"the peer attached link {attach.name!r} a second time on the same session"
+            ErrorCondition.NOT_ALLOWED, f"the peer attached link {attach.name!r} a second time on the same session"
         )
 
 
@@ -63,12 +64,12 @@ def _check_handle(session: Session, handle: int) -> None:
     """See that the peer may use a handle for one more link."""
     if handle > session.handle_max:
         raise ConnectionFault.broken_rule(
-            "amqp:connection:framing-error",
+            ErrorCondition.FRAMING_ERROR,
             f"the peer attached a link with handle {handle}, beyond the agreed maximum of {session.handle_max}",
         )
     if handle in session.remote_handles:
         raise SessionFault(
-            "amqp:session:handle-in-use", f"the peer attached a link with handle {handle}, which is in use"
+            ErrorCondition.HANDLE_IN_USE, f"the peer attached a link with handle {handle}, which is in use"
         )
 
 
@@ -76,11 +77,11 @@ def _requested(session: Session, attach: Attach) -> LinkEndpoint:
     """Make this side's end of a link that the peer wants."""
     if attach.role is False and attach.initial_delivery_count is None:
         raise SessionFault(
-            "amqp:invalid-field", f"the peer's attach of sender {attach.name!r} lacks initial-delivery-count"
+            ErrorCondition.INVALID_FIELD, f"the peer's attach of sender {attach.name!r} lacks initial-delivery-count"
         )
     if len(attach.name.encode()) + _ATTACH_SIZE > session.output.max_frame_size:
         raise SessionFault(
-            "amqp:frame-size-too-small",
+            ErrorCondition.FRAME_SIZE_TOO_SMALL,
             f"the peer attached a link whose name of {len(attach.name)} characters does not fit the frames that it"
             " accepts",
         )
@@ -104,7 +105,7 @@ def _unsettled(attach: Attach) -> Mapping[bytes, DeliveryState | None] | None:
         return None
     if not all(isinstance(tag, bytes) and len(tag) <= MAX_DELIVERY_TAG_SIZE for tag in attach.unsettled):
         raise SessionFault(
-            "amqp:invalid-field",
+            ErrorCondition.INVALID_FIELD,
             f"the unsettled map of link {attach.name!r} has keys that are no delivery tags",
         )
     return {tag: resolve(state) for tag, state in attach.unsettled.items()}
@@ -115,7 +116,7 @@ def _check_resumption(link: LinkEndpoint, attach: Attach) -> None:
     if attach.incomplete_unsettled and not link.is_receiver and link.resumable is None:
         raise LinkFault(
             link.remote_handle,
-            "amqp:not-implemented",
+            ErrorCondition.NOT_IMPLEMENTED,
             f"the peer wants to resume link {link.name!r} with more unsettled deliveries than it named",
         )
 
@@ -129,7 +130,7 @@ def link_of(session: Session, handle: int, what: str) -> LinkEndpoint:
     link = session.remote_handles.get(handle)
     if link is None:
         raise SessionFault(
-            "amqp:session:unattached-handle",
+            ErrorCondition.UNATTACHED_HANDLE,
             f"the peer sent a {what} for handle {handle}, which no link has",
         )
     if link.errant and what != "detach":
@@ -140,7 +141,7 @@ def link_of(session: Session, handle: int, what: str) -> LinkEndpoint:
 def errant_link(link: LinkEndpoint, what: str) -> SessionFault:
     """The fault of a peer that goes on after it broke a rule on a link (transport, "link errors")."""
     return SessionFault(
-        "amqp:session:errant-link",
+        ErrorCondition.ERRANT_LINK,
         f"the peer sent {what} for link {link.name!r}, which has been detached with an error",
     )
 

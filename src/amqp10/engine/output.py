@@ -10,6 +10,7 @@ from itertools import islice
 from struct import Struct
 from typing import TYPE_CHECKING, Protocol
 
+from amqp10.conditions import ErrorCondition
 from amqp10.engine.wire_errors import shortened
 from amqp10.errors import ProtocolError
 from amqp10.wire.frames import EMPTY_FRAME, encode_frame
@@ -116,7 +117,7 @@ class Output:
                 raise ProtocolError(
                     f"a frame of type {type(performative).__name__.lower()} has {size} bytes, more than the"
                     f" {self.max_frame_size} bytes that the peer accepts",
-                    condition="amqp:frame-size-too-small",
+                    condition=ErrorCondition.FRAME_SIZE_TOO_SMALL,
                 )
         self.write(frame, channel, performative)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
+from amqp10.conditions import ErrorCondition
 from amqp10.engine.faults import LinkFault
 from amqp10.engine.link import LinkEndpoint, LinkSession, LinkTerms
 from amqp10.engine.parts import Parts
@@ -223,7 +224,7 @@ class ReceiverLink(LinkEndpoint):
             ProtocolError: the link is not attached, or the credit is out of range. Nothing changes then.
         """
         if self.state is not _ATTACHED and self.state is not LinkState.ATTACH_SENT:
-            raise ProtocolError(f"link {self.name!r} is not attached", condition="amqp:illegal-state")
+            raise ProtocolError(f"link {self.name!r} is not attached", condition=ErrorCondition.ILLEGAL_STATE)
         if not 0 <= credit <= MASK:
             raise ProtocolError(f"link credit must be between 0 and {MASK}, not {credit}")
         # Messages sent before the sender learns of a reduced credit are still legal.
@@ -257,7 +258,7 @@ class ReceiverLink(LinkEndpoint):
         else:
             raise LinkFault(
                 self.remote_handle,
-                "amqp:link:transfer-limit-exceeded",
+                ErrorCondition.TRANSFER_LIMIT_EXCEEDED,
                 f"the peer sent a message on link {self.name!r} without credit",
             )
         self.delivery_count = (self.delivery_count + 1) & MASK
@@ -299,7 +300,7 @@ class ReceiverLink(LinkEndpoint):
         """The fault of a peer whose message is larger than what this side said it accepts."""
         return LinkFault(
             self.remote_handle,
-            "amqp:link:message-size-exceeded",
+            ErrorCondition.MESSAGE_SIZE_EXCEEDED,
             f"a message on link {self.name!r} is larger than the {self.max_message_size} bytes accepted",
         )
 

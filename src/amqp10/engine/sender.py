@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
 
+from amqp10.conditions import ErrorCondition
 from amqp10.engine.link import LinkEndpoint, LinkSession, LinkTerms
 from amqp10.engine.serial import MASK, serial_difference, serial_range
 from amqp10.engine.shapes import sent_shape
@@ -378,10 +379,10 @@ class SenderLink(LinkEndpoint):
 
     def _refuse_send(self) -> None:
         if self.state is not LinkState.ATTACHED:
-            raise ProtocolError(f"link {self.name!r} is not attached", condition="amqp:illegal-state")
+            raise ProtocolError(f"link {self.name!r} is not attached", condition=ErrorCondition.ILLEGAL_STATE)
         raise ProtocolError(
             f"link {self.name!r} has no credit: the receiver has not asked for more messages",
-            condition="amqp:link:transfer-limit-exceeded",
+            condition=ErrorCondition.TRANSFER_LIMIT_EXCEEDED,
         )
 
     @property
@@ -421,7 +422,7 @@ class SenderLink(LinkEndpoint):
         whose = "the peer accepts" if limit == self.remote_max_message_size else "this side has set"
         raise ProtocolError(
             f"the message has {size} bytes; {whose} at most {limit} on this link",
-            condition="amqp:link:message-size-exceeded",
+            condition=ErrorCondition.MESSAGE_SIZE_EXCEEDED,
         )
 
     def _refuse_tag(self, tag: bytes | None) -> NoReturn:

@@ -11,6 +11,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from amqp10.codec import Symbol
+from amqp10.conditions import ErrorCondition
 from amqp10.engine.backlog import Backlog
 from amqp10.engine.dispositions import Dispositions
 from amqp10.engine.faults import SessionFault
@@ -177,7 +178,7 @@ class Session:
         if state is None:
             raise ProtocolError(
                 f"session on channel {self.channel}: {trigger.name} is not possible in state {self.state.name}",
-                condition="amqp:illegal-state",
+                condition=ErrorCondition.ILLEGAL_STATE,
             )
         self.state = state
 
@@ -382,7 +383,7 @@ class Session:
         """
         # A peer may attach right after its begin, before that has been answered (transport, "pipelined open").
         if not self.can_send and self.state is not SessionState.BEGIN_RCVD:
-            raise ProtocolError("the session cannot carry links now", condition="amqp:illegal-state")
+            raise ProtocolError("the session cannot carry links now", condition=ErrorCondition.ILLEGAL_STATE)
         if self._free_handles:
             return heappop(self._free_handles)
         handle = self._next_handle
@@ -410,7 +411,7 @@ class Session:
     def send(self, performative: Attach | Detach | Flow | Disposition) -> None:
         """Queue a frame on this session's channel."""
         if not self.can_send:
-            raise ProtocolError("the session has ended", condition="amqp:illegal-state")
+            raise ProtocolError("the session has ended", condition=ErrorCondition.ILLEGAL_STATE)
         self.output.send(self.channel, performative)
 
     def flow_state(self, *, echo: bool = False) -> Flow:
@@ -465,7 +466,7 @@ class Session:
         moved = self.window.transfers
         if ((moved - self._visits_from) & MASK) * _VISITS_PER_TRANSFER < self._visits:
             raise SessionFault(
-                "amqp:resource-limit-exceeded",
+                ErrorCondition.RESOURCE_LIMIT_EXCEEDED,
                 "the peer keeps on sending dispositions of deliveries about which they say nothing new",
             )
         self._visits, self._visits_from = 0, moved

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from amqp10.conditions import ErrorCondition
 from amqp10.engine.faults import SessionFault
 from amqp10.engine.serial import MASK, serial_difference
 
@@ -80,7 +81,7 @@ class SessionWindow:
         left = self.left - 1
         if left < 0:
             raise SessionFault(
-                "amqp:session:window-violation",
+                ErrorCondition.WINDOW_VIOLATION,
                 f"the peer sent more than the {self.incoming} transfers that the session window allows",
             )
         self.left = left

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from amqp10.codec import Symbol
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import RemoteError
 from amqp10.wire.messaging import Rejected
 from amqp10.wire.performatives import Error
@@ -43,7 +44,7 @@ def remote_error(error: Error | None, what: str) -> RemoteError | None:
     return raised
 
 
-_REDIRECTS = frozenset(("amqp:connection:redirect", "amqp:link:redirect"))
+_REDIRECTS = frozenset((ErrorCondition.CONNECTION_REDIRECT, ErrorCondition.LINK_REDIRECT))
 
 
 def _redirect_target(info: Mapping[Any, Any]) -> str:
@@ -65,7 +66,7 @@ def wire_error(error: AMQPError | None) -> Error | None:
     """The wire form of an error to report to the peer."""
     if error is None:
         return None
-    condition = Symbol(error.condition or "amqp:internal-error")
+    condition = Symbol(error.condition or ErrorCondition.INTERNAL_ERROR)
     return Error(condition=condition, description=error.message, info=error.info)
 
 

@@ -1,7 +1,7 @@
-"""Blocking calls that nothing can end, made in a way that a time-out and an interruption still can.
+"""Blocking calls that cannot be interrupted, made so that time-outs and interruptions still work.
 
-The call runs in a daemon thread. When the time is up, or on an interruption, the caller goes on and the thread is left
-to finish by itself; it holds one descriptor until then, and nobody looks at its result.
+The call runs in a daemon thread. After a time-out or an interruption the caller goes on, and the thread finishes by
+itself; it holds one descriptor until then, and its result is ignored.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def call_in_thread(work: Callable[[], T], waiter: Waiter, remaining: Callable[[]
 
     Args:
         work: the call.
-        waiter: waits.
-        remaining: the seconds that are left, ``None`` for no limit; asked again after each wait.
-        doing: names the thread, and the purpose in a message.
+        waiter: does the waiting.
+        remaining: returns the seconds that are left, ``None`` for no limit; called again after each wait.
+        doing: what the call is for; names the thread, and is used in messages.
 
     Returns:
         What ``work`` returned. What it raised is raised here.
@@ -37,14 +37,14 @@ def call_in_thread(work: Callable[[], T], waiter: Waiter, remaining: Callable[[]
     Raises:
         TimeIsUpError: there was no result in time.
         InterruptedCallError: 10004; the waiter was interrupted.
-        AMQPError: 10055; the system gives no more threads.
+        AMQPError: 10055; no more threads can be started.
     """
     results: list[T] = []
     errors: list[BaseException] = []
     done, signal = socket.socketpair()
 
     def run() -> None:
-        # The thread owns its end of the pair: closing it is the message that there is a result.
+        # The thread owns its end of the pair: closing it says that there is a result.
         with signal:
             try:
                 results.append(work())

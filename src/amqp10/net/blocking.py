@@ -1,6 +1,6 @@
-"""The network of callers that block: its coroutines never suspend, they wait with a ``Waiter``.
+"""The network for callers that block: its coroutines never suspend, but wait with a ``Waiter``.
 
-:func:`amqp10.net.network.run` runs what awaits them. Every wait obeys its time-out and can be interrupted.
+:func:`amqp10.net.network.run` runs coroutines that use it. Every wait has a time-out and can be interrupted.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class BlockingNetwork:
     """See :class:`~amqp10.net.network.Network`.
 
     Args:
-        waiter: waits; the caller has called ``begin``.
+        waiter: does the waiting; the caller has called ``begin``.
         lookup: replaces the system's resolver.
     """
 
@@ -129,7 +129,7 @@ def _left(deadline: Deadline) -> float | None:
 
 
 def taken_over(dialled: Dialled[BlockingStream]) -> TcpTransport | TlsTransport:
-    """The transport of an open connection. Nothing waits in it any more."""
+    """The transport of an open connection, for a driver that takes it over. It never waits."""
     tcp = dialled.stream.transport
     if dialled.proxy_address is not None:
         tcp.tunnel_established(dialled.remote_address)

@@ -1,8 +1,7 @@
-"""Connecting, written once for every front end: the name, TCP, the proxy, TLS.
+"""Connecting, written once for all APIs: the name, TCP, the proxy, TLS.
 
 :func:`dial` and its parts :func:`reach` and :func:`secure` are coroutines that await only what a
-:class:`~amqp10.net.network.Network` offers. Whatever raises in them, an error, an interruption or a cancellation,
-leaves nothing open.
+:class:`~amqp10.net.network.Network` offers. After an error, an interruption or a cancellation nothing stays open.
 """
 
 from __future__ import annotations
@@ -34,7 +33,10 @@ async def dial(
     *,
     session: SecureSession | None = None,
 ) -> Dialled[S]:
-    """Connect, and shake hands where there is TLS. Arguments and errors as for :func:`reach` and :func:`secure`."""
+    """Connect, and do the TLS handshake if there is a session.
+
+    Arguments and errors are those of :func:`reach` and :func:`secure`.
+    """
     dialled = await reach(host, port, options, network, deadline)
     if session is not None:
         await secure(dialled, session, network, deadline)
@@ -42,14 +44,14 @@ async def dial(
 
 
 async def reach(host: str, port: int, options: TransportOptions, network: Network[S], deadline: Deadline) -> Dialled[S]:
-    """Open a connection, through a proxy if the options name one and do not except the host.
+    """Open a connection, through a proxy if the options name one and do not exclude the host.
 
-    All addresses of the host are tried in order; while there are further ones, none gets more than its share of the
-    time that is left. When all fail, the code is that of the last one and the message tells about every one.
+    All addresses of the host are tried in order; the remaining time is divided among those that are left. If all
+    fail, the code is that of the last one, and the message lists all of them.
 
     Args:
-        host: name or address of the server. A leading ``*`` has a SOCKS proxy resolve the name; without a proxy it
-            means nothing.
+        host: name or address of the server. With a leading ``*`` a SOCKS proxy resolves the name; without a proxy the
+            ``*`` is ignored.
         port: port of the server, 1 to 65535.
         options: the socket's settings, and the proxy.
         network: makes connections.
@@ -80,13 +82,13 @@ async def reach(host: str, port: int, options: TransportOptions, network: Networ
 
 
 async def secure(dialled: Dialled[S], session: SecureSession, network: Network[S], deadline: Deadline) -> None:
-    """Do the TLS handshake on an open connection, which gets the session. The server is verified in it, before
-    anything else is sent.
+    """Do the TLS handshake on an open connection, and store the session in it. The server is verified during the
+    handshake, before anything else is sent.
 
     Args:
-        dialled: the connection. When this raises it is closed.
+        dialled: the connection. If this raises, it is closed.
         session: a new session.
-        network: fetches what judging the server needs.
+        network: fetches CRLs.
         deadline: when to give up.
 
     Raises:
@@ -101,7 +103,7 @@ async def secure(dialled: Dialled[S], session: SecureSession, network: Network[S
     except TimeIsUpError:
         stream.abort()
         raise AMQPTimeoutError(
-            f"the TLS handshake was not done within {deadline.in_words()}: this side was {session.stage}"
+            f"the TLS handshake was not finished within {deadline.in_words()}: this side was {session.stage}"
         ) from None
     except BaseException as error:
         if isinstance(error, AMQPError) and error.code != 10004:
@@ -115,7 +117,7 @@ async def secure(dialled: Dialled[S], session: SecureSession, network: Network[S
 async def _shake_hands(
     stream: Stream, early: bytes, session: SecureSession, network: Network[Stream], deadline: Deadline
 ) -> bytes:
-    """Returns the plaintext that came together with the end of the handshake."""
+    """Returns plaintext that arrived together with the end of the handshake."""
     plaintext: list[bytes] = []
     session.start()
     while True:

@@ -20,14 +20,14 @@ S = TypeVar("S", bound=Stream)
 
 @dataclass(slots=True)
 class Dialled(Generic[S]):
-    """An open connection, for a driver to take over.
+    """An open connection, ready to be taken over by a driver.
 
     Attributes:
         stream: the connection to the server, or to the proxy that has connected to it.
-        remote_address: IP address and port of the server; its name, where a proxy resolved it.
+        remote_address: IP address and port of the server; its name instead, if a proxy resolved it.
         proxy_address: IP address and port of the proxy; None without one.
-        early: what the server has sent already: plaintext, when there is a session.
-        session: the TLS session, its handshake done; None without TLS.
+        early: what the server has already sent; plaintext if there is a session.
+        session: the TLS session after its handshake; None without TLS.
     """
 
     stream: S
@@ -49,7 +49,7 @@ async def connect_directly(
 ) -> S:
     """:func:`amqp10.net.dial.reach` without a proxy.
 
-    For messages, ``setting`` names where the host comes from, and ``role`` says what it is ("the proxy ").
+    In messages, ``setting`` names the setting that the host comes from, and ``role`` says what it is ("the proxy ").
     """
     found = await resolve(host, port, options.use_ipv6, network, deadline, setting=setting, words=options.words)
     endpoints = usable(found, setting)
@@ -80,13 +80,13 @@ async def connect_directly(
     message = f"could not connect to {role}{format_address((host, port))}: {tried}"
     if isinstance(last, AMQPTimeoutError):
         raise AMQPTimeoutError(f"{message} (time-out {deadline.in_words()})")
-    # That this end has no address of some family says nothing where another family was tried.
+    # A missing local address of one family is not the reason if another family was tried.
     code = next((error.code for _, error in reversed(failures) if error.code != 10047), last.code)
     raise AMQPError(code, message) from last
 
 
 def usable(endpoints: list[Endpoint], setting: str) -> list[Endpoint]:
-    """The addresses without the unspecified one, which means "any" and is nobody's.
+    """The addresses without the unspecified one (0.0.0.0 or ::), to which nobody can connect.
 
     Raises:
         AMQPError: 102; there is no other.
@@ -100,7 +100,7 @@ def usable(endpoints: list[Endpoint], setting: str) -> list[Endpoint]:
 async def _local_endpoints(
     options: TransportOptions, network: Network[S], deadline: Deadline
 ) -> dict[int, Endpoint] | None:
-    """By address family, where to bind to; None when the system is to choose."""
+    """The address to bind to for each family; None if the system is to choose."""
     if not options.local_host:
         if not options.local_port:
             return None

@@ -1,8 +1,7 @@
-"""A network without sockets, threads or a system's clock: streams in pairs, and names that exist for one test.
+"""A network for tests, without sockets, threads or a real clock: pairs of streams, and names that only it knows.
 
-Programs that are tested over it, and the peers that they talk to, are coroutines. :meth:`MemoryNetwork.run` steps all
-of them in turn; when none can go on, its clock does. So time-outs are exact and take no time, and every ``await`` can
-be visited.
+The code under test and its peers are coroutines. :meth:`MemoryNetwork.run` resumes them in turn; when all of them
+wait, it moves its clock. So time-outs are exact and take no real time, and a test can interrupt at every ``await``.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ __all__ = ["MemoryNetwork", "MemoryStream", "stream_pair"]
 T = TypeVar("T")
 
 _CAPACITY = 65536
-"""Bytes that are on their way at most; who writes more waits, as with a socket."""
+"""How many bytes may be in flight; writing more waits, as with a socket."""
 
 
 class _Turn:
-    """Lets everybody else go on."""
+    """Lets the other coroutines run."""
 
     __slots__ = ()
 
@@ -40,9 +39,9 @@ class MemoryStream:
     """One end of a pair. See :class:`~amqp10.net.network.Stream`.
 
     Attributes:
-        remote_address: what the other end is called.
-        closed: this end was closed, whether by :meth:`abort` or :meth:`finish`.
-        broken: one of both ends was aborted.
+        remote_address: the address of the other end.
+        closed: whether this end was closed, by :meth:`abort` or :meth:`finish`.
+        broken: whether either end was aborted.
     """
 
     __slots__ = ("_arrived", "_ended", "_peer", "broken", "closed", "remote_address")
@@ -91,7 +90,7 @@ class MemoryStream:
             self._peer._arrived += data
 
     def finish(self) -> None:
-        """End the stream in order: the other end reads what was written, and then that nothing follows."""
+        """End the stream in order: the other end reads what was written, and then the end."""
         self.closed = True
         self._peer._ended = True
 
@@ -122,15 +121,15 @@ class MemoryNetwork:
     """See :class:`~amqp10.net.network.Network`.
 
     Args:
-        peers: what listens at each IP address and port. A value of None is an address that never answers; at all
-            others nobody listens.
+        peers: the peer that listens at each IP address and port; None for an address that never answers. Nobody
+            listens at any other address.
         names: the addresses of each name.
 
     Attributes:
-        now: the time, which moves only while all wait.
-        streams: the programs' ends of all connections that were made.
+        now: the time, which moves only while everybody waits.
+        streams: the client's ends of all connections that were made.
         asked: the names that were looked up.
-        call_time: how many seconds a call that blocks takes.
+        call_time: how many seconds a blocking call takes.
     """
 
     def __init__(
@@ -192,8 +191,8 @@ class MemoryNetwork:
         """Run a coroutine, and the peers that it connects to.
 
         Args:
-            work: what is tested.
-            interrupt: at which of its steps, counted from 0, to throw which exception into it.
+            work: the code under test.
+            interrupt: the step, counted from 0, at which to throw an exception into it, and the exception.
         """
         step = 0
         try:

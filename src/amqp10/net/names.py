@@ -51,7 +51,7 @@ def is_ip_address(host: str) -> bool:
 
 
 def clean_host(host: str, setting: str) -> str:
-    """Check a host name or address as a program gave it; take the brackets off an IPv6 address.
+    """Check a host name or address that a program gave; remove the brackets of an IPv6 address.
 
     Raises:
         AMQPError: 102 when it is empty, 11001 when it cannot be a host name.
@@ -66,19 +66,19 @@ def clean_host(host: str, setting: str) -> str:
         raise AMQPError(11001, f"{setting} is {shown}: give only a host name or an IP address, not a URL")
     name, colon, port = host.partition(":")
     if colon and name and port.isdecimal():
-        raise AMQPError(11001, f"{setting} is {host!r}: give only the name {name!r}; the port is given apart from it")
-    # Names go into requests to proxies too: nothing that could end a line or a field may pass.
+        raise AMQPError(11001, f"{setting} is {host!r}: give only the name {name!r}; the port is a separate setting")
+    # Names are also put into requests to proxies, so nothing that could end a line or a field is allowed.
     if any(char <= " " or char == "\x7f" for char in host):
         raise AMQPError(11001, f"{setting} is {host!r}: a host name has no spaces or control characters")
     return host
 
 
 def to_ascii(host: str) -> str:
-    """A host name with other letters than ASCII in their "xn--" form (IDNA 2008, with the mapping of UTS 46, as
-    browsers do it). Resolving it and verifying the server must agree on what it is.
+    """A host name with letters outside ASCII in its "xn--" form (IDNA 2008, with the mapping of UTS 46, like browsers).
+    Resolving the name and verifying the server must use the same form.
 
     Raises:
-        UnicodeError: no host name looks like this.
+        UnicodeError: it cannot be a host name.
         AMQPError: 11001; the package idna is missing.
     """
     if host.isascii():
@@ -88,7 +88,7 @@ def to_ascii(host: str) -> str:
     except ModuleNotFoundError:
         raise AMQPError(
             11001,
-            f"{host!r} has other letters than ASCII, which needs the package idna. To install it:"
+            f"{host!r} has letters outside ASCII, which needs the package idna. To install it:"
             ' pip install "amqp10[tls]"; or give the name in its xn-- form',
         ) from None
 
@@ -96,10 +96,10 @@ def to_ascii(host: str) -> str:
 
 
 def ascii_name(host: str, setting: str) -> str:
-    """A host name as it travels, see :func:`to_ascii`.
+    """A host name in its ASCII form, see :func:`to_ascii`.
 
     Raises:
-        AMQPError: 11001; no host name looks like this.
+        AMQPError: 11001; it cannot be a host name.
     """
     try:
         name = to_ascii(host)
@@ -115,7 +115,7 @@ def server_name(host: str) -> str:
     the root's dot; or its address.
 
     Raises:
-        AMQPError: 102; no host name looks like this.
+        AMQPError: 102; it cannot be a host name.
     """
     text = host.strip()
     if text.startswith("[") and text.endswith("]"):

@@ -1,9 +1,9 @@
-"""What connecting needs of the world, and how a caller that blocks runs it.
+"""The operations that connecting is built from, and how a blocking caller runs it.
 
 Connecting (:mod:`amqp10.net.dial`) is written once, as coroutines that await only what a :class:`Network` and its
 :class:`Stream` offer. With a network whose coroutines never suspend, :func:`run` gives the result to a caller that
-blocks; with one of an event loop, the loop awaits the same code. Time-outs, interruptions and the cancellation of a
-task all enter at the same ``await``, so there is one way to clean up.
+blocks; with one for an event loop, the loop awaits the same code. Time-outs, interruptions and the cancellation of a
+task are all raised at an ``await``, so there is one way to clean up.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ S_co = TypeVar("S_co", bound="Stream", covariant=True)
 
 
 class TimeIsUpError(Exception):
-    """The deadline has passed. Whoever knows what was awaited says so with an ``AMQPTimeoutError``."""
+    """The deadline has passed. The caller, who knows what was awaited, raises an ``AMQPTimeoutError`` that says so."""
 
 
 class Stream(Protocol):
-    """A connection that is being set up. Afterwards a driver takes over what is inside, and no longer waits here."""
+    """A connection that is being set up. Once it is open, a driver takes over what is inside."""
 
     @property
     def remote_address(self) -> tuple[str, int]:
-        """IP address and port of the other end: of the proxy, where there is one."""
+        """IP address and port of the other end, which may be a proxy."""
         ...
 
     def read(self, max_bytes: int, deadline: Deadline, /) -> Awaitable[bytes]:
-        """At least one byte and at most so many; empty when the peer has ended the stream. Touches the deadline.
+        """Read between one and ``max_bytes`` bytes; empty when the peer has ended the stream. Touches the deadline.
 
         Raises:
             ConnectionDroppedError: 1120; the connection broke.
@@ -44,11 +44,11 @@ class Stream(Protocol):
         ...
 
     def write(self, data: bytes, deadline: Deadline, /) -> Awaitable[None]:
-        """Send all of it. Touches the deadline whenever some of it has gone. Errors as for :meth:`read`."""
+        """Send all of the data. Touches the deadline whenever some of it was sent. Errors as for :meth:`read`."""
         ...
 
     def offer(self, data: bytes, /) -> None:
-        """Send what the system takes at once, and report nothing: a last message, such as an alert of TLS."""
+        """Send what the system takes at once, and ignore errors: for a last message, such as a TLS alert."""
         ...
 
     def abort(self) -> None:
@@ -60,7 +60,7 @@ class Network(Protocol[S_co]):
     """Makes streams."""
 
     def lookup(self, host: str, port: int, family: int, /) -> list[tuple[Any, ...]]:
-        """What ``socket.getaddrinfo`` returns. May block: it is made through :meth:`call`.
+        """What ``socket.getaddrinfo`` returns. May block, so it is called through :meth:`call`.
 
         Raises:
             socket.gaierror: there is no answer.
@@ -68,15 +68,15 @@ class Network(Protocol[S_co]):
         ...
 
     def call(self, work: Callable[[], T], remaining: Callable[[], float | None], doing: str, /) -> Awaitable[T]:
-        """Make a call that blocks, elsewhere.
+        """Make a blocking call in another thread.
 
         Args:
-            work: the call. What it raises comes out here.
-            remaining: the seconds that are left, None for no limit.
+            work: the call. What it raises is raised here.
+            remaining: returns the seconds that are left, None for no limit.
             doing: what the call is for, in messages.
 
         Raises:
-            TimeIsUpError: it has not returned in time. It is left to itself, and its result to nobody.
+            TimeIsUpError: it has not returned in time. It runs on, and its result is ignored.
         """
         ...
 
@@ -88,12 +88,12 @@ class Network(Protocol[S_co]):
         Args:
             endpoint: the address.
             local: the address to connect from; None leaves it to the system.
-            options: the settings of the socket. The proxy and names in them are not looked at.
+            options: the settings of the socket. The proxy and host names in them are ignored.
             deadline: when to give up.
 
         Raises:
             TimeIsUpError: there was no answer in time.
-            AMQPError: what the system says. The message does not name the address: the caller does.
+            AMQPError: the system's error. The message does not name the address; the caller adds it.
         """
         ...
 
@@ -122,8 +122,8 @@ class SecureSession(Protocol):
 
     @property
     def download(self) -> Callable[[], None] | None:
-        """A call that blocks, which is needed before the server can be judged; None for none. While there is one, make
-        it elsewhere and then call :meth:`downloaded`, and nothing else."""
+        """A blocking call that is needed before the server can be verified, or None. Make it in another thread, and
+        then call :meth:`downloaded`, before anything else."""
         ...
 
     @property
@@ -132,7 +132,7 @@ class SecureSession(Protocol):
         ...
 
     def downloaded(self) -> list[bytes]:
-        """Go on after :attr:`download` was called, or its time is up. Otherwise like :meth:`feed`."""
+        """Go on after :attr:`download` was called, or has timed out. Otherwise like :meth:`feed`."""
         ...
 
     def start(self) -> None:
@@ -143,7 +143,7 @@ class SecureSession(Protocol):
         """Take bytes from the network; return decrypted data.
 
         Raises:
-            AMQPError: the server is refused, the handshake fails, or the data cannot be decrypted.
+            AMQPError: the server was refused, the handshake failed, or the data cannot be decrypted.
         """
         ...
 
@@ -151,7 +151,7 @@ class SecureSession(Protocol):
         """The network connection has ended. True if the peer had said so before, with TLS's own close.
 
         Raises:
-            AMQPError: the handshake was not done.
+            AMQPError: the handshake was not finished.
         """
         ...
 
@@ -160,20 +160,20 @@ class SecureSession(Protocol):
         ...
 
     def data_to_send(self) -> bytes:
-        """Take what the network has to be given now; empty if nothing."""
+        """The bytes that must be sent now; empty if there are none."""
         ...
 
     def close(self) -> None:
-        """Tell the peer that nothing more comes (close_notify). Harmless at any time."""
+        """Tell the peer that no more data will come (close_notify). Harmless at any time."""
         ...
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never suspends, because the network under it waits by itself."""
+    """Run a coroutine that never suspends, because its network blocks instead."""
     try:
         work.send(None)
     except StopIteration as stop:
         result: T = stop.value
         return result
     work.close()
-    raise RuntimeError("a coroutine was suspended that nobody will resume")
+    raise RuntimeError("the coroutine was suspended, and nothing will resume it")

@@ -1,4 +1,4 @@
-"""What a program can ask of a TCP connection, and how the operating system is told."""
+"""The settings of a TCP connection, and how they are applied to a socket."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ _USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 
 def apply_before_connect(sock: socket.socket, options: TransportOptions) -> None:
-    """Set all that must, or may, be set before connecting: buffer sizes take part in negotiating the window scale.
+    """Set what must be set before connecting, and what may be: buffer sizes affect the window scale that is negotiated.
 
     Raises:
         AMQPError: the system refuses an option; the message names the setting.
@@ -87,7 +87,7 @@ def apply_before_connect(sock: socket.socket, options: TransportOptions) -> None
 
 
 def apply_while_connected(sock: socket.socket, options: TransportOptions) -> None:
-    """Change what can be changed on an open connection. What is back at 0, for the system's value, stays as it was.
+    """Change what can be changed on an open connection. Options set back to 0, the system's value, stay as they were.
 
     Raises:
         AMQPError: the system refuses an option; the message names the setting.
@@ -106,7 +106,7 @@ def _set_keep_alive_times(sock: socket.socket, options: TransportOptions) -> Non
 def _set_buffer_sizes(sock: socket.socket, options: TransportOptions) -> None:
     for option, size in ((socket.SO_RCVBUF, options.in_buffer_size), (socket.SO_SNDBUF, options.out_buffer_size)):
         if size > 0:
-            # The settings are documented to fall back to the system's size where it refuses the one asked for.
+            # As documented, the system's size is kept if it refuses the one asked for.
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, option, size)
 
@@ -115,14 +115,14 @@ def apply_before_close(sock: socket.socket, *, linger: bool, linger_time: int) -
     """Tell the system what to do with unsent bytes when the socket is closed; closing itself never waits.
 
     Raises:
-        OSError: the connection is broken already on systems that then refuse options.
+        OSError: the connection is broken, on systems that refuse options then.
     """
     if not linger:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.pack(1, 0))
     elif linger_time > 0:
         if _USER_TIMEOUT is not None:
-            # SO_LINGER with a time makes close() wait on Linux, even on a non-blocking socket. This gives the same
-            # result without waiting: the system resets the connection when data stays unacknowledged for that long.
+            # On Linux SO_LINGER with a time makes close() wait, even on a non-blocking socket. This has the same effect
+            # without waiting: the system resets the connection if data stay unacknowledged for that long.
             sock.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, linger_time * 1000)
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.pack(1, linger_time))

@@ -6,12 +6,12 @@ from typing import Final
 
 __all__ = ["TokenBucket"]
 
-# What may pile up while nothing is sent, and how much is worth waking up for, in seconds' worth of bytes. The first is
-# larger, so that waking up late costs no throughput.
+# How many bytes may accumulate while nothing is sent, and how many are worth waking up for, in seconds of the rate. The
+# first is larger, so that waking up late costs no throughput.
 _CAPACITY_SECONDS: Final = 0.2
 _QUANTUM_SECONDS: Final = 0.05
 
-# Sums of floats fall short by a hair; without this a caller that comes exactly on time could find nothing allowed.
+# Without it, rounding could leave nothing for a caller that comes exactly on time.
 _EPSILON: Final = 1e-6
 
 
@@ -42,7 +42,7 @@ class TokenBucket:
         self._tokens -= count
 
     def ready_at(self, now: float, wanted: int) -> float:
-        """When it is worth trying again for somebody with so many bytes left to send."""
+        """When to try again with ``wanted`` bytes left to send."""
         self._refill(now)
         missing = min(float(wanted), self._quantum) - self._tokens
         return now + max(0.0, missing / self.rate)

@@ -1,7 +1,7 @@
 """Name resolution, bounded by a time-out and interruptible.
 
-``getaddrinfo`` blocks for as long as the system's resolver is configured to try, often half a minute, and nothing ends
-it. So the network makes that call elsewhere. IP addresses need none.
+``getaddrinfo`` blocks for as long as the system's resolver is configured to try, often half a minute, and cannot be
+interrupted. So the network calls it in another thread. IP addresses need no call.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ async def resolve(
         host: a name or an IP address, as :func:`clean_host` returns it.
         port: the port to put into the addresses.
         use_ipv6: 0 for IPv4 only, 1 for IPv6 only, 2 for IPv6 addresses first and IPv4 addresses after them.
-        network: asks for names.
+        network: looks up names.
         deadline: when to give up.
-        setting: what messages call the host.
-        words: what they call the rest.
+        setting: the name of the host's setting in messages.
+        words: the names of the other settings in messages.
 
     Returns:
         At least one address.
@@ -83,12 +83,12 @@ async def resolve(
     try:
         answer = await network.call(lambda: network.lookup(name, port, family), deadline.remaining, f"resolving {host}")
     except TimeIsUpError:
-        raise AMQPTimeoutError(f"{setting} {host!r} could not be resolved in {deadline.in_words()}") from None
+        raise AMQPTimeoutError(f"{setting} {host!r} could not be resolved within {deadline.in_words()}") from None
     except AMQPError:
         raise
     except socket.gaierror as error:
         code = code_from_gaierror(error.errno)
-        # Only a name that exists can have addresses of another kind.
+        # A name that exists may have addresses of the other kind.
         exists = code == 11004 and family != socket.AF_UNSPEC
         hint = f" ({words.address_kinds} is {use_ipv6}, so only {kind} addresses count)" if exists else ""
         raise AMQPError(code, f"{setting} {host!r} could not be resolved: {error.strerror}{hint}") from error

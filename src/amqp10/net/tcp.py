@@ -21,10 +21,10 @@ from amqp10.net.transport import COPY_LIMIT, RECEIVE_SIZE
 __all__ = ["TcpTransport", "begin_connecting", "connected", "prepare_socket"]
 
 _BATCH_SIZE: Final = 262144
-"""About how much goes into one system call: sockets rarely take more, so more would be prepared in vain."""
+"""About how many bytes go into one system call; sockets rarely take more."""
 
 _MAX_DRAIN: Final = 1 << 20
-"""How much unread data is thrown away at most when a connection is closed gracefully."""
+"""How many unread bytes are discarded at most when a connection is closed gracefully."""
 
 _CONNECTING: Final = frozenset(
     {errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN, getattr(errno, "WSAEWOULDBLOCK", errno.EWOULDBLOCK)}
@@ -49,14 +49,14 @@ class TcpTransport:
     Args:
         sock: a connected socket, which the instance makes non-blocking and owns from now on.
         options: linger and rate limit are used.
-        clock: the time in seconds; monotonic. The rate limit goes by it.
+        clock: the time in seconds; monotonic. Used for the rate limit.
 
     Raises:
         OSError: the socket is not connected (any more).
 
     Attributes:
         local_address: IP address and port of this end.
-        remote_address: IP address and port of the server; its name, where a proxy resolved it.
+        remote_address: IP address and port of the server; its name instead, if a proxy resolved it.
         proxy_address: IP address and port of the proxy; ``None`` without one.
     """
 
@@ -128,7 +128,7 @@ class TcpTransport:
     def push(self) -> None:
         """See :class:`~amqp10.net.transport.Transport`.
 
-        Setting TCP_NODELAY sends what Nagle's algorithm holds; taking it back leaves the option as it was asked for.
+        Setting TCP_NODELAY sends what Nagle's algorithm holds back; unsetting it restores the option.
         """
         if self._no_delay:
             return
@@ -142,7 +142,7 @@ class TcpTransport:
 
     @property
     def sock(self) -> socket.socket:
-        """The socket, non-blocking, for a driver that takes it over. The instance must not be used any more then."""
+        """The non-blocking socket, for a driver that takes it over. The instance must not be used after that."""
         return self._sock
 
     # -- receiving -------------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ class TcpTransport:
             raise self._broken(error) from error
 
     def put_back(self, data: bytes) -> None:
-        """Have :meth:`recv` return bytes again that were read before it was known whose they are."""
+        """Have :meth:`recv` return bytes again that were read too early."""
         self._early = data
 
     # -- sending ---------------------------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ class TcpTransport:
         allowed = min(wanted, bucket.available(self._clock()))
         sent = self._send_now(_first(buffers, allowed)) if allowed else 0
         bucket.spend(sent)
-        # A socket that took less than it was offered is what to wait for; otherwise it is the limit, if any is left.
+        # If the socket took less than it was offered, the socket is what to wait for; otherwise it is the limit.
         self._resume = bucket.ready_at(self._clock(), wanted - sent) if sent == allowed < wanted else None
         return sent
 
@@ -225,17 +225,16 @@ class TcpTransport:
     def close(self, graceful: bool = True) -> None:
         """See :class:`~amqp10.net.transport.Transport`.
 
-        With ``graceful`` the settings decide: ``Linger`` off resets the connection; on, the system delivers what is
-        unsent in the background, for ``LingerTime`` seconds at most when that is set, and then resets it. (On systems
-        without TCP_USER_TIMEOUT the time is handed over with SO_LINGER.) Bytes that arrived and were not read are
-        discarded first, as far as they are here already: a close with unread bytes would reset the connection and
-        might destroy what was just sent.
+        With ``graceful`` the settings decide: without ``Linger`` the connection is reset; with it, the system delivers
+        what is unsent in the background, for at most ``LingerTime`` seconds if that is set, and then resets it. (On
+        systems without TCP_USER_TIMEOUT the time is set with SO_LINGER.) Unread bytes that have arrived are discarded
+        first, because closing with unread bytes would reset the connection, and what was just sent could be lost.
         """
         sock = self._sock
         if sock.fileno() < 0:
             return
         linger = graceful and self._linger
-        # Each step only improves on what close() does; on a connection that broke before, any of them may fail.
+        # Each step only improves on close(), and any of them may fail if the connection is already broken.
         with contextlib.suppress(OSError):
             apply_before_close(sock, linger=linger, linger_time=self._linger_time)
         if linger:
@@ -251,7 +250,7 @@ def _gather(buffers: list[bytes | memoryview], start: int) -> tuple[list[bytes |
     """What goes into the next system call: the buffers for it, their total size, and the index of the next one."""
     count = len(buffers)
     if not start:
-        # By far the most frequent case, and so without a loop: a round's worth of short frames.
+        # By far the most frequent case, so it has no loop: short frames only.
         sizes = list(map(len, buffers))
         total = sum(sizes)
         if total <= _BATCH_SIZE and max(sizes) < COPY_LIMIT:
@@ -277,7 +276,7 @@ def _gather(buffers: list[bytes | memoryview], start: int) -> tuple[list[bytes |
 
 
 def _first(buffers: list[bytes | memoryview], count: int) -> list[bytes | memoryview]:
-    """The first so many bytes of the buffers."""
+    """The first ``count`` bytes of the buffers."""
     chosen: list[bytes | memoryview] = []
     for buffer in buffers:
         if len(buffer) >= count:
@@ -292,7 +291,7 @@ def _first(buffers: list[bytes | memoryview], count: int) -> list[bytes | memory
 
 
 def prepare_socket(endpoint: Endpoint, local: Endpoint | None, options: TransportOptions) -> socket.socket:
-    """A non-blocking socket that is ready to connect.
+    """A non-blocking socket that is ready to be connected.
 
     Args:
         endpoint: the address that it will connect to.
@@ -330,7 +329,7 @@ def _bind(sock: socket.socket, endpoint: Endpoint, options: TransportOptions) ->
 
 
 def begin_connecting(sock: socket.socket, endpoint: Endpoint) -> int | None:
-    """Have the system connect. Returns its error number, 0 when it is done; None while it goes on."""
+    """Start connecting. Returns the system's error number, 0 if it is done, None if it goes on."""
     code = sock.connect_ex(endpoint.address)
     return None if code in _CONNECTING else code
 
@@ -355,15 +354,15 @@ def connected(
         try:
             if sock.getsockname() != sock.getpeername():
                 return TcpTransport(sock, options, clock)
-            # A port of this machine's that nobody listens on can be the one that the system chose for this end.
+            # Connected to itself: nobody listens on this local port, and the system chose it for this end.
             code = errno.ECONNREFUSED
         except OSError as error:  # opened, and reset at once
             code = error.errno or errno.ECONNRESET
     # Windows has its own numbers, for which Python has no texts.
     number = code_from_errno(code)
     if number == 10049 and options.local_port:
-        # A port that may be shared can be bound twice; that the two connections would be the same is found here.
-        taken = f"local port {options.local_port} ({options.words.local_port}) has a connection to that address already"
+        # A port that may be shared can be bound twice; only connecting finds that the connection exists already.
+        taken = f"local port {options.local_port} ({options.words.local_port}) already has a connection to that address"
         raise AMQPError(10048, taken)
     text = os.strerror(code) if code < 10000 else describe_code(number)
     if number == 10061:

@@ -1,4 +1,4 @@
-"""What the layers above need of a connection, whatever it is made of."""
+"""The interface of a connection, for the layers above."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 __all__ = ["COPY_LIMIT", "RECEIVE_SIZE", "Transport", "rest_of"]
 
 RECEIVE_SIZE: Final = 262144
-"""How much is read at once: large enough for a thousand small messages, small enough to stay in a cache."""
+"""How many bytes are read at once: enough for a thousand small messages, few enough for the processor's cache."""
 
 COPY_LIMIT: Final = 8192
-"""Buffers shorter than this are joined before they are sent or encrypted, which costs less than a buffer more in a
-system call, or a record more. Longer ones are never copied."""
+"""Shorter buffers are joined before they are sent or encrypted, which costs less than another buffer in a system call,
+or another record. Longer ones are never copied."""
 
 
 class Transport(Protocol):
@@ -35,18 +35,18 @@ class Transport(Protocol):
 
     @property
     def unsent(self) -> bool:
-        """Whether bytes that were taken wait inside for the socket; ``send`` with no buffers moves them on."""
+        """Whether bytes that were taken wait here for the socket; ``send`` with no buffers sends them on."""
         ...
 
     @property
     def buffered(self) -> bool:
-        """Whether bytes that have arrived are held inside, so that ``recv`` gives them without the socket being
+        """Whether bytes that have arrived are held here, so that ``recv`` returns them although the socket is not
         readable."""
         ...
 
     @property
     def progress(self) -> int:
-        """Changes when bytes moved that ``send`` and ``recv`` do not report, because they are parts of TLS records."""
+        """Changes when bytes have moved that ``send`` and ``recv`` do not report: parts of TLS records."""
         ...
 
     def recv(self, max_bytes: int = RECEIVE_SIZE) -> bytes | None:
@@ -58,7 +58,7 @@ class Transport(Protocol):
         ...
 
     def send(self, buffers: list[bytes | memoryview]) -> int:
-        """Take as many bytes as fit now, from the first buffer on, and return how many: 0 when none fit.
+        """Send as many bytes as the socket takes now, from the first buffer on, and return how many; may be 0.
 
         Memoryviews are one-dimensional views of bytes. Buffers are not used any more after the call returns.
 
@@ -70,21 +70,20 @@ class Transport(Protocol):
     def push(self) -> None:
         """Have the system send what it holds back in the hope of more (Nagle's algorithm): the caller is about to wait.
 
-        Otherwise a small last write could lie there until the peer acknowledges an earlier one, which it may put off
-        for 40 milliseconds, while both sides wait.
+        Otherwise a small last write could be held until the peer acknowledges an earlier one, which it may delay for 40
+        milliseconds, while both sides wait.
         """
         ...
 
     def next_send_time(self) -> float | None:
-        """When the last ``send`` took less than everything because of a rate limit: the time to try again.
+        """If the last ``send`` did not take everything because of a rate limit, the time to try again.
 
-        By the clock that the transport was made with. ``None`` when only the socket decides: wait until it can be
-        written to.
+        It is a time of the transport's clock. ``None`` means that only the socket decides: wait until it is writable.
         """
         ...
 
     def reconfigure(self, options: TransportOptions) -> None:
-        """Change the socket's settings, lingering and the rate limit. What says where to connect to is not looked at.
+        """Change the socket's settings, lingering and the rate limit. Where to connect to is ignored.
 
         Raises:
             AMQPError: the system refuses an option; the message names the setting.
@@ -106,7 +105,7 @@ class Transport(Protocol):
 
 
 def rest_of(buffers: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
-    """What is left of buffers of which so many bytes have been sent."""
+    """What is left of the buffers after ``sent`` bytes of them have been sent."""
     for index, buffer in enumerate(buffers):
         size = len(buffer)
         if sent < size:

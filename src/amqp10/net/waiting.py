@@ -1,6 +1,6 @@
 """Time-outs, and the one place where the package waits for a socket.
 
-All sockets are non-blocking. Whoever has nothing to do calls :meth:`Waiter.wait`, which sleeps in ``poll`` until the
+All sockets are non-blocking. Code that has nothing to do calls :meth:`Waiter.wait`, which sleeps in ``poll`` until the
 socket can be used, the time is up, or :meth:`Waiter.interrupt` is called from elsewhere.
 """
 
@@ -18,9 +18,9 @@ from amqp10.errors import AMQPError, InterruptedCallError
 
 __all__ = ["Deadline", "Poller", "SelectPoller", "Waiter"]
 
-# How long one poll() lasts at most. Python runs signal handlers between its own instructions: for a signal that comes
-# after the last of them and before the system call has begun, the handler would otherwise run only when the wait is
-# over. (signal.set_wakeup_fd would close that gap of a microsecond, but belongs to the program: asyncio uses it.)
+# The longest poll(). Python runs signal handlers between its own instructions: if a signal arrives after the last of
+# them and before the system call begins, its handler would otherwise run only when the wait is over.
+# (signal.set_wakeup_fd would close that gap of a microsecond, but it belongs to the program: asyncio uses it.)
 _SLICE_MS: Final = 500
 
 # The values of <poll.h>, written out because a system without poll() lacks the constants too.
@@ -32,7 +32,7 @@ _NOTHING: Final = (False, False)
 
 
 class Deadline:
-    """A time-out: of inactivity, which :meth:`touch` extends, or absolute, which nothing extends.
+    """A time-out: either of inactivity, which :meth:`touch` restarts, or absolute.
 
     Args:
         seconds: how long; ``None`` for no limit. Zero has expired at once.
@@ -51,7 +51,7 @@ class Deadline:
         self._end: float | None = None if seconds is None else clock() + seconds
 
     def touch(self) -> None:
-        """Note that bytes have moved: an inactivity time-out starts anew."""
+        """Note that bytes have moved: restart an inactivity time-out."""
         if not self.absolute and self.seconds is not None:
             self._end = self.clock() + self.seconds
 
@@ -73,7 +73,7 @@ class Deadline:
 
 
 class Poller(Protocol):
-    """What :class:`Waiter` needs of ``select.poll()``."""
+    """The part of ``select.poll()`` that :class:`Waiter` uses."""
 
     def register(self, fd: int, eventmask: int, /) -> None:
         """Watch a descriptor; replaces an earlier registration of it."""
@@ -127,9 +127,9 @@ class Waiter:
     One thread waits; :meth:`interrupt` may be called from any thread and from signal handlers. A signal handler that
     raises (``KeyboardInterrupt``) ends the wait with its exception; one that returns does not end it.
 
-    A blocking call is between :meth:`begin` and :meth:`end`. ``begin`` forgets interruptions that came while
-    nothing was blocked, so that they do not end a call that they were not meant for. The pairs nest (a handler of an
-    event may make a blocking call of its own): only the outermost ``begin`` forgets.
+    A blocking call is enclosed in :meth:`begin` and :meth:`end`. ``begin`` forgets interruptions that came while
+    nothing was blocked, so that they do not end a call that they were not meant for. The pairs nest, because an event
+    handler may make a blocking call of its own; only the outermost ``begin`` forgets.
 
     Args:
         poller: a replacement for ``select.poll()``.
@@ -166,10 +166,10 @@ class Waiter:
         self._depth = max(0, self._depth - 1)  # an exception of a signal handler may have come before begin() was done
 
     def interrupt(self) -> None:
-        """Make the current wait, or the next one of the current blocking call, raise. Never blocks, never raises."""
-        # The order matters: whoever is woken finds the flag set.
+        """Make the current wait, or the next one of the current blocking call, raise. Never blocks or raises itself."""
+        # The order matters: the flag must be set when the other side wakes up.
         self._interrupted = True
-        # A full buffer means that the wake-up is on its way already; a closed instance has nobody to wake.
+        # If the buffer is full, the other side is already being woken; if it is closed, nobody waits.
         with contextlib.suppress(OSError):
             self._sender.send(b"\0")
 
@@ -213,7 +213,7 @@ class Waiter:
                     failed = bool(event & ~(_IN | _OUT))
                     result = (read and (failed or bool(event & _IN)), write and (failed or bool(event & _OUT)))
             if woken:
-                # Either the flag is set by now, or this was left of an interruption that was raised already.
+                # Either the flag is set by now, or this is left from an interruption that was already raised.
                 self._drain()
             elif events:
                 return result
@@ -223,14 +223,14 @@ class Waiter:
                     return _NOTHING
 
     def _watch(self, fd: int, mask: int) -> None:
-        """Change what is watched; in most programs this happens once."""
+        """Change what is watched; most programs do so once."""
         if fd < 0 and mask:
-            # What a closed socket has for a descriptor: nothing would ever end the wait.
+            # A closed socket has a negative descriptor, and nothing would ever end the wait.
             raise AMQPError(10009, "the socket is closed")
         if self._fd >= 0 and (fd != self._fd or not mask):
             self._poller.unregister(self._fd)
             self._fd = -1
-        # Without interest there is no registration: poll() would report a hang-up all the same, and at once.
+        # With an empty mask it is not registered, because poll() would still report a hang-up, at once.
         if fd >= 0 and mask:
             self._poller.register(fd, mask)
             self._fd = fd
@@ -243,7 +243,7 @@ class Waiter:
                 pass
 
     def close(self) -> None:
-        """Give the descriptors back. May be called twice."""
+        """Close the descriptors. May be called twice."""
         self._receiver.close()
         self._sender.close()
 

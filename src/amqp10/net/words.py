@@ -1,4 +1,4 @@
-"""What messages call the settings of a connection."""
+"""The names of a connection's settings in messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["NEUTRAL", "Words"]
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What messages call the settings: a front end puts its own names here, under which its programs know them."""
+    """The names of settings in messages: each API puts in the names that its programs know."""
 
     host: str = "the host"
     port: str = "the port"

@@ -9,7 +9,7 @@ from cryptography.x509.oid import NameOID
 
 __all__ = ["MALFORMED", "check_readable", "name_text", "short_name", "subject_text"]
 
-# What cryptography raises for certificates that break the rules, at loading or when a part is looked at.
+# What cryptography raises for certificates that break the rules, when they are loaded or when a part is read.
 MALFORMED: Final = (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 
 _LABELS: Final[dict[x509.ObjectIdentifier, str]] = {
@@ -30,7 +30,7 @@ _LABELS: Final[dict[x509.ObjectIdentifier, str]] = {
 }
 # Servers can send names of a hundred kilobytes.
 _MAX_SHORT: Final = 200
-# Control characters would let a certificate forge lines of a log.
+# With control characters a certificate could forge lines of a log.
 _CONTROLS: Final = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029), "\N{REPLACEMENT CHARACTER}")
 
 
@@ -52,7 +52,7 @@ def name_text(name: x509.Name) -> str:
 
 
 def subject_text(certificate: x509.Certificate) -> str:
-    """Whom a certificate names."""
+    """The subject of a certificate."""
     return name_text(certificate.subject)
 
 
@@ -63,7 +63,7 @@ def short_name(certificate: x509.Certificate) -> str:
 
 
 def check_readable(certificate: x509.Certificate) -> x509.Certificate:
-    """The certificate itself, after its lazily parsed basic fields have shown to be well-formed.
+    """The certificate itself, after a check that its basic fields, which are parsed lazily, are well-formed.
 
     Raises:
         ValueError: if one is not.

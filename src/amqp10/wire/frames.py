@@ -7,6 +7,7 @@ from struct import error as struct_error
 from typing import Final, get_args
 
 from amqp10.codec.composite import Composite, decode_composite
+from amqp10.conditions import ErrorCondition
 from amqp10.errors import EncodeError, MalformedFrameError
 from amqp10.wire import messaging as _messaging  # registers the termini and states that frame bodies carry
 from amqp10.wire.performatives import Performative, SaslFrame
@@ -74,16 +75,17 @@ def decode_frame_body(buf: bytes, start: int, stop: int) -> tuple[Composite, int
 
     Raises:
         DecodeError: it is malformed.
-        MalformedFrameError: it reaches past ``stop``, or is no frame body.
+        MalformedFrameError: it reaches past ``stop``, or is not a frame body.
     """
     performative, pos = decode_composite(buf, start)
     if pos > stop:
         raise MalformedFrameError(
-            f"the peer sent a frame whose {performative.NAME} reaches past its end", condition="amqp:decode-error"
+            f"the peer sent a frame whose {performative.NAME} reaches past its end",
+            condition=ErrorCondition.DECODE_ERROR,
         )
     if type(performative) not in _BODIES:
         raise MalformedFrameError(
-            f"the peer sent a frame whose body is of type {performative.NAME}", condition="amqp:decode-error"
+            f"the peer sent a frame whose body is of type {performative.NAME}", condition=ErrorCondition.DECODE_ERROR
         )
     return performative, pos
 
@@ -92,7 +94,7 @@ _PRINTABLE: Final = frozenset(range(0x20, 0x7F))
 
 
 def describe_header(header: bytes) -> str:
-    """What a peer speaks that answers with other bytes than the expected protocol header, as a sentence.
+    """A sentence about the protocol of a peer that does not answer with the expected protocol header.
 
     Args:
         header: its first bytes, up to 8.

@@ -4,8 +4,8 @@
 >>> store.find("CN=client")                                             # doctest: +SKIP
 CertificateEntry(certificate=..., subject='CN=client, O=Example', label='client')
 
-Whatever is wrong with a store is an error with code 271, whose message tells a wrong password from damaged data; a
-certificate that is not in it is 272.
+Anything wrong with a store is an error with code 271, whose message says whether the password is wrong or the data are
+damaged; a certificate that is not in it is 272.
 """
 
 from __future__ import annotations
@@ -45,12 +45,11 @@ __all__ = [
     "CertificateStore",
     "StoreError",
     "StoreType",
-    "combine",
     "load_client_certificate",
     "open_store",
 ]
 
-# Stores are small; a file of another kind, named by mistake, need not be read whole.
+# Stores are small; a large file was named by mistake and need not be read whole.
 _MAX_STORE: Final = 16 * 1024 * 1024
 
 
@@ -126,7 +125,7 @@ class CertificateStore:
     def search(self, subject: str) -> CertificateEntry | None:
         """The entry for a subject: an exact match first, then one that contains the text, in any case.
 
-        ``"*"`` takes the first entry, which has a private key if any has.
+        ``"*"`` takes the first entry; it has a private key if any entry has.
         """
         if subject.strip() == "*":
             return self.entries[0] if self.entries else None
@@ -221,7 +220,7 @@ def load_client_certificate(
     Args:
         store, store_type, password: as :func:`open_store`.
         subject: as :meth:`CertificateStore.search`.
-        encoded: the certificate itself, if ``subject`` is empty; the store then only supplies the key.
+        encoded: the certificate itself, for which the store only supplies the key; ``subject`` is ignored then.
 
     Raises:
         AMQPError: 271 if the store cannot be opened, 272 if it lacks the certificate or its key.
@@ -235,18 +234,6 @@ def load_client_certificate(
             raise AMQPError(272, "the store has no private key for the certificate in ssl_cert_encoded")
         return entry
     return opened.find(subject)
-
-
-def combine(entry: CertificateEntry, encoded: bytes) -> CertificateEntry:
-    """Add its certificate to an entry that has only a key (from an SSH, PPK, XML or JWK store).
-
-    Raises:
-        AMQPError: 271 if ``encoded`` is not a certificate, 272 if it is for another key.
-    """
-    found = CertificateStore((entry,)).find_encoded(encoded)
-    if found is None:
-        raise AMQPError(272, "the certificate is for another key than the store's")
-    return found
 
 
 # --- where the bytes come from ---

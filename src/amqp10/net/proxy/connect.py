@@ -1,7 +1,7 @@
 """Connections through a proxy: an HTTP tunnel (CONNECT), SOCKS4, SOCKS4A, SOCKS5.
 
-What is said to a proxy, and what its answers mean, is written out here (RFC 9110, RFC 1928, RFC 1929, the SOCKS4
-protocol and its extension 4A); a stream of the network that connects carries it.
+The requests to proxies and the meaning of their answers are here (RFC 9110, RFC 1928, RFC 1929, the SOCKS4 protocol and
+its extension 4A); the bytes go through a stream of the network that connects.
 
 Who resolves the server's name: an HTTP proxy and a SOCKS4A proxy always do; a SOCKS5 proxy does when the name has a
 ``*`` in front, otherwise it is resolved here, as for SOCKS4, which can only carry IPv4 addresses.
@@ -13,7 +13,7 @@ Refusals carry the code that fits best what the proxy said:
   it did not answer, the kind of address is not supported. HTTP 504 and 408 are 10060. 10061 is also for failures
   that the proxy does not explain (HTTP 500, 502, 503, SOCKS4's single code, SOCKS5's "general failure").
 - 10045: the proxy does not offer this service (HTTP 400, 405, 501).
-- 10041: the answer is not in the protocol; the message shows how it begins.
+- 10041: the protocol has no such answer; the message shows how it begins.
 - 1120: the proxy closed the connection instead of answering; 201: no answer in time.
 """
 
@@ -50,8 +50,8 @@ async def connect_through(
 ) -> Dialled[S]:
     """Open a connection through ``options.proxy``.
 
-    Where the name is resolved here and has several addresses, they are tried in order, each through a new connection
-    to the proxy, for as long as the proxy reports that an address cannot be reached.
+    If the name is resolved here and has several addresses, they are tried in order, each through a new connection to
+    the proxy, as long as the proxy reports that an address cannot be reached.
 
     Args:
         host: name or address of the server, without a ``*``.
@@ -119,7 +119,7 @@ def _check_kind(proxy: ProxyOptions, words: Words) -> ProxyKind:
 
 
 def _check_credentials(proxy: ProxyOptions, kind: ProxyKind, words: Words) -> None:
-    """Refuse what the protocol cannot carry, rather than leave it out. No message contains the password."""
+    """Refuse what the protocol has no place for, instead of leaving it out. No message contains the password."""
     if kind is not ProxyKind.TUNNEL and proxy.data:
         raise AMQPError(
             604, f"{words.proxy_data} is for HTTP tunnels, and {words.proxy_kind} is {kind.title}: clear one of them"
@@ -130,7 +130,7 @@ def _check_credentials(proxy: ProxyOptions, kind: ProxyKind, words: Words) -> No
         # Python's own error for such text shows it whole.
         if not (_is_utf8(proxy.user) and _is_utf8(proxy.password)):
             raise AMQPError(
-                604, f"the user name and password of the proxy ({proxy.origin}) must be text that UTF-8 has"
+                604, f"the user name and password of the proxy ({proxy.origin}) must be text that UTF-8 can encode"
             )
         return
     if kind is not ProxyKind.SOCKS5:
@@ -202,7 +202,7 @@ class Hop(Generic[S]):
         self.answer: bytes = b""
         """What the proxy has sent since the last write: its answer as it came over the wire."""
         self.excess: bytes = b""
-        """What came after an HTTP header: it is the server's already."""
+        """What came after an HTTP header: the first bytes from the server."""
 
     async def send(self, data: bytes) -> None:
         """Send all of it."""
@@ -271,7 +271,7 @@ def _tunnel_request(host: str, port: int, proxy: ProxyOptions, words: Words) -> 
 
 
 def _extra_lines(proxy: ProxyOptions, words: Words) -> list[str]:
-    """The further lines, each a header field by itself. Messages show none of it: it may be secret."""
+    """The additional lines, each a header field. Messages never show them, because they may be secret."""
     data = proxy.data.strip("\r\n")
     lines = re.split(r"\r\n|\r|\n", data) if data else []
     for number, line in enumerate(lines, 1):
@@ -281,7 +281,7 @@ def _extra_lines(proxy: ProxyOptions, words: Words) -> list[str]:
         name = match.group(1).lower()
         if name in ("host", "content-length", "transfer-encoding"):
             raise AMQPError(
-                604, f"line {number} of {words.proxy_data} sets {match.group(1)}, which the request has already"
+                604, f"line {number} of {words.proxy_data} sets {match.group(1)}, which the request already has"
             )
         if name == "proxy-authorization" and (proxy.user or proxy.password):
             raise AMQPError(
@@ -385,7 +385,7 @@ async def _open_socks5(hop: Hop[S], target: str, port: int) -> AMQPError | None:
     reply = await hop.read_exactly(4)
     if reply[:3] != b"\5\0\0":
         return _refused(hop, kind, target, port)
-    # The address under which the proxy connected is of no use here, but belongs to its answer.
+    # The address from which the proxy connected is of no use here, but is part of its answer.
     size = _SOCKS5_ADDRESS_SIZES.get(reply[3])
     if size is None:
         if reply[3] != 3:
@@ -420,14 +420,14 @@ def _explain(kind: ProxyKind, answer: bytes, proxy: ProxyOptions, words: Words) 
 
 
 _PIECE: Final = 4
-"""So many characters of a secret in a row are recognised."""
+"""The length of a part of a secret that is recognized, in characters."""
 
 
 _SCHEMES: Final = frozenset(("basic", "bearer", "digest", "negotiate", "ntlm"))
 
 
 def _echoes(text: str, proxy: ProxyOptions) -> bool:
-    """Whether a text of the proxy has any part of what was sent to it in confidence: it may reflect the request."""
+    """Whether a text from the proxy contains any part of the credentials: it may repeat the request."""
     credentials = f"{proxy.user}:{proxy.password}"
     values = (line.partition(":")[2] for line in proxy.data.lower().splitlines())
     secrets = {word for value in values for word in value.split()} - _SCHEMES
@@ -442,7 +442,7 @@ def _echoes(text: str, proxy: ProxyOptions) -> bool:
 
 
 def _quotable(text: bytes, proxy: ProxyOptions) -> str:
-    """The proxy's words for a message; nothing when they repeat what was sent."""
+    """The proxy's text for a message; empty if it repeats credentials."""
     words = _printable(text)
     return "" if _echoes(words, proxy) else words
 

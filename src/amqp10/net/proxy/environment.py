@@ -22,14 +22,14 @@ def detect_proxy(host: str, port: int, environ: Mapping[str, str] | None = None)
     """The proxy that the environment asks for, or ``None``.
 
     The first variable that is set and not empty counts: ``all_proxy``, ``https_proxy``, ``http_proxy``, each before its
-    form in capitals. In a CGI program ``HTTP_PROXY`` is not looked at: there it is a header of the request, which
-    anybody can send. The value is ``[scheme://][user:password@]host[:port]`` with the scheme ``http`` (the default: a
-    tunnel), ``socks4``, ``socks4a``, ``socks5`` (names are resolved here) or ``socks5h`` (by the proxy), ``socks``
-    meaning ``socks5``.
+    upper-case form. A CGI program ignores ``HTTP_PROXY``, because there it is a header of the request, which anybody
+    can send. The value is ``[scheme://][user:password@]host[:port]`` with the scheme ``http`` (the default: a tunnel),
+    ``socks4``, ``socks4a``, ``socks5`` (names are resolved here) or ``socks5h`` (by the proxy), ``socks`` meaning
+    ``socks5``.
 
-    ``no_proxy`` (or ``NO_PROXY``) lists hosts to reach without it, separated by commas or blanks: ``*`` for all, names,
-    which include their subdomains, addresses, networks, each with an optional ``:port``. This machine (``localhost``
-    and the loopback addresses) is always reached without it.
+    ``no_proxy`` (or ``NO_PROXY``) lists hosts to connect to directly, separated by commas or blanks: ``*`` for all,
+    names, which include their subdomains, addresses, networks, each with an optional ``:port``. This machine
+    (``localhost`` and the loopback addresses) is always connected to directly.
 
     Args:
         host: name or address of the server; a leading ``*`` does not matter.

@@ -1,4 +1,4 @@
-"""What can be said of a proxy. Plain data: no module that talks to one is imported."""
+"""The settings of a proxy, as plain data: nothing that talks to a proxy is imported here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["ProxyKind", "ProxyOptions"]
 
 
 class ProxyKind(IntEnum):
-    """The protocols of proxies, with the numbers under which settings know them."""
+    """The protocols of proxies, with their numbers in the settings."""
 
     TUNNEL = 1
     SOCKS4 = 2
@@ -40,10 +40,10 @@ class ProxyOptions:
         port: its port; 0 for the default of the protocol.
         user: user name; empty for none.
         password: the password; empty for none. SOCKS4 and 4A have none.
-        data: further header lines for an HTTP tunnel, separated by line ends.
+        data: additional header lines for an HTTP tunnel, separated by line ends.
         remote_dns: whether a SOCKS5 proxy resolves names even without the ``*``.
         origin: where the proxy was named, for messages: a setting, or an environment variable.
-        exceptions: hosts to reach without the proxy, separated by semicolons: names,
+        exceptions: hosts to connect to directly, separated by semicolons: names,
             ``*.example.com`` or ``.example.com`` for subdomains, addresses, networks (``10.0.0.0/8``), each with an
             optional ``:port``.
     """
@@ -71,5 +71,5 @@ class ProxyOptions:
         return f"ProxyOptions({', '.join(shown)})"
 
     def excepts(self, host: str, port: int) -> bool:
-        """Whether a host is to be reached without the proxy."""
+        """Whether a host is to be connected to without the proxy."""
         return host_is_listed(self.exceptions.split(";"), host, port)

@@ -1,4 +1,4 @@
-"""Which hosts are reached through a proxy."""
+"""Matching hosts with patterns, such as those of ``no_proxy``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["as_address", "host_is_listed"]
 
 
 def host_is_listed(patterns: Iterable[str], host: str, port: int, *, subdomains: bool = False) -> bool:
-    """Whether one of the patterns fits a host. Nothing is resolved: names match names, addresses match addresses.
+    """Whether one of the patterns matches a host. Nothing is resolved: names match names, addresses match addresses.
 
     Args:
         patterns: names, compared without regard to case; with ``*`` for any characters, or a leading dot for all
@@ -47,10 +47,10 @@ def _fits(
 
 
 def _plain(name: str) -> str:
-    """A name for comparing: small letters, without the root's dot, in the form in which it travels."""
+    """A name for comparing: lower case, without the dot of the root, in its ASCII form."""
     name = name.rstrip(".").lower()
     if not name.isascii():
-        with contextlib.suppress(UnicodeError):  # what is no name equals none
+        with contextlib.suppress(UnicodeError):  # it is not a name, and equals none
             # Label by label, because one of a pattern may be "*".
             return ".".join(label if label.isascii() else to_ascii(label) for label in name.split("."))
     return name
@@ -67,12 +67,12 @@ def _split_port(pattern: str) -> tuple[str, int | None]:
         return pattern, None
     if not digits:
         return pattern, None
-    # Something that is no port fits no port.
+    # Something that is not a port matches no port.
     return pattern, int(digits) if digits.isascii() and digits.isdigit() else -1
 
 
 def as_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The IP address that a text is, or None."""
+    """The text as an IP address, or None."""
     try:
         return ipaddress.ip_address(text)
     except ValueError:

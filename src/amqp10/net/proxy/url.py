@@ -29,7 +29,7 @@ def proxy_of_url(url: str, origin: str = "proxy") -> ProxyOptions:
         origin: where it was given, for messages of a connection through the proxy.
 
     Raises:
-        ValueError: no proxy is named like this. The URL is not repeated, because it may hold a password.
+        ValueError: the URL cannot name a proxy. The message does not repeat it, because it may contain a password.
     """
     try:
         parts = urlsplit(url)
@@ -38,7 +38,7 @@ def proxy_of_url(url: str, origin: str = "proxy") -> ProxyOptions:
         raise ValueError("expected [scheme://][user:password@]host[:port]") from None
     if scheme not in _KINDS:
         raise ValueError(f"the scheme of its URL is {scheme!r}; {', '.join(_KINDS)} are supported")
-    # A password with an unquoted "/", "?" or "#" ends the host too early: what follows would be tried as a proxy.
+    # An unquoted "/", "?" or "#" in a password ends the host too early: a part of the password would be taken for it.
     if not host or "@" in parts.path + parts.query + parts.fragment:
         raise ValueError(
             "its URL has no host, or a password with special characters, which are written as %XX in a URL"
