@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import importlib
-import importlib.util
 import inspect
 import re
 import sys
@@ -30,6 +28,7 @@ from amqp10.broker import Broker, Limits
 from amqp10.codec.composite import Composite
 from amqp10.component import enums
 from amqp10.component.amqp import AMQP
+from amqp10.component.error_notes import ERROR_NOTES
 from amqp10.component.events import EVENT_CLASSES, EventParams
 from amqp10.component.settings import SETTINGS, SettingSpec, format_value
 from amqp10.component.surface import PROPERTIES, PROPERTIES_BY_NAME, PropertySpec, phrase
@@ -470,26 +469,10 @@ CODE_RANGES: Final[tuple[tuple[str, Callable[[int], bool]], ...]] = (
 )
 
 
-def error_notes() -> dict[int, str]:
-    """When each code is raised here, from ``error_notes.py``; empty as long as there is no such module."""
-    name = "amqp10.component.error_notes"
-    if importlib.util.find_spec(name) is None:
-        return {}
-    module = importlib.import_module(name)
-    for value in vars(module).values():
-        if isinstance(value, dict) and value and set(value) <= set(ERROR_CODES):
-            return {code: _note(note) for code, note in value.items()}
-    raise SystemExit(f"{name} has no table from error code to note")
-
-
-def _note(note: object) -> str:
-    if isinstance(note, str):
-        return note
-    if isinstance(note, tuple):
-        return " ".join(str(part) for part in note)
-    raised = getattr(note, "raised", None)
-    text = str(getattr(note, "text", None) or getattr(note, "note", None) or getattr(note, "reason", ""))
-    return text if raised in (None, True) else f"Cannot occur here: {text}"
+def note_text(code: int) -> str:
+    """When a code is raised here, or why it cannot occur."""
+    note = ERROR_NOTES[code]
+    return note.text if note.raised else f"Cannot occur here: {note.text}"
 
 
 def error_codes_page() -> Iterator[str]:
@@ -499,19 +482,13 @@ def error_codes_page() -> Iterator[str]:
         " person what happened. The same table is `amqp10.errors.ERROR_CODES`. The exception classes are described"
         " [on their own page](errors.md)."
     )
-    notes = error_notes()
-    headings = ["Code", "Meaning"]
-    if notes:
-        headings.append("Raised when, or why it cannot occur here")
+    headings = ["Code", "Meaning", "Raised when, or why it cannot occur here"]
     for heading, belongs in CODE_RANGES:
         codes = [code for code in ERROR_CODES if belongs(code)]
         yield f"## {heading}"
         yield table(
             headings,
-            (
-                [str(code), _sentence(ERROR_CODES[code]), *([inline(notes.get(code, ""))] if notes else [])]
-                for code in codes
-            ),
+            ([str(code), _sentence(ERROR_CODES[code]), inline(note_text(code))] for code in codes),
         )
 
 
@@ -845,9 +822,7 @@ def undocumented() -> list[str]:
     missing += [f"{spec.name} (in surface.py)" for spec in PROPERTIES if not spec.doc]
     missing += [f"setting {spec.name}" for spec in SETTINGS if not spec.doc]
     missing += [f"error code {code}" for code, text in ERROR_CODES.items() if not text]
-    notes = error_notes()
-    if notes:
-        missing += [f"note on error code {code}" for code in ERROR_CODES if not notes.get(code)]
+    missing += [f"note on error code {code}" for code in ERROR_CODES if code not in ERROR_NOTES]
     for cls in _exported(amqp10):
         need(f"amqp10.{cls.__name__}", cls)
     return sorted(set(missing))

@@ -113,6 +113,20 @@ def test_a_queue_that_holds_its_bytes_rejects_more_until_some_are_settled() -> N
     assert outcomes(client)[-1] == "accepted"
 
 
+def test_a_dead_message_that_is_larger_than_its_queue_does_not_push_out_the_others() -> None:
+    net = Net(max_queue_bytes=size_of("a") * 4)
+    client = Client(net)
+    out = client.sender("q")
+    client.send(out, "a", "b")
+    link = client.receiver("q", credit=2)
+    first, second = client.got(link)
+    first.settle(Rejected())
+    # The description becomes an annotation of the message, which then is larger than the whole queue.
+    second.settle(Rejected(error=Error(condition="amqp:decode-error", description="x" * size_of("a") * 4)))
+    net.step()
+    assert net.waiting("q.dlq") == ["a"]
+
+
 def test_all_queues_together_hold_no_more_than_the_broker_may() -> None:
     net = Net(max_bytes=size_of("a") * 2)
     client = Client(net)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from amqp10.codec import Described, Symbol, Timestamp, ULong
-from amqp10.engine import LinkAttached, LinkDetached, ReceiverLink, SessionEnded
+from amqp10.engine import DeliveriesUpdated, LinkAttached, LinkDetached, ReceiverLink, SessionEnded
 from amqp10.wire.message import Message
 from amqp10.wire.messaging import (
     ACCEPTED,
@@ -547,6 +547,16 @@ def test_a_full_stream_loses_its_oldest_messages() -> None:
     stream(net, client)
     assert client.texts(client.receiver("s", credit=10, filters=offset("first"))) == ["2", "3", "4"]
     assert client.texts(client.receiver("s", "early", credit=10, filters=offset(ULong(0)))) == ["2", "3", "4"]
+
+
+def test_a_message_that_is_larger_than_its_stream_does_not_push_out_the_others() -> None:
+    net = Net(streams=["s"], max_queue_bytes=5000)
+    client = Client(net)
+    stream(net, client)
+    client.send(client.sender("s", "large"), "x" * 5000)
+    outcomes = [event.state for event in client.events if isinstance(event, DeliveriesUpdated)]
+    assert isinstance(outcomes[-1], Rejected)
+    assert client.texts(client.receiver("s", credit=10, filters=offset("first"))) == ["0", "1", "2", "3", "4"]
 
 
 @pytest.mark.parametrize(

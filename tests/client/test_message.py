@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amqp10.client.message import BodyKind, Message
+from amqp10.client.message import _PROPERTIES, BodyKind, Message
 from amqp10.codec import ULong
 from amqp10.errors import EncodeError
 from amqp10.wire.message import Message as WireMessage
@@ -64,6 +64,16 @@ def test_replacing_fields_keeps_the_others_and_the_body(fields: dict[str, Any], 
     for name, value in {**fields, **changes}.items():
         assert getattr(changed, name) == value, name
     assert changed.replace(body="new").body == "new"
+
+
+@given(fields=SOME_FIELDS, changes=SOME_FIELDS)
+def test_replacing_properties_writes_what_is_composed_anew(fields: dict[str, Any], changes: dict[str, Any]) -> None:
+    changes = {name: value for name, value in changes.items() if name in _PROPERTIES}
+    changed = Message("body", **fields).replace(**changes)
+    assert changed.encode() == Message("body", **{**fields, **changes}).encode()
+    without = changed.replace(**dict.fromkeys(_PROPERTIES))
+    others = {name: value for name, value in fields.items() if name not in _PROPERTIES}
+    assert without.encode() == Message("body", **others).encode()
 
 
 def test_a_message_does_not_change_with_what_it_was_made_of() -> None:

@@ -177,7 +177,7 @@ class BlockingFront:
         try:
             self.result = call()
         except KeyboardInterrupt:
-            assert stepped.waits == waits
+            assert stepped.waits >= waits  # it may wait for a thread to end when it has been interrupted
             return True
         finally:
             self.stepped = None

@@ -27,6 +27,7 @@ from amqp10.wire.frames import EMPTY_FRAME
 if TYPE_CHECKING:
     from amqp10.client.core import ClientCore
     from amqp10.client.incarnation import Incarnation
+    from amqp10.engine.output import Output
     from amqp10.net.network import SecureSession
     from amqp10.net.tls.choice import SessionMaker
 
@@ -246,6 +247,7 @@ class AioTransport(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._tls: SecureSession | None = None
         self._incarnation: Incarnation | None = None
+        self._output: Output | None = None
         self._plain = b""
         """What came with the end of the handshake."""
         self._early: list[bytes] = []
@@ -347,6 +349,7 @@ class AioTransport(asyncio.Protocol):
 
     def start(self, incarnation: Incarnation) -> None:
         self._incarnation = incarnation
+        self._output = incarnation.engine.output
         self.driver.transport = self
         if self._over:
             self.driver.loop.call_soon(incarnation.lost, self._error)
@@ -365,10 +368,10 @@ class AioTransport(asyncio.Protocol):
 
     def overfull(self) -> bool:
         """Whether so much is queued that it is better written now than at the end of the turn."""
-        incarnation = self._incarnation
-        if incarnation is None:
+        output = self._output
+        if output is None:
             return False
-        buffers = incarnation.engine.output.buffers
+        buffers = output.buffers
         return len(buffers) >= _FLUSH_COUNT or (bool(buffers) and len(buffers[-1]) >= _FLUSH_SIZE)
 
     def flush(self) -> None:

@@ -381,7 +381,7 @@ class Receiver(ReceiverMethods):
         return cls(driver, core)
 
     def add_credit(self, n: int) -> None:
-        """Ask for more messages; for receivers with ``prefetch=0``."""
+        """Ask for more messages; for receivers with ``prefetch=0``. What receive() waits for is among them."""
         self._driver.call_core(self._core.add_credit, n)
 
     def drain(self, *, timeout: float | Default | None = DEFAULT) -> int:

@@ -54,7 +54,7 @@ class MessageView:
             value = pairs.get(name)
         except DecodeError:
             return None
-        # Timestamps, chars and other types without a literal cannot be compared.
+        # Types without a literal (UUIDs, decimals, binary) have no value. A timestamp is a number of milliseconds.
         return value if isinstance(value, (str, bool, int, float)) else None
 
     def annotation(self, name: Symbol) -> Any:

@@ -268,6 +268,8 @@ class Queue:
 
     def bury(self, message: StoredMessage) -> bool:
         """Add a rejected message at the end, and drop the oldest ones to make room. False if it does not fit at all."""
+        if len(message.payload) + MESSAGE_COST > self.max_bytes > 0:
+            return False
         while True:
             try:
                 self.put(message)

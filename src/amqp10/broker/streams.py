@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from amqp10.broker.limits import MESSAGE_COST
 from amqp10.broker.messages import annotate
-from amqp10.broker.queues import Queue
+from amqp10.broker.queues import Queue, QueueFullError
 from amqp10.codec import Symbol, ULong
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ class Stream(Queue):
         offset = self.next_sequence
         message.payload = annotate(message.payload, {STREAM_OFFSET: ULong(offset)})
         size = len(message.payload) + MESSAGE_COST
+        if size > self.max_bytes > 0:
+            raise QueueFullError(f"the message has {size} bytes, and the stream {self.name!r} holds {self.max_bytes}")
         while self.messages and (0 < self.max_length <= len(self.messages) or self.bytes + size > self.max_bytes > 0):
             oldest = self.messages.popleft()
             self._stored.pop(oldest.sequence, None)

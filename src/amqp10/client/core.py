@@ -48,6 +48,7 @@ from amqp10.errors import (
     ProtocolError,
     RemoteError,
 )
+from amqp10.wire.messaging import ACCEPTED
 
 if TYPE_CHECKING:
     from amqp10.client.driver import Driver
@@ -308,11 +309,16 @@ class ClientCore:
             touched.pop().batch_done()
 
     def _updated(self, event: DeliveriesUpdated) -> None:
-        state, settled = event.state, event.settled
+        state, settled, carriers = event.state, event.settled, event.deliveries
         senders: list[SenderCore] = []
-        for carrier in event.deliveries:
-            sender: SenderCore = carrier.link.context
-            sender.updated(carrier, state, settled)
+        at = 0
+        while at < len(carriers):
+            sender: SenderCore = carriers[at].link.context
+            if state is ACCEPTED and settled:
+                at = sender.accepted(carriers, at)
+            else:
+                sender.updated(carriers[at], state, settled)
+                at += 1
             if not senders or senders[-1] is not sender:
                 senders.append(sender)
         for sender in senders:

@@ -14,14 +14,15 @@ class CreditWindow:
     Args:
         prefetch: the most messages that may be under way, queued or unsettled at once; 0 when the program gives
             credit itself.
+        low: credit is renewed when no more than this is in use; half of ``prefetch`` where it is not given, so that
+            there is one flow for half a window of messages.
     """
 
     __slots__ = ("low", "paused", "prefetch")
 
-    def __init__(self, prefetch: int) -> None:
+    def __init__(self, prefetch: int, low: int | None = None) -> None:
         self.prefetch: int = prefetch
-        self.low: int = prefetch // 2
-        """Credit is renewed when no more than this is in use: one flow for half a window of messages."""
+        self.low: int = prefetch // 2 if low is None else low
         self.paused: bool = False
 
     def due(self, credit: int, queued: int, unsettled: int) -> int:
@@ -29,7 +30,7 @@ class CreditWindow:
 
         Args:
             credit: what the sender has left.
-            queued: messages that are here and have not been received.
+            queued: messages that are here, or of which a part is, and that have not been received.
             unsettled: messages that the program has received and not settled.
         """
         if self.paused or self.prefetch == 0:

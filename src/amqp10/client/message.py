@@ -39,6 +39,22 @@ _BODY_SECTIONS: Final = (SECTION_DATA, SECTION_AMQP_SEQUENCE, SECTION_AMQP_VALUE
 _LONGEST_TTL: Final = 0xFFFFFFFF
 _BODY: Final = ("body", "_section")
 _NO_PROPERTIES: Final = (None,) * 12
+_PROPERTIES: Final = {
+    "id": "message_id",
+    "user_id": "user_id",
+    "to": "to",
+    "subject": "subject",
+    "reply_to": "reply_to",
+    "correlation_id": "correlation_id",
+    "content_type": "content_type",
+    "content_encoding": "content_encoding",
+    "expires": "absolute_expiry_time",
+    "created": "creation_time",
+    "group_id": "group_id",
+    "group_sequence": "group_sequence",
+    "reply_to_group_id": "reply_to_group_id",
+}
+"""Which field of the properties section is which argument."""
 _SHORT_ID: Final = 100
 # A properties section with nothing but a message-id: a list8 of one str8, up to the text.
 _ID_SECTIONS: Final = [
@@ -74,11 +90,19 @@ def _ttl(seconds: float) -> int:
     return milliseconds
 
 
+def _wire_property(name: str, value: Any) -> Any:
+    """A value of the properties section, as AMQP has it."""
+    if name in ("id", "correlation_id"):
+        return _message_id(value)
+    if name in ("expires", "created"):
+        return as_timestamp(value, name)
+    if name == "user_id" and isinstance(value, str):
+        return value.encode()
+    return UInt(value) if name == "group_sequence" else value
+
+
 def _body_section(body: Any) -> bytes:
-    kind = type(body)
-    if kind is str:
-        return encode_text_section(body)
-    if kind is bytes or isinstance(body, (bytes, bytearray, memoryview)):
+    if isinstance(body, (bytes, bytearray, memoryview)):
         return encode_section(SECTION_DATA, data_sections(body))
     return encode_section(SECTION_AMQP_VALUE, body)
 
@@ -174,18 +198,18 @@ class Message:
         footer: Mapping[str, Any] | None = None,
         _section: bytes | None = None,
     ) -> None:
-        parts: list[bytes] = []
+        encoded = b""
         if durable is not None or priority is not None or ttl is not None:
             header = Header(
                 durable=durable,
                 priority=None if priority is None else UByte(priority),
                 ttl=None if ttl is None else _ttl(ttl),
             )
-            parts.append(header.encode())
+            encoded = header.encode()
         if delivery_annotations:
-            parts.append(encode_section(SECTION_DELIVERY_ANNOTATIONS, delivery_annotations))
+            encoded += encode_section(SECTION_DELIVERY_ANNOTATIONS, delivery_annotations)
         if annotations:
-            parts.append(encode_section(SECTION_MESSAGE_ANNOTATIONS, annotations))
+            encoded += encode_section(SECTION_MESSAGE_ANNOTATIONS, annotations)
         rest = (
             user_id,
             to,
@@ -201,19 +225,21 @@ class Message:
             reply_to_group_id,
         )
         if rest != _NO_PROPERTIES:
-            parts.append(_properties(id, *rest))
+            encoded += _properties(id, *rest)
         elif type(id) is str and len(id) <= _SHORT_ID and id.isascii():
             # What most messages have, without the steps in between.
-            size = len(id)
-            parts.append(_ID_SECTIONS[size] + id.encode())
+            encoded += _ID_SECTIONS[len(id)] + id.encode()
         elif id is not None:
-            parts.append(_properties(id, *rest))
+            encoded += _properties(id, *rest)
         if properties:
-            parts.append(encode_application_properties(dict(properties)))
-        parts.append(_body_section(body) if _section is None else _section)
+            encoded += encode_application_properties(dict(properties))
+        if _section is not None:
+            encoded += _section
+        else:
+            encoded += encode_text_section(body) if type(body) is str else _body_section(body)
         if footer:
-            parts.append(encode_section(SECTION_FOOTER, footer))
-        self._encoded = b"".join(parts)
+            encoded += encode_section(SECTION_FOOTER, footer)
+        self._encoded = encoded
         self._wire = None
 
     @classmethod
@@ -248,11 +274,30 @@ class Message:
 
     def replace(self, **changes: Any) -> Message:
         """A message like this one, with other values for some of its fields. Arguments as for the class."""
+        if changes.keys() <= _PROPERTIES.keys():
+            return self._with_properties(changes)
         fields: dict[str, Any] = {name: getattr(self, name) for name in _FIELDS}
         fields.update(changes)
         if not any(name in changes for name in _BODY):
             fields["_section"] = self._body_bytes()
         return Message(**fields)
+
+    def _with_properties(self, changes: Mapping[str, Any]) -> Message:
+        """Only the section of the properties is written anew."""
+        encoded = self.encode()
+        wire = self.wire
+        spans = wire.scan()
+        section = wire.properties
+        fields = {} if section is None else {name: getattr(section, name) for name in _PROPERTIES.values()}
+        for name, value in changes.items():
+            fields[_PROPERTIES[name]] = None if value is None else _wire_property(name, value)
+        new = b"" if all(value is None for value in fields.values()) else Properties(**fields).encode()
+        if section is not None:
+            start, _, end = spans[SECTION_PROPERTIES]
+        else:
+            later = [span[0] for code, span in spans.items() if code > SECTION_PROPERTIES]
+            start = end = min(later, default=len(encoded))
+        return Message.decode(b"".join((encoded[:start], new, encoded[end:])))
 
     def _body_bytes(self) -> bytes:
         encoded = self.encode()

@@ -63,8 +63,8 @@ class ReceiverCore(LinkCore[ReceiverLink]):
         self._second = spec.confirm == "second"
         self._last: IncomingDelivery | None = None
         """With accept="auto", the message that the program has."""
-        self._asked_until = 0
-        """With prefetch=0: up to which message, of all that ever arrive, the program has asked."""
+        self._given_until = 0
+        """With prefetch=0: up to which message, of all that ever arrive, the program has given credit itself."""
         self._aborted = False
         """Whether the sender has given up a message, with the credit that it had used, since the last batch."""
         self._received = 0
@@ -77,10 +77,8 @@ class ReceiverCore(LinkCore[ReceiverLink]):
         """How many calls of :meth:`drain` wait."""
         self._paused_to_drain = False
         """Whether it is paused because of them, and not by the program."""
-        self._added = 0
-        """How much of :attr:`_asked` was added while the sender was asked to drain."""
-        self._taken = 0
-        """How much credit that the program gave the last drain has taken, as long as a call of it may still fail."""
+        self._undrained_until = 0
+        """What ``_given_until`` is again when they are interrupted."""
         self._settling: dict[IncomingDelivery, Waits] = {}
         self._warned = False
         self._offset: int | None = None
@@ -124,13 +122,14 @@ class ReceiverCore(LinkCore[ReceiverLink]):
         link = self.link
         if link is None or self.stage is not Stage.ATTACHED or link.drain or not link.attached:
             return  # the engine may know of a detach whose event is still to come
-        credit = self.window.due(link.credit, len(self.queue), self.unsettled)
+        here = len(self.queue) + (link.partial is not None)
+        credit = self.window.due(link.credit, here, self.unsettled)
         if credit:
             link.flow(credit)
             self.core.driver.kick()
 
     def add_credit(self, count: int) -> None:
-        """Ask for more messages, with prefetch=0.
+        """Ask for more messages, with prefetch=0. Those that receive() waits for are among them.
 
         Raises:
             ValueError: the receiver has a prefetch, or the number is not positive.
@@ -140,25 +139,34 @@ class ReceiverCore(LinkCore[ReceiverLink]):
         if count < 1:
             raise ValueError(f"credit is given in positive numbers, not {count}")
         self._refuse()
-        if self._drain_sent:
-            self._added += count
-        self._ask(count)
+        self._given_until = max(self._given_until, self._arrived) + count
+        self._give_asked()
 
     @property
     def _asked(self) -> int:
-        """With prefetch=0: credit that the program gave, and that no message that is here whole has used."""
-        return max(0, self._asked_until - self._arrived)
+        """With prefetch=0: how many messages are wanted that are not here whole. A receive() that waits wants one, and
+        what the program gave credit for is there for them too."""
+        return max(0, self._given_until - self._arrived, len(self.turns.waiting) - len(self.queue))
 
-    def _ask(self, more: int) -> None:
-        self._asked_until = self._arrived + self._asked + more
-        self._give_asked()
+    def _give_asked(self, joining: int = 0) -> None:
+        """With prefetch=0: see that the sender has the credit that is wanted, no less and no more.
 
-    def _give_asked(self) -> None:
+        Args:
+            joining: how many more are about to wait for a message.
+        """
         link = self.link
-        if link is not None and self.stage is Stage.ATTACHED and link.attached and not link.drain:
-            # A message of which a part is here has used its credit.
-            link.flow(max(0, self._asked - (link.partial is not None)))
+        if link is None or self.stage is not Stage.ATTACHED or not link.attached or link.drain:
+            return
+        asked = max(self._asked, len(self.turns.waiting) + joining - len(self.queue))
+        credit = self._credit_for(asked, link)
+        if credit != link.credit:
+            link.flow(credit)
             self.core.driver.kick()
+
+    @staticmethod
+    def _credit_for(asked: int, link: ReceiverLink) -> int:
+        # A message of which a part is here has used its credit.
+        return max(0, asked - (link.partial is not None))
 
     def pause(self) -> None:
         """No new credit; what is here, or on its way, can still be received."""
@@ -180,6 +188,9 @@ class ReceiverCore(LinkCore[ReceiverLink]):
         if self.spec.prefetch and not self.window.paused:
             self.window.paused = self._paused_to_drain = True
         credit, before = self.credit, self._arrived
+        undrained = max(self._undrained_until, before) if self._drains else before
+        self._undrained_until = undrained + max(0, self._given_until - before)
+        self._given_until = 0
         self._drains += 1
         try:
             await self._drain(deadline)
@@ -189,14 +200,12 @@ class ReceiverCore(LinkCore[ReceiverLink]):
                 self._undo_drain()
             raise
         self._drains -= 1
-        self._taken = 0
         self._paused_to_drain = False
         return max(0, credit - (self._arrived - before))
 
     async def _drain(self, deadline: float | None) -> None:
         link = self.link
         if link is None or self.stage is not Stage.ATTACHED or link.credit == 0:
-            self._ask_again()
             return
         if not self._drain_sent:
             self._send_drain(link)
@@ -204,12 +213,13 @@ class ReceiverCore(LinkCore[ReceiverLink]):
             await self._draining.wait(deadline)
 
     def _undo_drain(self) -> None:
-        """Nobody wants the drain any more. If it is not answered, the answer will find that nobody waits for it."""
+        """Nobody wants the drain any more: give the credit that it takes back, or has taken, again."""
         if self._paused_to_drain:
             self.resume()
-        elif self._taken:
-            taken, self._taken = self._taken, 0
-            self._ask(taken)
+        elif self.spec.prefetch == 0:
+            added = max(0, self._given_until - self._arrived)
+            self._given_until = max(self._undrained_until, self._arrived) + added
+            self._give_asked()
 
     @property
     def _arrived(self) -> int:
@@ -237,24 +247,11 @@ class ReceiverCore(LinkCore[ReceiverLink]):
         """The sender has no credit any more."""
         self._drain_sent = False
         link.forget_credit()
-        if self.stage is Stage.ATTACHED:
-            self._ask_again()
+        if self.spec.prefetch:
             self.renew()
+        else:
+            self._give_asked()
         self._draining.set()
-
-    def _ask_again(self) -> None:
-        """With prefetch=0, all credit is gone: ask anew for those who still wait, and for what the program asked for,
-        unless that was to be drained."""
-        if self.spec.prefetch == 0:
-            wanted = max(0, len(self.turns.waiting) - len(self.queue))
-            asked = self._asked
-            if self._drains:
-                self._taken = max(0, asked - wanted - self._added)
-                asked -= self._taken
-            self._asked_until = self._arrived + max(wanted, asked)
-            self._added = 0
-            if self._asked:
-                self._give_asked()
 
     # -- handing out -----------------------------------------------------------------------------------------------
 
@@ -319,20 +316,19 @@ class ReceiverCore(LinkCore[ReceiverLink]):
 
     async def _next(self, deadline: float | None) -> ReceivedMessage:
         while True:
-            asked = self.spec.prefetch == 0 and self._asked <= len(self.turns.waiting)
-            if asked:
-                self._ask(1)
+            if self.spec.prefetch == 0:
+                self._give_asked(joining=1)
             try:
                 await self.turns.wait(deadline)
             except AMQPTimeoutError:
-                message = await self._late() if asked and self._asked else None
+                message = await self._late() if self.spec.prefetch == 0 else None
                 if message is None:
                     raise AMQPTimeoutError("no message came in time") from None
                 return message
             except BaseException:
-                if asked and self._asked:
+                if self.spec.prefetch == 0:
                     # Nobody wants the message. One that is on its way all the same is for the next who asks.
-                    self._ask(-1)
+                    self._give_asked()
                 raise
             if self.queue:
                 return self._take()
@@ -340,8 +336,9 @@ class ReceiverCore(LinkCore[ReceiverLink]):
 
     async def _late(self) -> ReceivedMessage | None:
         """The one message that a call asked for did not come: make sure that it does not come later."""
-        self._asked_until -= 1
-        await self._drain(self.core.driver.clock() + _DRAIN_TIME)
+        link = self.link
+        if link is not None and link.credit > self._credit_for(self._asked, link):
+            await self._drain(self.core.driver.clock() + _DRAIN_TIME)
         return self.try_receive()
 
     async def receive_many(self, most: int, deadline: float | None) -> list[ReceivedMessage]:
@@ -461,10 +458,7 @@ class ReceiverCore(LinkCore[ReceiverLink]):
             kept = [delivery for delivery in self.queue if delivery.settled]
             self.queue.clear()
             self.queue.extend(kept)
-        if self._drain_sent:
-            # The credit is gone as the sender would have given it back.
-            self._drain_sent = False
-            self._ask_again()
+        self._drain_sent = False
         self.turns.revoke()
         self._draining.set()
         settling, self._settling = self._settling, {}

@@ -1,7 +1,7 @@
 """The AMQP type system: bytes to Python values and back (part 1 of the specification, "types").
 
-``decode(data, offset)`` gives a value and the offset after it, ``encode(value)`` gives bytes. Malformed data raise
-:class:`DecodeError`, values without an encoding :class:`EncodeError`; both are ``AMQPError``.
+``decode(data, offset)`` returns a value and the offset after it, ``encode(value)`` returns bytes. Malformed data raise
+:class:`DecodeError`, values without an encoding :class:`EncodeError`; both are subclasses of ``AMQPError``.
 """
 
 from amqp10.codec.decode import decode

@@ -1,7 +1,7 @@
-"""From the declaration of a composite to the functions that encode and decode it (types, "composite types").
+"""Compiles the declaration of a composite to functions that encode and decode it (types, "composite types").
 
-Each function is generated as source and compiled when it is first used, so that nothing is interpreted per value.
-``fields.py`` has what a declaration is made of.
+Each function is generated as source and compiled when it is first used, so that the declaration is not interpreted for
+each value. ``fields.py`` has the parts of a declaration.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from amqp10.errors import EncodeError
 __all__ = ["compile_function"]
 
 Resolver = Callable[[type[Any], FieldSpec, Any], Any]
-"""(class, field, value) -> the value, or the composite that it is."""
+"""(class, field, value) -> the value, or the composite that it describes."""
 
 _DESCRIBED_ONLY: Final = frozenset({"source", "target", "delivery-state", "outcome"})
 """Archetypes that only described values provide."""
@@ -69,7 +69,7 @@ def compile_function(cls: type[Declared], name: str, resolve_field: Resolver) ->
     Args:
         cls: the class with the declaration.
         name: ``__init__``, ``encode``, ``from_list`` or ``from_buffer``; the last two take the class.
-        resolve_field: makes of a described list the composite that it describes, if the field takes that.
+        resolve_field: turns a described list into the composite that it describes, if the field allows it.
     """
     specs, code = cls.FIELDS, cls.DESCRIPTOR_CODE
     context: dict[str, Any] = {**_CONTEXT, "cls": cls, "specs": specs}
@@ -137,7 +137,7 @@ def _from_list_source(specs: tuple[FieldSpec, ...]) -> list[str]:
 
 
 def _from_buffer_source(specs: tuple[FieldSpec, ...]) -> list[str]:
-    # Whatever is unusual about the data is left to the general way: it finds out what is wrong, if anything is.
+    # Unusual data are left to the general functions, which find out what is wrong with them, if anything.
     general = "return cls.from_list(decode_elements(buf, start, count, end, 1))"
     lines = [
         "def from_buffer(cls, buf, start, count, end):",
@@ -165,7 +165,7 @@ def _parameter(spec: FieldSpec) -> str:
 
 
 def _default_text(spec: FieldSpec) -> str:
-    """The default as source. Enumerations become the plain number or text that they are."""
+    """The default as source. Members of enumerations become plain numbers or texts."""
     if spec.multiple:
         return "()"
     default = spec.default
@@ -175,9 +175,9 @@ def _default_text(spec: FieldSpec) -> str:
 
 
 def _encode_lines(index: int, spec: FieldSpec) -> list[str]:
-    """Source that appends one field; nulls are held back until something follows them, so trailing ones fall away.
+    """Source that appends one field. Nulls are held back until another value follows, so trailing nulls are left out.
 
-    ``count`` is the number of fields that have been appended, those nulls included."""
+    ``count`` is the number of appended fields, those nulls included."""
     name = spec.attribute
     primitive = _primitive(spec.type)
     lines = [f"v = self.{name}"]
@@ -204,7 +204,7 @@ def _encode_lines(index: int, spec: FieldSpec) -> list[str]:
         body += [f"if count < {index}:", f"    parts.append(nulls8[{index} - count])"]
     body += [f"count = {index + 1}"]
     if primitive == "*" and not spec.multiple:
-        # A message id or an address: mostly a short text.
+        # A message id or an address, usually a short text.
         body += ["data = v.encode() if type(v) is str else nothing"]
         body += [f"parts.append(strings[len(data)] + data if 0 < len(data) < 256 else {encoded})"]
     else:
@@ -239,7 +239,7 @@ def _decode_lines(index: int, spec: FieldSpec) -> list[str]:
     elif primitive == "map":
         check = f"isinstance({name}, Mapping)"
     elif primitive == "*":
-        # Only what is described can be a composite, and a field that requires one takes nothing else.
+        # Only a described value can be a composite, and a field that requires one allows nothing else.
         other = [f"elif type({name}) is not Described:"]
         if spec.requires in _DESCRIBED_ONLY:
             other.append(f"    raise wrong(cls, specs[{index}], {name})")
@@ -263,11 +263,11 @@ _TEXT_CODES: Final[dict[str, tuple[int, str]]] = {
     "symbol": (0xA3, "symbol(buf[p + 2 : q])"),
     "binary": (0xA0, "buf[p + 2 : q]"),
 }
-"""By type: the format code of its short form, and how such a value is read from ``p + 2`` to ``q``."""
+"""For each type, the format code of its short form, and the source that reads such a value from ``p + 2`` to ``q``."""
 
 
 def _rest_lines(specs: tuple[FieldSpec, ...], index: int, general: str, at_end: list[str]) -> list[str]:
-    """Source for a list that ends in front of a field: this one and all after it are absent."""
+    """Source for a list that ends before a field: this field and all after it are absent."""
     rest = specs[index:]
     if any(spec.mandatory for spec in rest):
         return [general]
@@ -280,7 +280,7 @@ def _rest_lines(specs: tuple[FieldSpec, ...], index: int, general: str, at_end: 
 
 
 def _read_lines(index: int, spec: FieldSpec, rest: list[str], general: str) -> list[str]:
-    """Source that reads one field at ``p``: the usual forms in place, others through the table of decoders."""
+    """Source that reads one field at ``p``: the usual forms inline, others with the table of decoders."""
     primitive = _primitive(spec.type)
     target = f"self.{spec.attribute}"
     if spec.mandatory:
@@ -323,7 +323,7 @@ def _read_lines(index: int, spec: FieldSpec, rest: list[str], general: str) -> l
 
 
 def _wrap(head: bytes, count: int, body: bytes) -> bytes:
-    """The list without fields, or one that is longer than the short form can be."""
+    """An empty list, or one that is too long for the short form."""
     if not count:
         return head + b"\x45"
     return head + b"\xd0" + (len(body) + 4).to_bytes(4, "big") + count.to_bytes(4, "big") + body
@@ -386,4 +386,4 @@ _CONTEXT: Final[dict[str, Any]] = {
     "nothing": b"",
     **{f"encode_{name}": encoder for name, encoder in _ENCODERS.items()},
 }
-"""What the generated functions of all classes look at."""
+"""The global names of the generated functions."""

@@ -52,9 +52,9 @@ def field(
     """Declare a field of a composite.
 
     Args:
-        type: the specification's name of its type: primitive, restricted, the name of a composite, or ``*``.
-        mandatory: whether it must be there.
-        default: its value when absent; given for every field that is not mandatory, so that type checkers know.
+        type: the name of its type in the specification: primitive, restricted, a composite, or ``*``.
+        mandatory: whether it must be present.
+        default: its value when absent; given for every field that is not mandatory, for type checkers.
         multiple: whether it holds any number of values: a tuple here, an array on the wire.
         requires: the archetype that a value of type ``*`` must provide.
         secret: whether ``repr`` must not show it.
@@ -63,7 +63,7 @@ def field(
 
 
 class _CompositeType(type):
-    """Makes slots and field specifications of what a class declares with :func:`field`."""
+    """Turns the declarations of a class, made with :func:`field`, into slots and field specifications."""
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> _CompositeType:
         declared = [(key, value) for key, value in namespace.items() if type(value) is FieldSpec]
@@ -94,7 +94,7 @@ class Composite(metaclass=_CompositeType):
 
     @classmethod
     def from_list(cls, values: list[Any]) -> Self:
-        """The object for decoded field values; absent ones take their defaults.
+        """The object for decoded field values; absent ones get their defaults.
 
         Raises:
             InvalidFieldError: a mandatory field is missing, a value is of a wrong type, or there are too many.
@@ -108,7 +108,7 @@ class Composite(metaclass=_CompositeType):
         The same as :meth:`from_list` of the decoded elements, in one go.
 
         Raises:
-            DecodeError: as :meth:`from_list` and the decoder; also what ``translate`` makes a DecodeError of.
+            DecodeError: as :meth:`from_list` and the decoder; also the exceptions that ``translate`` turns into one.
         """
         raise NotImplementedError
 
@@ -133,7 +133,7 @@ class Composite(metaclass=_CompositeType):
 
 
 def _show(value: Any) -> str:
-    # Numbers and texts as such: in a line about a frame their Python types are noise.
+    # Plain numbers and texts, because their Python types would be noise in a line about a frame.
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, int):
@@ -179,9 +179,9 @@ def composite(descriptor_name: str, code: int, *, provides: Sequence[str] = ()) 
 
 
 def _compile_when_used(cls: type[Composite]) -> None:
-    """Put functions in place of which each compiles the real one when it is first called.
+    """Install functions that compile the real ones when they are first called.
 
-    Compiling all of them would take most of the time of importing this package, and of the first connection: few
+    Compiling all of them would take most of the time of importing this package and of the first connection. Few
     programs use all composites, and fewer both read and write them.
     """
 
@@ -225,7 +225,7 @@ def lookup(descriptor: Any) -> type[Composite] | None:
 
 
 def resolve(value: Any) -> Any:
-    """A described list as the composite it describes, when that is known; any other value as it is."""
+    """A described list as the composite that it describes, if that is known; any other value unchanged."""
     if isinstance(value, Described) and isinstance(value.value, list):
         cls = lookup(value.descriptor)
         if cls is not None:
@@ -269,7 +269,7 @@ def decode_composite(buf: bytes, pos: int) -> tuple[Composite, int]:
         cls = lookup(descriptor)
         if cls is None:
             what = f"0x{descriptor:X}" if isinstance(descriptor, int) else shown(descriptor, 60)
-            raise DecodeError(f"no composite has the descriptor {what}, at offset {pos}")
+            raise DecodeError(f"unknown descriptor {what} of a composite, at offset {pos}")
         code = buf[p]
         if code == 0xC0:
             end = p + 2 + buf[p + 1]

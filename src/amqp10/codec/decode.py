@@ -1,11 +1,11 @@
 """AMQP bytes to Python values (types, "type encodings").
 
-One cursor, one table of 256 functions, and the commonest encodings inline in the loop over list and map elements.
+One cursor, one table of 256 functions, and the most common encodings inline in the loop over list and map elements.
 
-How bounds are kept without a check per value: a list or map checks its size and count against the buffer before it
-starts, and that it ends exactly where it said when it is done, so an element that runs over is found out at the
-latest there. Reads past the end of the buffer raise IndexError or struct.error; variable-width values check their
-own end, because slices do not. Only the public entry points turn these into :class:`DecodeError`.
+Bounds are checked without a check for each value: a list or map checks its size and count against the buffer first, and
+at its end that it is where its size says, so an element that is too long is noticed there at the latest. Reads past the
+end of the buffer raise IndexError or struct.error; variable-width values check their own end, because slices do not.
+Only the public functions turn these exceptions into :class:`DecodeError`.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def decode_elements(buf: bytes, pos: int, count: int, end: int, depth: int) -> l
     items: list[Any] = []
     append = items.append
     table = TABLE
-    # An element that reaches past the end is found out below: positions only grow.
+    # An element that reaches past the end is noticed below, because positions only grow.
     for _ in range(count):
         code = buf[pos]
         if code == 0xA1:
@@ -161,8 +161,8 @@ def _map32(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
 def decode_map(buf: bytes, start: int, count: int, end: int, depth: int) -> dict[Any, Any] | Map:
     """The map of ``count`` keys and values that reach from ``start`` to exactly ``end``.
 
-    As long as the keys are short strings or symbols, and no two of them are equal, the map is built as it is read; the
-    rest goes through the list of its elements. Nothing is read twice: with values that nest, that would add up.
+    As long as the keys are short strings or symbols, and all different, the map is built while it is read; the rest
+    goes through a list of its elements. Nothing is read twice, because that would multiply with the nesting.
     """
     if count & 1:
         raise DecodeError(f"a map has an odd number of elements, at offset {start}")
@@ -200,7 +200,7 @@ def decode_map(buf: bytes, start: int, count: int, end: int, depth: int) -> dict
 
 
 def _build_map(items: list[Any], pos: int) -> dict[Any, Any] | Map:
-    """A dict where it can hold the map without loss, otherwise a Map."""
+    """A dict if it can hold the map without loss, otherwise a Map."""
     keys = items[::2]
     try:
         result = {} if _are_predictable(keys) else dict(zip(keys, items[1::2], strict=True))
@@ -216,13 +216,13 @@ def _build_map(items: list[Any], pos: int) -> dict[Any, Any] | Map:
 
 
 _OBJECT: Final = MAX_ZERO_WIDTH // MAX_UNBACKED
-"""What an object counts, in elements without bytes."""
+"""How many elements without bytes an object counts as."""
 _SALTED: Final = frozenset((str, Symbol, Char, bytes, Decimal32, Decimal64, Decimal128))
 """The types whose hashes differ from one process to the next."""
 
 
 def _are_predictable(keys: list[Any]) -> bool:
-    """Whether so many keys have hashes known to the sender that a ``dict`` of them could take quadratic time."""
+    """Whether a sender who knows the hashes of these keys could make a ``dict`` of them take quadratic time."""
     if len(keys) * _OBJECT <= MAX_PREDICTABLE_KEYS:
         return False
     left = MAX_PREDICTABLE_KEYS
@@ -299,7 +299,7 @@ def _array_elements(buf: bytes, pos: int, count: int, end: int, depth: int) -> A
 
 
 class _Account:
-    """The elements of arrays in a buffer that take no bytes, so far, by the position of the array."""
+    """Counts the array elements in a buffer that take no bytes; each array, by its position, once."""
 
     __slots__ = ("arrays", "buf", "left")
 
@@ -310,12 +310,12 @@ class _Account:
 
 
 _latest: Final = [_Account(b"")]
-"""That of the message that had such an array last. A message may be read section by section and more than once, so it
-cannot belong to one call; threads that take turns at most begin anew."""
+"""The account of the last message that had such an array. It cannot belong to one call, because a message may be read
+section by section and more than once. With several threads, at worst the count starts again."""
 
 
 def _charge(buf: bytes, pos: int, elements: int) -> None:
-    """Take note of elements that take no bytes. A message may have few of them, as they cost nothing to send."""
+    """Count elements that take no bytes. A message may have only few of them, because they cost nothing to send."""
     (account,) = _latest
     if account.buf is not buf:
         account = _latest[0] = _Account(buf)
@@ -327,7 +327,7 @@ def _charge(buf: bytes, pos: int, elements: int) -> None:
 
 
 def _unknown(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
-    raise DecodeError(f"0x{buf[pos - 1]:02X} is no known format code, at offset {pos - 1}")
+    raise DecodeError(f"unknown format code 0x{buf[pos - 1]:02X}, at offset {pos - 1}")
 
 
 TABLE: Final[list[Decoder]] = [_unknown] * 256
@@ -354,8 +354,8 @@ def decode_value(buf: bytes, pos: int, depth: int = 0) -> tuple[Any, int]:
 def skip_value(buf: bytes, pos: int, depth: int = 0) -> int:
     """The position after the value at ``pos``, found from its format code and size alone; nothing is built.
 
-    Descriptors nest no deeper than :func:`decode_value` takes them. Raises DecodeError where the value reaches past
-    the buffer; IndexError or struct.error as :func:`decode_value`.
+    Descriptors may nest as deep as in :func:`decode_value`. Raises DecodeError if the value reaches past the buffer;
+    IndexError or struct.error as :func:`decode_value`.
     """
     while buf[pos] == 0x00:
         depth += 1
@@ -381,7 +381,7 @@ _WIDTHS: Final = {4: 0, 5: 1, 6: 2, 7: 4, 8: 8, 9: 16}
 
 
 def translate(error: Exception) -> DecodeError:
-    """The DecodeError for what went wrong below a public entry point."""
+    """The DecodeError for an exception below a public function."""
     if isinstance(error, DecodeError):
         return error
     if isinstance(error, UnicodeDecodeError):
@@ -393,7 +393,7 @@ def translate(error: Exception) -> DecodeError:
 
 
 DECODE_FAULTS: Final = (IndexError, struct_error, UnicodeDecodeError, RecursionError)
-"""What decoding raises for bad data besides DecodeError, below the public entry points."""
+"""The exceptions for bad data, besides DecodeError, below the public functions."""
 
 
 def decode(data: bytes | bytearray | memoryview, offset: int = 0) -> tuple[Any, int]:

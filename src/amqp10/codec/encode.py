@@ -89,7 +89,7 @@ _LIST8: Final = _table(0xC0)
 _MAP8: Final = _table(0xC1)
 _SMALLLONG: Final = [bytes((0x55, n & 0xFF)) for n in range(-128, 128)]
 OCTETS: Final = [bytes((n,)) for n in range(256)]
-"""Every byte."""
+"""Every byte, as ``bytes``."""
 _LIMIT: Final = 0xFFFFFFFF
 
 
@@ -231,7 +231,7 @@ SCALARS: Final[dict[type, Callable[[Any], bytes]]] = {
 
 
 def encode_value(value: Any, depth: int = 0) -> bytes:
-    """Encode any value. The errors of a broken text or number are those of Python; :func:`encode` translates them."""
+    """Encode any value. Texts and numbers raise Python's own errors; :func:`encode` translates them."""
     kind = type(value)
     scalar = SCALARS.get(kind)
     if scalar is not None:
@@ -245,7 +245,7 @@ def encode_value(value: Any, depth: int = 0) -> bytes:
 
 
 def _encode_other(value: Any, depth: int) -> bytes:
-    """A type that is in no table: use the encoder of its nearest base, and remember that."""
+    """Encode a value of a type that is in no table, with the encoder of its nearest base, and remember that encoder."""
     encoded = getattr(value, "__amqp_encode__", None)
     if encoded is not None:
         return bytes(encoded())
@@ -265,7 +265,7 @@ def _encode_other(value: Any, depth: int) -> bytes:
 
 
 def _meet_uuid() -> None:
-    """Enter UUID into the tables once somebody can have one: its module takes longer to import than this package."""
+    """Add UUID to the tables if its module has been imported, which takes longer than importing this package."""
     module = sys.modules.get("uuid")
     if module is not None:
         SCALARS.setdefault(module.UUID, _encode_uuid)
@@ -295,7 +295,7 @@ def encode_list(items: list[Any] | tuple[Any, ...], depth: int = 1) -> bytes:
 
 
 KEYS: Final[dict[str, bytes]] = {}
-"""Keys of maps are names, few and repeated: the encodings of some are kept."""
+"""The encodings of some keys, because the keys of maps are few and repeated."""
 
 
 def _encode_key(key: str) -> bytes:
@@ -330,7 +330,7 @@ def encode_dict(value: dict[Any, Any], depth: int = 1) -> bytes:
 
 
 def encode_pairs(pairs: list[tuple[Any, Any]], depth: int) -> bytes:
-    """map, of keys and values that no ``dict`` holds."""
+    """map, from keys and values that a ``dict`` cannot hold."""
     parts = [encode_value(item, depth) for pair in pairs for item in pair]
     return _wrap(_MAP8, b"\xd1", len(parts), b"".join(parts))
 
@@ -339,8 +339,8 @@ def _encode_described(value: Described, depth: int) -> bytes:
     return b"\x00" + encode_value(value.descriptor, depth) + encode_value(value.value, depth)
 
 
-# Array elements: there is one constructor, in front, so all elements take the same form (types, "array"). Which form
-# holds them all depends on the widest.
+# Array elements share one constructor at the front, so all have the same form (types, "array"), which the widest
+# element decides.
 
 
 def _element_form(items: list[Any], depth: int) -> tuple[bytes, list[bytes]]:
@@ -350,7 +350,7 @@ def _element_form(items: list[Any], depth: int) -> tuple[bytes, list[bytes]]:
     if isinstance(first, Described):
         descriptor = encode_value(first.descriptor, depth)
         for item in items:
-            # Decoded elements have the very same descriptor, which may be as long as the rest of the message.
+            # Decoded elements share one descriptor object, which may be as long as the rest of the message.
             if not isinstance(item, Described) or (
                 item.descriptor is not first.descriptor and encode_value(item.descriptor, depth) != descriptor
             ):
@@ -448,7 +448,7 @@ _OTHER_ARRAY_KINDS: Final = frozenset({str, Symbol, bytes, list, dict, Array, De
 
 
 def _check_backed(items: list[Any], constructor: int, width: int) -> None:
-    """The limits that decoding has on elements which take fewer bytes than they are objects."""
+    """Check the limits that decoding has on elements that take fewer bytes than objects."""
     descriptors = 0
     first = items[0]
     while isinstance(first, Described):
@@ -489,7 +489,7 @@ COMPOUNDS: Final[dict[type, Callable[[Any, int], bytes]]] = {
     Array: _encode_array,
     Described: _encode_described,
 }
-"""The encoder of each type that has values in it; ``maps`` adds its own."""
+"""The encoder of each compound type; ``maps`` adds its own."""
 
 
 def encode(value: Any) -> bytes:

@@ -33,8 +33,7 @@ RESTRICTED: Final[Mapping[str, str]] = {
     "transaction-id": "binary",
     "transfer-number": "uint",
 }
-"""The restricted types that fields have, and the primitive type each is one of. A test compares them with the
-specification."""
+"""The restricted types of fields, and the primitive type of each. A test compares them with the specification."""
 
 
 class InvalidFieldError(DecodeError):
@@ -66,7 +65,7 @@ class FieldSpec(NamedTuple):
 
 
 class Declared(Protocol):
-    """What is known of a class that declares fields, before it has been compiled."""
+    """A class that declares fields, before it has been compiled."""
 
     NAME: ClassVar[str]
     DESCRIPTOR_CODE: ClassVar[int]

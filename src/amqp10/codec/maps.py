@@ -13,11 +13,10 @@ __all__ = ["Map"]
 
 
 class Map(Mapping[Any, Any]):
-    """A map whose keys are told apart by type: ``True`` is not ``1``, a uint 1 is not a ulong 1.
+    """A map that distinguishes keys by type: ``True`` is not ``1``, a uint 1 is not a ulong 1.
 
-    Decoding gives a plain ``dict`` wherever that can hold the map, and a ``Map`` where it cannot: when two keys are
-    equal in Python though not in AMQP, a key cannot be hashed, or more than ``MAX_PREDICTABLE_KEYS`` keys are numbers.
-    Pairs keep their order.
+    Decoding returns a plain ``dict`` if that can hold the map. It returns a ``Map`` if two keys are equal in Python but
+    not in AMQP, a key cannot be hashed, or more than ``MAX_PREDICTABLE_KEYS`` keys are numbers. Pairs keep their order.
 
     Args:
         pairs: keys and values.

@@ -41,7 +41,7 @@ _I64 = Struct(">q").unpack_from
 _F32 = Struct(">f").unpack_from
 _F64 = Struct(">d").unpack_from
 
-# The numbers come from fixed-width fields, so the range check of the constructors would be repeated for nothing.
+# The numbers come from fixed-width fields, so the range checks of the constructors are not needed.
 _new = int.__new__
 
 Decoder = Callable[[bytes, int, int], tuple[Any, int]]
@@ -146,7 +146,7 @@ def _decimal128(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
 def _char(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
     (point,) = _U32(buf, pos)
     if point > 0x10FFFF or 0xD800 <= point <= 0xDFFF:
-        raise DecodeError(f"0x{point:X} is no Unicode character, at offset {pos}")
+        raise DecodeError(f"0x{point:X} is not a Unicode character, at offset {pos}")
     return str.__new__(Char, chr(point)), pos + 4
 
 
@@ -155,7 +155,7 @@ def _timestamp(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
 
 
 def _uuid(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
-    from uuid import UUID  # which takes longer to import than this whole package
+    from uuid import UUID  # takes longer to import than this package
 
     return UUID(bytes=_octets(buf, pos, 16)), pos + 16
 
@@ -198,7 +198,7 @@ def _str32(buf: bytes, pos: int, depth: int) -> tuple[Any, int]:
 
 
 SYMBOLS: Final[dict[bytes, Symbol]] = {}
-"""Symbols are names, few and repeated: some are kept, so that each is made and checked once."""
+"""Some symbols, because they are few and repeated: each is made and checked only once."""
 
 
 def decode_symbol(data: bytes) -> Symbol:

@@ -1,4 +1,4 @@
-"""Values in texts for people: what ``repr`` gives, cut before it is long."""
+"""Values in messages for people: ``repr``, cut before it gets long."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _DEEPEST: Final = 16
 def shown(value: Any, most: int) -> str:
     """The ``repr`` of a value, cut after about ``most`` characters.
 
-    The elements of an array share their descriptor, so a value can have a ``repr`` that is thousands of times as long
-    as its encoding. No more work is done than the text needs that is given back.
+    The elements of an array share their descriptor, so the ``repr`` of a value can be thousands of times as long as its
+    encoding. This does no more work than its result needs.
     """
     parts: list[str] = []
     room = _show(value, most, parts, 0)

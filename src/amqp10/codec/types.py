@@ -42,24 +42,24 @@ __all__ = [
 ]
 
 MAX_DEPTH: Final = 128
-"""How deep values may nest, in either direction."""
+"""How deep values may nest, when decoding and encoding."""
 
 MAX_ZERO_WIDTH: Final = 4096
-"""How many elements the arrays of a message may have altogether that take no bytes. An array whose elements are no more
-than its own bytes does not count."""
+"""How many elements without bytes the arrays of a message may have in total. An array with no more elements than bytes
+does not count."""
 
 MAX_UNBACKED: Final = 512
-"""The same for elements that are objects of their own, however they are written: empty lists, and described values
-with fewer bytes than descriptors. Each counts as eight."""
+"""The same for elements that are objects in Python: empty lists, and described values with fewer bytes than
+descriptors. Each counts as eight."""
 
 MAX_PREDICTABLE_KEYS: Final = 1024
-"""How many numbers a map may have as keys and still be a ``dict``. Who sends them can know their hashes, and choose
-keys that collide. UUIDs and described values count as eight, because comparing two of them takes longer."""
+"""How many numbers a map may have as keys and still become a ``dict``. A sender can know their hashes, and choose keys
+that collide. UUIDs and described values count as eight, because comparing two of them takes longer."""
 
 NAMES_KEPT: Final = 1024
 """How many names (symbols, keys of maps) the codec remembers, of each kind."""
 NAME_KEPT: Final = 64
-"""How long a name may be to be remembered, in characters."""
+"""The longest name that is remembered, in characters."""
 
 
 class _Integer(int):
@@ -201,7 +201,7 @@ class Symbol(str):
 
     def __new__(cls, value: str) -> Self:
         if not value.isascii():
-            raise EncodeError(f"a symbol is ASCII, which {value[:40]!r} is not")
+            raise EncodeError(f"a symbol must be ASCII, unlike {value[:40]!r}")
         return super().__new__(cls, value)
 
     def __repr__(self) -> str:
@@ -324,7 +324,7 @@ class Decimal128(_DecimalBits):
 
 
 class Described:
-    """A described value: a value, and a descriptor that says what it means (types, "described types")."""
+    """A described value: a descriptor that says what it means, and a value (types, "described types")."""
 
     __slots__ = ("descriptor", "value")
 

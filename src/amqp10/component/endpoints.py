@@ -184,8 +184,8 @@ class Endpoints:
         finally:
             self._records.links.release(name)
         pump = self._loop.pump
-        if record.automatic and record.initial_credit > 0 and pump is not None and engine.attached:
-            engine.flow(record.initial_credit)
+        if record.automatic and pump is not None and engine.attached:
+            record.renew_credit()
             self._loop.flushed()
         self._loop.dispatch()
 

@@ -114,10 +114,9 @@ class Inbox:
             if link.state is not _ATTACHED:
                 if not delivery.settled:
                     return None  # it is the sender's again: it is neither handled nor is an outcome reported
-            elif link.credit + queued <= record.threshold:
-                # Before the handler runs, so that the sender goes on while the rest of the batch is handled. What waits
-                # in the queue counts as credit in use: a slow handler never makes the queue grow beyond the credit.
-                link.flow(record.initial_credit - queued)
+            elif link.credit + queued <= record.window.low:
+                # Before the handler runs, so that the sender goes on while the rest of the batch is handled.
+                record.renew_credit()
                 self._loop.flush_at = 0.0
         view = MessageView(delivery.buffer, record.name, delivery.remote_settled, delivery, self._settings)
         hook = self._handlers.on_message_in

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from amqp10.client.credit import CreditWindow
 from amqp10.component.enums import LinkRole, ReceiveMode
 from amqp10.component.messages import Beginning
 from amqp10.component.ordered import Ordered
@@ -110,7 +111,7 @@ class SenderRecord(LinkRecord):
 class ReceiverRecord(LinkRecord):
     """A receiver link, with how its credit is kept up."""
 
-    __slots__ = ("automatic", "beginning", "fetching", "initial_credit", "late", "queued", "receive_mode", "threshold")
+    __slots__ = ("automatic", "beginning", "fetching", "late", "queued", "receive_mode", "window")
 
     role = LinkRole.lrReceiver
     engine: ReceiverLink  # pyright: ignore[reportIncompatibleVariableOverride] - assigned once, in __init__
@@ -122,8 +123,7 @@ class ReceiverRecord(LinkRecord):
         self.receive_mode: ReceiveMode = mode
         self.automatic: bool = mode is ReceiveMode.rmAutomatic
         credit = min(credit, _MOST_CREDIT)
-        self.initial_credit: int = credit
-        self.threshold: int = min(threshold, credit - 1) if credit > 0 else 0
+        self.window: CreditWindow = CreditWindow(credit, min(threshold, credit - 1) if credit > 0 else 0)
         self.beginning: Beginning = Beginning()
         self.queued: int = 0
         """Messages that have arrived and wait to be handled."""
@@ -144,14 +144,20 @@ class ReceiverRecord(LinkRecord):
         else:
             delivery.settle(RELEASED)
 
+    def renew_credit(self) -> None:
+        """Give credit when little of it is left. What waits in the queue counts as credit in use: a slow handler never
+        makes the queue grow beyond the credit."""
+        due = self.window.due(self.engine.credit, self.queued, 0)
+        if due > 0:
+            self.engine.flow(due)
+
     def replace_aborted(self) -> None:
         """The sender gave up a message of which parts had arrived: it took credit, and nothing comes of that."""
         link = self.engine
         if not link.attached:
             return
         if self.automatic:
-            if link.credit + self.queued <= self.threshold:
-                link.flow(self.initial_credit - self.queued)
+            self.renew_credit()
         elif self.fetching is not None and not self.fetching and link.credit == 0 and not link.drain:
             link.flow(1)
 

@@ -75,7 +75,7 @@ def decode_frame_body(buf: bytes, start: int, stop: int) -> tuple[Composite, int
 
     Raises:
         DecodeError: it is malformed.
-        MalformedFrameError: it reaches past ``stop``, or is no frame body.
+        MalformedFrameError: it reaches past ``stop``, or is not a frame body.
     """
     performative, pos = decode_composite(buf, start)
     if pos > stop:
@@ -94,7 +94,7 @@ _PRINTABLE: Final = frozenset(range(0x20, 0x7F))
 
 
 def describe_header(header: bytes) -> str:
-    """What a peer speaks that answers with other bytes than the expected protocol header, as a sentence.
+    """A sentence about the protocol of a peer that does not answer with the expected protocol header.
 
     Args:
         header: its first bytes, up to 8.

@@ -1,13 +1,13 @@
-"""Layouts: a message that is built like earlier ones is read in one go.
+"""Layouts: a message that has the same structure as earlier ones is read in one step.
 
-The messages of a stream are mostly built alike: the same sections, fields and keys, in texts of the same sizes. What
-does not change, everything in front of the body but the contents of the fields, is their *layout*. Some messages are
-looked at more closely; a layout that is met again among them is compiled into a function, which takes a message apart
-with one ``unpack``, compares what must not differ, and builds the sections from the rest. That takes less time than
-finding the sections does.
+Most messages of a stream have the same structure: the same sections, fields and keys, with texts of the same sizes.
+What does not change, everything before the body except the contents of the fields, is their *layout*. Some messages are
+analysed as samples. A layout that is found again is compiled into a function, which takes a message apart with one
+``unpack``, compares the constant parts, and builds the sections from the rest. That takes less time than finding the
+sections.
 
-It is a short cut and nothing else. A message whose layout is not known, whose body is neither a short text nor a
-map, or with which anything is wrong, goes the general way through :mod:`amqp10.wire.message`; a test compares the two.
+This is only an optimization. A message with an unknown layout, with a body that is neither a short text nor a map, or
+with an error is read by :mod:`amqp10.wire.message`; a test compares the two.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ __all__ = ["draft_of"]
 
 Spans = Mapping[int, tuple[int, int, int]]
 _LONGEST: Final = 1024
-"""The longest front of a message, in bytes, that is looked at."""
+"""The longest part before the body, in bytes, for which a layout is made."""
 
 
 class _Kind(NamedTuple):
     """How a value of one format code is read, given its place in the unpacked data as ``{}``."""
 
     format: str
-    """Its code in a ``Struct``; "s" for bytes whose size precedes them, nothing for a value without bytes."""
+    """Its code in a ``Struct``; "s" for bytes after their size, empty for a value without bytes."""
     source: str
     width: int = 0
 
@@ -81,7 +81,7 @@ _FITTING: Final[Mapping[str, frozenset[int]]] = {
     "ubyte": frozenset((0x40, 0x50)),
     "uint": frozenset((0x40, 0x43, 0x52, 0x70)),
 }
-"""The format codes that fit a field of each type, whatever their contents."""
+"""The format codes that a field of each type may have, whatever the contents."""
 _NAMES: Final = {
     "new": int.__new__,
     "Byte": Byte,
@@ -110,24 +110,24 @@ _OTHERS: Final = ("header", *_MAPS.values(), "properties", "data", "sequence", "
 
 
 class _UnfitError(Exception):
-    """The message has something for which there is no short cut."""
+    """There is no layout for something in the message."""
 
 
 class Draft:
-    """A layout while it is made out: what to unpack, and the source of what is built from it."""
+    """A layout that is being made: what to unpack, and the source that builds the sections from it."""
 
     def __init__(self, buf: bytes, spans: Spans) -> None:
         self.buf: bytes = buf
         self.spans: Spans = spans
         self.start: int = 0
-        """Where the bytes start that have not been unpacked yet."""
+        """Where the bytes that are not unpacked yet start."""
         self.formats: list[str] = []
         self.fixed: dict[str, bytes] = {}
         self.keys: list[str | Symbol] = []
         self.lines: list[str] = []
 
     def skip_to(self, pos: int) -> None:
-        """What comes before ``pos`` is the same in every message of this layout."""
+        """Add the bytes before ``pos``, which are the same in every message of this layout."""
         if pos > self.start:
             self.fixed[f"f{len(self.formats)}"] = self.buf[self.start : pos]
             self.formats.append(f"{pos - self.start}s")
@@ -153,7 +153,7 @@ class Draft:
         return kind.source.format(name), pos + size
 
     def key(self, pos: int) -> tuple[str, int]:
-        """The source of the key of a map: it is the same in every message."""
+        """The source of the key of a map, which is the same in every message."""
         if self.buf[pos] not in (0xA1, 0xA3):
             raise _UnfitError
         key, pos = decode_value(self.buf, pos)
@@ -206,7 +206,7 @@ class Draft:
             raise _UnfitError
 
     def body(self, pos: int) -> list[str]:
-        """The lines that read a body at ``pos`` of the same form as this one, and all in front of it."""
+        """The lines that read a body at ``pos`` in the form of this one, and everything before it."""
         form = self.buf[pos + 3]
         same = f"if buf[{pos} : {pos + 4}] != {_BODY + bytes((form,))!r}"
         at = pos + 4
@@ -273,12 +273,12 @@ class Draft:
 _SECTIONS: Final = frozenset((*_COMPOSITES, *_MAPS))
 _BODY: Final = bytes((0x00, 0x53, SECTION_AMQP_VALUE))
 _BODIES: Final = frozenset((0xA1, 0xC1, 0xD1))
-"""The format codes of bodies for which there is a short cut: a short text, and a map of values of any kind."""
+"""The format codes of bodies that a layout can have: a short text, or a map of values of any kind."""
 _SIZES: Final = Struct(">II").unpack_from
 
 
 def draft_of(key: bytes, buf: bytes, spans: Spans) -> Draft | None:
-    """The layout of a message; None for one for which there is no short cut.
+    """The layout of a message; None if there cannot be one.
 
     Args:
         key: the bytes that the message begins with, by which it will be looked up.

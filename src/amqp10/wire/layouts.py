@@ -1,7 +1,7 @@
-"""The layouts of a stream of messages, as far as they are known; ``layout_compiler.py`` says what a layout is.
+"""The known layouts of a stream of messages; ``layout_compiler.py`` says what a layout is.
 
-They belong to whoever reads the stream: a link of the client has its own, which die with it, so that what one peer
-sends takes nothing from another. Whoever decodes messages by themselves shares those in ``message.py``.
+They belong to the reader of the stream: each link of the client has its own, so that one peer cannot displace the
+layouts of another. Messages that are decoded on their own share those in ``message.py``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Reader = Callable[[Any, bytes], bool]
 
 BEGINNINGS_KEPT: Final = 64
 ALIKE_KEPT: Final = 4
-"""For how many beginnings of messages layouts are kept, and how many layouts for each. Beyond them the oldest goes."""
+"""For how many beginnings of messages layouts are kept, and how many layouts for each. The oldest is dropped."""
 SEEN_KEPT: Final = 1024
 _SAMPLES: Final = (*(False,) * 63, True)
 
@@ -28,7 +28,7 @@ class Layouts:
 
     Attributes:
         known: compiled layouts, by the bytes that a message begins with.
-        samples: which messages are looked at more closely, to learn their layouts.
+        samples: which messages are analysed for their layouts.
         seen: the layouts of earlier samples.
     """
 
@@ -40,14 +40,14 @@ class Layouts:
         self.seen: set[tuple[bytes | str, ...]] = set()
 
     def learn(self, key: bytes, buf: bytes, spans: Mapping[int, tuple[int, int, int]]) -> None:
-        """Take note of the layout of a message, and compile it when it is not the first one that has it.
+        """Note the layout of a message, and compile it if an earlier sample had the same one.
 
         Args:
             key: the bytes that the message begins with, by which it will be looked up.
             buf: the payload.
             spans: where its sections are, see ``Message.scan``.
         """
-        from amqp10.wire.layout_compiler import draft_of  # not before there is a stream of messages to learn from
+        from amqp10.wire.layout_compiler import draft_of  # only once there are many messages
 
         draft = draft_of(key, buf, spans)
         if draft is None:

@@ -1,4 +1,4 @@
-"""Messages: sections, decoded when they are first looked at (messaging, "message format")."""
+"""Messages: sections, decoded when they are first read (messaging, "message format")."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ _SIZES: Final = Struct(">II").unpack_from
 _COMPOSED: Final[dict[int, Span]] = {}
 """The spans of a message that was not decoded."""
 LAYOUTS: Final = Layouts()
-"""The layouts of messages that are decoded without saying which stream they are of."""
+"""The layouts of messages that are decoded without layouts of their stream."""
 
 
 class Message:
@@ -87,22 +87,21 @@ class Message:
     Sections are read and assigned as attributes; ``None`` is an absent one. The body is given by exactly one of
     ``data``, ``sequence`` and ``value``, or by none; assigning one of them replaces the body.
 
-    A decoded message keeps its bytes. :meth:`encode` gives them back as they are, and of a message that was changed it
-    gives back every section that was not: whether it was changed by assignment or in place.
+    A decoded message keeps its bytes. :meth:`encode` returns them as they are. If the message was changed, by
+    assignment or in place, only the sections that changed are encoded again.
 
-    Keys of annotations and of the footer that are plain ``str`` are sent as symbols, which is what the specification
-    wants there.
+    Keys of annotations and of the footer that are plain ``str`` are sent as symbols, as the specification requires.
 
     Args:
         header: durability, priority, time to live (messaging, "header").
         delivery_annotations: for the next hop only.
-        message_annotations: for the infrastructure.
+        message_annotations: for the brokers on the way.
         properties: the standard properties.
-        application_properties: the program's own; string keys, simple values.
+        application_properties: the application's own; string keys, simple values.
         data: one binary section, or a sequence of at least one.
         sequence: the elements of one amqp-sequence section, or a sequence of at least one list, one for each section.
         value: one value of any type; None is null.
-        footer: what can only be known once the message is complete.
+        footer: what is only known when the message is complete.
 
     Raises:
         EncodeError: more than one kind of body is given, or something that cannot be one.
@@ -124,7 +123,7 @@ class Message:
 
     _payload: bytes
     _spans: dict[int, Span] | Layouts
-    """Where the sections are; until somebody looks for them, the layouts that the message may have."""
+    """Where the sections are; before they are needed, the layouts that the message may have."""
     _header: Header | _Unread | None
     _delivery_annotations: Pairs | _Unread | None
     _message_annotations: Pairs | _Unread | None
@@ -171,14 +170,14 @@ class Message:
 
     @classmethod
     def decode(cls, payload: bytes | bytearray | memoryview, layouts: Layouts | None = None) -> Self:
-        """The message of an encoded payload. Nothing is looked at yet, so this raises nothing.
+        """The message of an encoded payload. Nothing is read yet, so this never raises.
 
-        Every later access to a section raises :class:`DecodeError` when the sections are out of order, repeated, of
-        mixed bodies or cut short, or when that section itself is malformed.
+        Reading a section later raises :class:`DecodeError` if the sections are out of order, repeated, truncated or
+        have two kinds of body, or if that section itself is malformed.
 
         Args:
             payload: the encoded message.
-            layouts: what is known of the messages of its stream; by default, of all that are decoded without it.
+            layouts: the layouts of its stream; by default those of all messages that are decoded without.
         """
         self = _new(cls)
         self._payload = payload if type(payload) is bytes else bytes(payload)
@@ -202,7 +201,7 @@ class Message:
         return spans
 
     def _read(self, code: int) -> Any:
-        """Decode a section that nobody has looked at yet."""
+        """Decode a section that has not been read yet."""
         buf = self._payload
         try:
             spans = self._spans
@@ -290,7 +289,7 @@ class Message:
 
     @property
     def message_annotations(self) -> Pairs | None:
-        """For the infrastructure (messaging, "message-annotations")."""
+        """For the brokers on the way (messaging, "message-annotations")."""
         value = self._message_annotations
         if value is not _UNREAD:
             return value
@@ -320,7 +319,7 @@ class Message:
 
     @property
     def application_properties(self) -> Pairs | None:
-        """The program's own properties (messaging, "application-properties")."""
+        """The application's own properties (messaging, "application-properties")."""
         value = self._application_properties
         if value is not _UNREAD:
             return value
@@ -335,7 +334,7 @@ class Message:
 
     @property
     def footer(self) -> Pairs | None:
-        """What could only be known at the end (messaging, "footer")."""
+        """What is only known when the message is complete (messaging, "footer")."""
         value = self._footer
         if value is not _UNREAD:
             return value
@@ -456,7 +455,7 @@ class Message:
         return b"".join(parts)
 
     def _compose(self) -> bytes:
-        """The encoding of a message that was not decoded: every section as it is now."""
+        """The encoding of a message that was not decoded."""
         parts = []
         if self._header is not None:
             parts.append(encode_section(SECTION_HEADER, self._header))
@@ -486,8 +485,8 @@ class Message:
         return b"".join(parts)
 
     def _is_unchanged(self, code: int, span: Span, value: Any) -> bool:
-        """Whether a section still has the value that was decoded. Its encoding tells, because values can be changed in
-        place, and because Python takes values of different types for equal."""
+        """Whether a section still has the value that was decoded. The encodings are compared, because values can be
+        changed in place, and because values of different types can be equal in Python."""
         if value is ABSENT or (value is None and code != SECTION_AMQP_VALUE):
             return False
         try:
@@ -521,4 +520,4 @@ _SLOTS: Final = {
     SECTION_AMQP_VALUE: "_value",
     SECTION_FOOTER: "_footer",
 }
-"""Every section and the slot that it is kept in, in the order that they have in a message."""
+"""Every section and its slot, in the order of a message."""

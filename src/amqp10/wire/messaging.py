@@ -1,7 +1,7 @@
 """Sections, delivery states, termini and transactions (messaging, transactions).
 
 Field order, types, defaults and descriptors are compared with the specification's XML by a test. The map, list and
-binary sections are no composites; their descriptors are the ``SECTION_...`` constants, and ``message.py`` reads and
+binary sections are not composites; their descriptors are the ``SECTION_...`` constants, and ``message.py`` reads and
 writes them.
 """
 
@@ -68,7 +68,7 @@ SECTION_NAMES: Final[Mapping[str, int]] = {
 
 
 class TerminusDurability(IntEnum):
-    """What of a terminus survives (messaging, "terminus-durability")."""
+    """Which state of a terminus is durable (messaging, "terminus-durability")."""
 
     NONE = 0
     CONFIGURATION = 1

@@ -1,4 +1,4 @@
-"""The sections of a message: to bytes and back, and where they are in a payload (messaging, "message format")."""
+"""The sections of a message: encoding, decoding, and finding them in a payload (messaging, "message format")."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Span = tuple[int, int, int]
 SHORT_NAMES: Final = {code: name.split(":")[1] for name, code in SECTION_NAMES.items()}
 """Descriptor code -> the name of the section in the specification."""
 VALUE_HEAD: Final = bytes((0x00, 0x53, SECTION_AMQP_VALUE))
-"""What an amqp-value section starts with."""
+"""The first bytes of an amqp-value section."""
 _TEXT_HEADS: Final = [VALUE_HEAD + head for head in STRING8]
 _APPLICATION_PROPERTIES_HEAD: Final = bytes((0x00, 0x53, SECTION_APPLICATION_PROPERTIES))
 _HEADS: Final = {code: bytes((0x00, 0x53, code)) for code in SHORT_NAMES}
@@ -109,7 +109,7 @@ def encode_application_properties(pairs: Any) -> bytes:
 
 
 def encode_text_section(text: str) -> bytes:
-    """An amqp-value section with a text, which most bodies are."""
+    """An amqp-value section with a text, the most common body."""
     try:
         data = text.encode()
     except UnicodeEncodeError as error:
@@ -126,7 +126,7 @@ def _check_map(code: int, value: Any) -> None:
 
 
 _SHORT_FORMS: Final = frozenset((0xA0, 0xA1, 0xC0, 0xC1))
-"""Format codes of values whose size is the next byte, as far as sections usually have them."""
+"""The format codes with a one-byte size that sections usually have."""
 _HEAD_AND_SIZE: Final = Struct(">IB").unpack_from
 _USUAL_HEADS: Final = {0x5300C0 + (code << 8): code for code in (SECTION_HEADER, SECTION_PROPERTIES)} | {
     0x5300C1 + (code << 8): code
@@ -148,12 +148,12 @@ MAP_SECTIONS: Final = frozenset(
 
 
 def find_sections(buf: bytes) -> dict[int, Span]:
-    """Where the sections are. Each is stepped over by its size; what is in it is not looked at."""
+    """Where the sections are. Each is skipped by its size, without reading its contents."""
     spans: dict[int, Span] = {}
     pos = last = 0
     end = len(buf)
-    # Sections in their usual forms and in order, the body last: most messages are like that. The walk begins anew for
-    # all others, because only it knows what is wrong with them.
+    # Most messages have sections in the usual forms and in order, with the body last. For all others the general
+    # function starts again, because it knows what is wrong with them.
     while pos + 5 <= end:
         head, size = _HEAD_AND_SIZE(buf, pos)
         stop = pos + 5 + size
@@ -185,11 +185,11 @@ def _find_unusual(buf: bytes) -> dict[int, Span]:
         else:
             code, pos = _other_descriptor(buf, pos + 1)
         if not SECTION_HEADER <= code <= SECTION_FOOTER:
-            raise DecodeError(f"no message section has the descriptor at offset {start}")
+            raise DecodeError(f"the descriptor at offset {start} is not that of a message section")
         value = pos
         pos = value + 2 + buf[value + 1] if buf[value] in _SHORT_FORMS else skip_value(buf, value)
         if pos > end:
-            skip_value(buf, value)  # it has the words for what is wrong
+            skip_value(buf, value)  # raises an error that says what is wrong
         if code > last:
             if last >= SECTION_DATA and code <= SECTION_AMQP_VALUE:
                 raise DecodeError(f"the message has two kinds of body, {SHORT_NAMES[last]} and {SHORT_NAMES[code]}")
@@ -199,7 +199,7 @@ def _find_unusual(buf: bytes) -> dict[int, Span]:
             start, value, _ = spans[code]
             spans[code] = start, value, pos
         elif code == last:
-            raise DecodeError(f"the section {SHORT_NAMES[code]} comes a second time at offset {start}")
+            raise DecodeError(f"the section {SHORT_NAMES[code]} is repeated at offset {start}")
         else:
             raise DecodeError(f"the section {SHORT_NAMES[code]} at offset {start} comes after {SHORT_NAMES[last]}")
     return spans
@@ -208,7 +208,7 @@ def _find_unusual(buf: bytes) -> dict[int, Span]:
 def _other_descriptor(buf: bytes, pos: int) -> tuple[int, int]:
     """The code of a descriptor in one of its rarer forms, -1 for none, and the position after it."""
     descriptor, pos = decode_value(buf, pos)
-    # Any value can be a descriptor, those that cannot be hashed included.
+    # Any value can be a descriptor, even one that cannot be hashed.
     if isinstance(descriptor, str):
         return SECTION_NAMES.get(descriptor, -1), pos
     return (int(descriptor) if isinstance(descriptor, int) else -1), pos

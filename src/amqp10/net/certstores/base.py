@@ -1,4 +1,4 @@
-"""What all certificate store formats share: the entry they give, the error they raise, and a look at raw bytes."""
+"""Common to all formats of certificate stores: their entries, their error, and helpers for raw bytes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 
 
 class StoreError(AMQPError):
-    """A certificate store cannot be opened. Code 271; the message says whether it is the password or the data."""
+    """A certificate store cannot be opened. Code 271; the message says whether the password or the data are wrong."""
 
     __slots__ = ()
 
@@ -50,7 +50,7 @@ class CertificateEntry:
         private_key: its private key, if the store has it. Never shown in a ``repr``.
         chain: certificates of the store that lead from it towards the root, nearest first, root excluded.
         subject: for example ``"CN=client, O=Example"``; empty without a certificate.
-        label: the name that the store gives the entry: alias, comment, key id.
+        label: the name of the entry in the store: alias, comment or key id.
         public_key: the public key.
     """
 
@@ -101,7 +101,7 @@ def _same_key(key: PublicKeyTypes | None, encoded: bytes) -> bool:
 
 
 def chain_of(certificate: x509.Certificate, others: list[x509.Certificate]) -> tuple[x509.Certificate, ...]:
-    """The issuers of a certificate among others, nearest first, without the root (servers have their own)."""
+    """The issuers of a certificate among the others, nearest first, without the root (servers have their own)."""
     chain: list[x509.Certificate] = []
     current = certificate
     while current.subject != current.issuer and len(chain) < len(others):
@@ -116,7 +116,7 @@ def chain_of(certificate: x509.Certificate, others: list[x509.Certificate]) -> t
 def entries_from(
     certificates: list[x509.Certificate], keys: list[PrivateKeyTypes], label: str = ""
 ) -> list[CertificateEntry]:
-    """Pair certificates with their keys; first those that have one, then the rest, then keys without certificate."""
+    """Pair certificates with their keys: first those with a key, then the other certificates, then the other keys."""
     certificates = list(dict.fromkeys(certificates))
     try:
         for certificate in certificates:
@@ -171,7 +171,7 @@ def pem_blocks(data: bytes) -> list[tuple[str, bytes]]:
     """The PEM blocks in ``data``: label and the whole block's text.
 
     Raises:
-        ValueError: for a block that begins and does not end.
+        ValueError: for a block without an end.
     """
     blocks = [(match.group(1).decode("ascii"), match.group(0) + b"\n") for match in _PEM_BLOCK.finditer(data)]
     if data.count(b"-----BEGIN ") > len(blocks):

@@ -103,7 +103,7 @@ def load_jks(data: bytes, password: str) -> list[CertificateEntry]:
             key = reader.take(reader.number())
             chain: list[bytes] = []
             for _ in range(reader.number()):
-                chain.append(reader.certificate(version))  # ends at the end of the data, whatever the count says
+                chain.append(reader.certificate(version))  # raises at the end of the data, whatever the count says
             protected.append((alias, key, chain))
         elif tag == 2:
             trusted.append((alias, reader.certificate(version)))
@@ -135,7 +135,7 @@ def _certificate(data: bytes) -> x509.Certificate:
 
 
 def _unprotect(info: bytes, secret: bytes) -> PrivateKeyTypes:
-    """Undo Sun's key protection: a SHA-1 key stream over the key, and a digest to recognise the password by."""
+    """Undo Sun's key protection: the key is XORed with a SHA-1 key stream, and a digest verifies the password."""
     at = info.find(_PROTECTION)
     sealed = _octet_string(info, at + len(_PROTECTION)) if at > 0 else None
     if sealed is None or len(sealed) < 41:

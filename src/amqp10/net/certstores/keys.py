@@ -1,4 +1,4 @@
-"""Stores that hold keys in other worlds' formats: SSH public keys, JSON Web Keys, XML."""
+"""Stores that hold keys in formats that are not X.509's: SSH public keys, JSON Web Keys, XML."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["is_ssh_public", "load_jwk", "load_ssh_public", "load_xml"]
 
 _RFC4716: Final = b"---- BEGIN SSH2 PUBLIC KEY ----"
 _SSH_TYPES: Final = (b"ssh-", b"ecdsa-sha2-", b"sk-")
-# Larger ones would only cost time: nobody uses them.
+# Larger keys are not used, and would only cost time.
 _MAX_RSA_BYTES: Final = 2048
 
 
@@ -91,7 +91,7 @@ def load_jwk(data: bytes, password: str) -> list[CertificateEntry]:
     try:
         document = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError):
-        # Not chained: JSON's error carries the whole document, private key and all.
+        # Not chained, because JSON's error contains the whole document, private key included.
         raise StoreError("the JWK is not well-formed JSON, or is truncated") from None
     keys = document.get("keys") if isinstance(document, dict) and "keys" in document else [document]
     if not isinstance(keys, list) or not keys:

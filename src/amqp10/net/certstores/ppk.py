@@ -20,7 +20,7 @@ __all__ = ["MAGIC", "load_ppk"]
 
 MAGIC: Final = b"PuTTY-User-Key-File-"
 
-# The file says how much work its password costs. Beyond these it is not a key but an attack on this machine.
+# The file says how much work its password takes. Larger values are an attack, not a key.
 _MAX_ARGON2_KIB: Final = 1024 * 1024
 _MAX_ARGON2_PASSES: Final = 100_000
 _MAX_ARGON2_LANES: Final = 64
@@ -140,7 +140,7 @@ def _derive(file: _File, secret: bytes, encrypted: bool) -> tuple[bytes, bytes, 
     flavour = file.fields.get("Key-Derivation", "").strip()
     function = getattr(argon2, flavour, None) if flavour in ("Argon2id", "Argon2i", "Argon2d") else None
     if function is None:
-        raise StoreError(f"the PPK store's key derivation {flavour[:20]!r} is not available; save the key anew")
+        raise StoreError(f"the PPK store's key derivation {flavour[:20]!r} is not available; save the key again")
     try:
         salt = bytes.fromhex(file.fields.get("Argon2-Salt", ""))
         derived: bytes = function(

@@ -12,7 +12,7 @@ __all__ = ["system_certificates"]
 
 
 def system_certificates() -> list[x509.Certificate]:
-    """The trusted certificates of Windows' own stores; empty elsewhere, where they are files."""
+    """The trusted certificates of the stores of Windows; empty on other systems, where they are files."""
     found: list[x509.Certificate] = []
     if sys.platform == "win32":
         import ssl

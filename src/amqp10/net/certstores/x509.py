@@ -55,7 +55,7 @@ def load_pfx(data: bytes, password: str) -> list[CertificateEntry]:
             "the PFX store is encrypted with an algorithm that is not supported here; export it anew with AES-256"
         ) from error
     except ValueError as error:
-        # A failed integrity check does not tell a wrong password from a changed byte; anything else is damage.
+        # A failed integrity check can mean a wrong password or damaged data; anything else is damage.
         if "password" in str(error).lower():
             given = "the password is wrong" if password else "a password is needed"
             raise StoreError(f"{given} for the PFX store (or the store is damaged)") from error
@@ -147,7 +147,7 @@ def _key_error(error: Exception, password: str, what: str, *, encrypted: bool) -
     if isinstance(error, UnsupportedAlgorithm | NotImplementedError):
         return StoreError(f"the private key in the {what} is of a kind that is not supported here")
     if encrypted and password:
-        # One wrong password in 256 leaves something that looks decrypted.
+        # One wrong password in 256 gives something that looks decrypted.
         return StoreError(f"the password is wrong for the private key in the {what} (or the key is damaged)")
     return StoreError(f"the private key in the {what} is damaged")
 

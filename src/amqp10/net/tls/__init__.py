@@ -1,1 +1,1 @@
-"""TLS: what can be asked of it, the session without I/O, and the judgement of servers."""
+"""TLS: its settings, the session without I/O, and the verification of servers."""

@@ -1,6 +1,6 @@
-"""What a program may say about TLS in one argument, as a maker of sessions.
+"""The argument ``tls`` of ``connect()``, as a function that makes sessions.
 
-Nothing is imported before it is needed: plain connections do without OpenSSL.
+Modules are imported only when they are needed: plain connections do not need OpenSSL.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SessionMaker: TypeAlias = "Callable[[str], SecureSession]"
 
 
 def session_maker(tls: TlsChoice | None) -> SessionMaker:
-    """What makes the TLS session of each connection, given the host's name.
+    """The function that makes the TLS session of each connection, given the host name.
 
     Args:
         tls: a context of the standard library; the settings of this package; the file or folder of the CA certificates
@@ -33,7 +33,7 @@ def session_maker(tls: TlsChoice | None) -> SessionMaker:
 
     Raises:
         ValueError: there are no CA certificates at that path.
-        AMQPError: 606 and others, settings that cannot be.
+        AMQPError: 606 and others, invalid settings.
         TypeError: it is none of these.
     """
     if isinstance(tls, TlsOptions):

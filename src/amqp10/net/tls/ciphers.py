@@ -1,4 +1,4 @@
-"""Which cipher suites are offered: three settings, each of which only ever narrows the choice."""
+"""Which cipher suites are offered, by three settings, each of which can only restrict the choice."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from amqp10.net.tls.options import Protocols
 
 __all__ = ["ChosenSuites", "choose_suites"]
 
-# Suites without authentication, without encryption, or for credentials that cannot be set here.
+# Suites without authentication or encryption, or for credentials that cannot be set here.
 _NEVER: Final = ":!aNULL:!eNULL:!PSK:!SRP"
-# What DEFAULT means here: forward secrecy and authenticated encryption. OpenSSL's own has static RSA and CBC too.
+# DEFAULT means forward secrecy and authenticated encryption here. OpenSSL's own has static RSA and CBC too.
 _MODERN: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aDSS"
 
 
@@ -92,8 +92,7 @@ def choose_suites(enabled: str, cipher_list: str, strength: int, level: int, ver
     older = [name for name in available if not name.startswith("TLS_")]
     newer = [name for name in available if name.startswith("TLS_")]
     if asked is not None:
-        # The order of the setting is the order of preference. What OpenSSL no longer has is not offered: that is
-        # no less than was asked for.
+        # The order of the setting is the order of preference. Suites that OpenSSL no longer has are left out.
         older = [suite.openssl for suite in asked if suite.openssl in set(older)]
         newer = [suite.openssl for suite in asked if suite.tls13]
         if not older and not newer:
@@ -116,5 +115,5 @@ def choose_suites(enabled: str, cipher_list: str, strength: int, level: int, ver
 
 def _bits(name: str) -> int:
     suite = SUITES_BY_OPENSSL.get(name)
-    # A suite of unknown strength is not known to be strong enough.
+    # A suite of unknown strength does not count as strong enough.
     return suite.bits if suite is not None else 0

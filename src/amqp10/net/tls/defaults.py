@@ -1,4 +1,4 @@
-"""The defaults of the TLS settings, apart from their classes: the table of settings needs nothing else of them."""
+"""The defaults of the TLS settings, in a module of their own, because the table of settings needs nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Brings in what TLS with pyOpenSSL needs, which most programs do not."""
+"""Imports the modules for TLS with pyOpenSSL, which most programs do not need."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ class Suite:
         return not self.key_exchange
 
 
-# IANA's key exchange -> the prefix of OpenSSL's name. What OpenSSL dropped is here too, so that a list that still
-# names it is understood; such suites are simply never available.
+# IANA's key exchange -> the prefix of OpenSSL's name. Those that OpenSSL has dropped are here too, so that a list may
+# still name them; such suites are never available.
 _KEY_EXCHANGES: Final[dict[str, str]] = {
     "RSA": "",
     "ECDHE_ECDSA": "ECDHE-ECDSA-",

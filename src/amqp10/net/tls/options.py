@@ -1,7 +1,7 @@
-"""What a program can ask of TLS, as plain data.
+"""The settings of TLS, as plain data.
 
-Nothing here imports OpenSSL or cryptography, so the layers above can hold a :class:`TlsOptions` at no cost.
-:func:`amqp10.net.tls.load.load_tls` brings in the module that does the work.
+Nothing here imports OpenSSL or cryptography, so the layers above can use :class:`TlsOptions` at no cost.
+:func:`amqp10.net.tls.load.load_tls` imports the module that does the work.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Provider(IntEnum):
 
 
 class Protocols(IntFlag):
-    """Protocol versions, as bits of ``SSLEnabledProtocols``. Every version has two bits; either enables it."""
+    """Protocol versions, as bits of ``SSLEnabledProtocols``. Every version has two bits; either of them enables it."""
 
     SSL2 = 0x000C
     SSL3 = 0x0030
@@ -80,17 +80,17 @@ class TlsOptions:
         cipher_list: ``OpenSSLCipherList``: an OpenSSL cipher string; concerns TLS 1.2 and older.
         cipher_strength: ``SSLCipherStrength``: least number of bits of the bulk cipher; 0 for no minimum.
         ca_dir: ``OpenSSLCADir``: directory of CA certificates under their subject hashes.
-        ca_file: ``OpenSSLCAFile``: PEM file of the CAs to trust. This or ``ca_dir`` takes the place of the system's
-            CAs, unless ``ca_cert_file_paths`` names files too.
+        ca_file: ``OpenSSLCAFile``: PEM file of the CAs to trust. This or ``ca_dir`` replaces the system's CAs, unless
+            ``ca_cert_file_paths`` names files too.
         ca_cert_file_paths: ``SSLCACertFilePaths``: files separated by semicolons; those that exist are trusted.
-        server_ca_certs: ``SSLServerCACerts``: PEM certificates trusted in addition.
+        server_ca_certs: ``SSLServerCACerts``: PEM certificates that are trusted in addition.
         client_ca_certs: ``SSLCACerts``: PEM certificates sent after the client certificate.
         client_certificate: the certificate and key that the client presents, or ``None``.
         accept_server_cert: a certificate (PEM, DER or base64) that is accepted as the server's, whatever else is
             wrong with it; empty for none.
         prng_seed_data: ``OpenSSLPrngSeedData``: mixed into OpenSSL's random generator.
         reuse_session: ``ReuseSSLSession``: resume earlier sessions of the same ``TlsContext`` and host.
-        check_crl: ``SSLCheckCRL``: 0 no check, 1 check what names a CRL, 2 everything must name a CRL.
+        check_crl: ``SSLCheckCRL``: 0 no check, 1 check certificates that name a CRL, 2 all must name one.
         crl_timeout: seconds for fetching one CRL.
         crl_max_size: largest CRL that is read, in bytes.
         enable_renegotiation: ``SSLEnableRenegotiation``: send the renegotiation_info extension.
@@ -140,10 +140,10 @@ class PeerCertificate:
 
     Attributes:
         encoded: the server's certificate as PEM; all certificates that it sent, if ``include_cert_chain`` is on.
-        subject: whom the certificate names, for example ``"CN=broker.example, O=Example"``.
-        issuer: who signed it.
+        subject: the subject of the certificate, for example ``"CN=broker.example, O=Example"``.
+        issuer: its issuer.
         status: ``"OK"``, or everything that is wrong with it.
-        accept: the verdict so far. The callback returns the final one.
+        accept: whether it is accepted so far. The callback returns the final verdict.
     """
 
     encoded: bytes
@@ -163,13 +163,13 @@ class TlsInfo:
         cipher: the bulk cipher, for example ``"AES_256_GCM"``.
         cipher_strength: its key size in bits.
         key_exchange: the method, and its group where there is one: ``"ECDHE_X25519"``, ``"RSA"``.
-        key_exchange_strength: size in bits of the group, or of the RSA key; 0 if it cannot be told.
+        key_exchange_strength: size in bits of the group, or of the RSA key; 0 if unknown.
         server_certificate: the server's certificate as PEM.
         server_chain: all that the server sent as PEM, its own certificate first.
-        subject: whom the certificate names.
-        issuer: who signed it.
+        subject: the subject of the server's certificate.
+        issuer: its issuer.
         status: the verification's result, ``"OK"`` or the problems that were accepted.
-        resumed: an earlier session was continued.
+        resumed: whether an earlier session was resumed.
     """
 
     version: str

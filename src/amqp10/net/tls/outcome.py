@@ -1,4 +1,4 @@
-"""How a handshake came out: what was negotiated, or what went wrong, in words."""
+"""The result of a handshake: what was negotiated, or what went wrong, as text."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ _CERTIFICATE_ALERTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What helps to explain an error.
+    """Context for explaining an error.
 
     Attributes:
         hostname: the server.
         versions: the TLS versions that were offered.
-        verified: the server was accepted before the error.
-        has_certificate: a client certificate is set.
+        verified: whether the server had been accepted before the error.
+        has_certificate: whether a client certificate is set.
     """
 
     hostname: str
@@ -113,7 +113,7 @@ def handshake_error(error: SSL.Error, connection: SSL.Connection, known: Circums
 
 
 def data_error(error: SSL.Error, connection: SSL.Connection, known: Circumstances) -> AMQPError:
-    """The error for data that OpenSSL could not decrypt, or an alert that came in its place."""
+    """The error for data that OpenSSL could not decrypt, or for an alert instead of data."""
     words = "the connection ended" if isinstance(error, SSL.SysCallError) else reasons(error).lower()
     # With TLS 1.3 the server judges the client's certificate after this side has finished.
     missing = _missing_client_certificate(words, connection, known)

@@ -1,8 +1,8 @@
 """From settings to an OpenSSL context.
 
-Every setting of :class:`~amqp10.net.tls.options.TlsOptions` is either put into the context here, enforced by
-:mod:`~amqp10.net.tls.verify` and :mod:`~amqp10.net.tls.session` when its time comes, or refused with an error that says
-what to use instead. None is dropped.
+Every setting of :class:`~amqp10.net.tls.options.TlsOptions` is either put into the context here, enforced later by
+:mod:`~amqp10.net.tls.verify` and :mod:`~amqp10.net.tls.session`, or refused with an error that says what to use
+instead. None is ignored.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ VERSION_NAMES: Final[dict[Protocols, str]] = {
 _ALL_VERSIONS: Final = Protocols.TLS10 | Protocols.TLS11 | Protocols.TLS12 | Protocols.TLS13
 _LEGACY: Final = Protocols.TLS10 | Protocols.TLS11
 
-# Sessions are kept for ten hours, as the reference has it.
+# Sessions are kept for ten hours, as in the reference.
 SESSION_LIFETIME: Final = 36000
 
 # SSL_MODE_ENABLE_PARTIAL_WRITE, part of OpenSSL's ABI, which pyOpenSSL sets and does not export. Without it one call
-# encrypts any amount; with it every 16 KiB record is a call of its own.
+# encrypts any amount; with it every record of 16 KiB needs a call.
 _MODE_PARTIAL_WRITE: Final = 0x1
 
 # OpenSSL's limit on the number of key shares in one hello, and the first version whose group list can mark them.
@@ -73,7 +73,7 @@ class Observed:
 
 
 def _on_verify(connection: SSL.Connection, _x509: crypto.X509, error: int, depth: int, ok: int) -> bool:
-    """Note every failure and let OpenSSL go on, so that the verdict is reached with all of them known.
+    """Note every failure and let OpenSSL go on, so that all of them are known for the verdict.
 
     Nothing is sent meanwhile: the session holds its output back until the verdict (see ``TlsSession``). Once there is
     one, no further certificate is taken.
@@ -220,7 +220,7 @@ class TlsContext:
         tls13 = bool(self.versions & Protocols.TLS13)
         older = bool(self.versions & ~Protocols.TLS13)
 
-        # OpenSSL has one list for all versions, and servers choose from it by their own taste.
+        # OpenSSL has one list for all versions, and servers choose from it as they like.
         offered: list[str] = []
         if tls13 and older and default13 and not default12:
             # Offering more than the list for 1.2 would make most TLS 1.2 servers choose what must then be refused.
@@ -262,7 +262,7 @@ class TlsContext:
         text13 = options.tls13_signature_algorithms
         names12 = _name_list("TLS12SignatureAlgorithms", text12, TLS12_SIGNATURES) if text12.strip() else []
         names13 = _name_list("TLS13SignatureAlgorithms", text13, TLS13_SIGNATURES)
-        # Empty means no restriction; so does the default, which lists all that the reference knows.
+        # Empty means no restriction; so does the default, which lists every algorithm of the reference.
         free12 = not names12 or text12 == DEFAULT_TLS12_SIGNATURE_ALGORITHMS
         free13 = text13 == DEFAULT_TLS13_SIGNATURE_ALGORITHMS
         use12 = bool(self.versions & ~Protocols.TLS13)
@@ -351,7 +351,7 @@ def _call_setter(name: str, context: SSL.Context, value: str) -> bool:
         return False
     done: bool = setter(raw, value.encode("ascii")) == 1
     if not done:
-        # What stays in OpenSSL's error queue would be blamed on the next call.
+        # Errors left in OpenSSL's queue would be taken for those of the next call.
         _util.lib.ERR_clear_error()
     return done
 
@@ -368,7 +368,7 @@ def _seed(data: bytes) -> None:
         raise AMQPError(
             606, "OpenSSLPrngSeedData cannot be set with this pyOpenSSL; the system's random source is used"
         ) from error
-    # Counted as no entropy: it may add to the generator's state, never stand in for the system's source.
+    # Counted as no entropy: it may add to the generator's state, but never replace the system's source.
     rand.add(data, 0)
 
 
@@ -404,7 +404,7 @@ def _load_anchors(context: SSL.Context, options: TlsOptions) -> None:
         for path in present:
             _load_ca_file(context, path, "SSLCACertFilePaths")
     elif not own:
-        # A list of the CAs to trust that came with everyone else's would not be a list of the CAs to trust.
+        # If a list of trusted CAs is given, the system's must not be added to it.
         for path in paths:
             if Path(path).exists():
                 _load_ca_file(context, path, "SSLCACertFilePaths")
@@ -421,7 +421,7 @@ def _load_anchors(context: SSL.Context, options: TlsOptions) -> None:
         _add_to_store(context, certificates)
     store = context.get_cert_store()
     if store is not None:
-        # A trusted certificate is trusted as it is; it need not be the root above itself.
+        # A trusted certificate need not be a root.
         store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
 
 

@@ -1,4 +1,4 @@
-"""The outside of TLS: record headers, for the packet log and for recognising a server that does not speak TLS."""
+"""TLS record headers, for the packet log and for recognizing a server that does not use TLS."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _GREETINGS: Final = (
 
 
 class RecordLog:
-    """Reports each record that passes, in either direction, with its kind and size; never its content."""
+    """Reports each record in either direction, with its type and size; never its contents."""
 
     __slots__ = ("_incoming", "_outgoing", "_report")
 
@@ -47,7 +47,7 @@ class RecordLog:
 
 
 class _Scanner:
-    """Finds record headers in a stream that comes in pieces of any size."""
+    """Finds record headers in a stream that arrives in pieces of any size."""
 
     __slots__ = ("_header", "_skip")
 
@@ -76,14 +76,14 @@ class _Scanner:
 
 
 def describe_stranger(start: bytes, *, complete: bool) -> str | None:
-    """What a server speaks whose first bytes are not TLS.
+    """The protocol of a server whose first bytes are not TLS.
 
     Args:
         start: the first bytes, eight of them if there are as many.
         complete: whether no more will come.
 
     Returns:
-        The description; ``""`` if it is TLS; ``None`` if it is not, and more bytes will tell what it is.
+        The description; ``""`` if it is TLS; ``None`` if it is not, and more bytes are needed to tell what it is.
     """
     if not start:
         return ""

@@ -1,8 +1,8 @@
 """Whether a certificate was revoked: CRLs fetched over HTTP, and OCSP responses that the server staples.
 
-Nothing that is fetched is believed before its signature was verified with the issuer's key. Addresses are taken from
-certificates, so the caller asks only about chains that lead to a trusted CA: an untrusted server must not be able to
-make this program send requests.
+Nothing that is fetched counts before its signature has been verified with the issuer's key. The addresses come from
+certificates, so callers ask only about chains that lead to a trusted CA: an untrusted server must not be able to make
+this program send requests.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ made it already. :class:`FetchError` says that it failed, :class:`DownloadNeeded
 
 
 class Revocation(Enum):
-    """What is known about one certificate."""
+    """The revocation status of a certificate."""
 
     GOOD = "good"
     REVOKED = "revoked"
@@ -73,11 +73,11 @@ class RevocationResult:
 
 
 class FetchError(Exception):
-    """A CRL could not be had; the text says why."""
+    """A CRL could not be fetched; the message says why."""
 
 
 class DownloadNeededError(Exception):
-    """A verdict needs what is at this address first.
+    """The verdict needs the content of this address first.
 
     Args:
         url: the address.
@@ -96,7 +96,7 @@ def fetch_http(url: str, timeout: float, max_size: int) -> bytes:
     """Read ``url`` (http or https), at most ``max_size`` bytes, in about ``timeout`` seconds.
 
     Raises:
-        FetchError: for any reason for which there is no complete answer.
+        FetchError: there is no complete answer, for whatever reason.
     """
     import http.client
     import urllib.error
@@ -193,10 +193,10 @@ class CrlSource:
         self._cache: OrderedDict[str, tuple[datetime, x509.CertificateRevocationList]] = OrderedDict()
 
     def get(self, url: str, run: Runner | None = None) -> x509.CertificateRevocationList:
-        """The CRL at ``url``, not yet verified. Blocks while it is fetched, unless ``run`` knows better.
+        """The CRL at ``url``, not yet verified. Blocks while it is fetched, unless ``run`` does something else.
 
         Raises:
-            FetchError: if it cannot be had, or is not a CRL.
+            FetchError: if it cannot be fetched, or is not a CRL.
         """
         now = self.now()
         with self._lock:
@@ -213,7 +213,7 @@ class CrlSource:
         return crl
 
     def keep(self, url: str, crl: x509.CertificateRevocationList) -> None:
-        """Remember a CRL that was verified. (An unverified one would block the true one until its next update.)"""
+        """Keep a CRL that was verified. (An unverified one would hide the true one until its next update.)"""
         expires = crl.next_update_utc or self.now() + _WITHOUT_NEXT_UPDATE
         with self._lock:
             self._cache[url] = (expires, crl)
@@ -372,7 +372,7 @@ def check_ocsp(
                 continue
             if single.this_update_utc > now + _SKEW:
                 continue
-            # A response without an end would be good for ever; the server could keep showing it.
+            # A response without an end would be valid for ever, and the server could keep using it.
             if single.next_update_utc is None or single.next_update_utc < now:
                 continue
             if single.certificate_status is ocsp.OCSPCertStatus.REVOKED:
@@ -394,7 +394,7 @@ def _ocsp_names(single: ocsp.OCSPSingleResponse, issuer: x509.Certificate) -> bo
 
 
 def _ocsp_signed(answer: ocsp.OCSPResponse, issuer: x509.Certificate, now: datetime) -> bool:
-    """Signed by the issuer, or by a certificate that the issuer made for this purpose."""
+    """Whether it is signed by the issuer, or by a certificate that the issuer made for this purpose."""
     signer = issuer
     if answer.responder_name is not None and answer.responder_name != issuer.subject:
         delegates = [item for item in answer.certificates if item.subject == answer.responder_name]

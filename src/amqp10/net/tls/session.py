@@ -1,9 +1,9 @@
 """TLS over memory buffers: bytes in, bytes out, no sockets. One session serves blocking and asyncio drivers alike.
 
-The verdict on the server's certificate falls inside the handshake. OpenSSL runs over memory buffers, so what it
-produces leaves this process only through :meth:`TlsSession.data_to_send`, and from the moment the server's certificate
-arrives that method gives nothing until the certificate is accepted: no client certificate, no Finished, no
-application data. A refused server gets an alert instead.
+The server's certificate is judged inside the handshake. OpenSSL works on memory buffers, so its output leaves this
+process only through :meth:`TlsSession.data_to_send`. Once the server's certificate has arrived, that method returns
+nothing until the certificate is accepted: no client certificate, no Finished, no application data. A refused server
+gets an alert instead.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _LONGEST_ALERT: Final = 48
 
 
 class _SavedSession:
-    """A session that may be resumed, and the certificates that its handshake was about."""
+    """A session that may be resumed, and the certificates of its handshake."""
 
     __slots__ = ("chain", "expires", "session")
 
@@ -70,13 +70,13 @@ class TlsSession:
     Args:
         options: the settings, or a ``TlsContext`` made from them (faster from the second connection on, and needed
             for sessions to be resumed).
-        server_hostname: the name or address that the certificate has to be for; also sent as SNI if it is a name.
-        on_status: is told of progress, in sentences.
-        authenticate: is asked once, when the server's certificate was verified and before anything is sent to the
-            server, and decides. What it raises comes out of :meth:`feed` or :meth:`downloaded`.
+        server_hostname: the name or address that the certificate must be for; also sent as SNI if it is a name.
+        on_status: called with sentences about the progress.
+        authenticate: called once to decide, when the server's certificate has been verified and before anything is
+            sent to the server. What it raises is raised by :meth:`feed` or :meth:`downloaded`.
 
     Raises:
-        AMQPError: 606 and others for settings, see ``TlsContext``; 102 for a host name that cannot be one.
+        AMQPError: 606 and others for settings, see ``TlsContext``; 102 for an invalid host name.
     """
 
     __slots__ = (
@@ -165,22 +165,22 @@ class TlsSession:
 
     @property
     def closed_by_peer(self) -> bool:
-        """The peer said that it sends no more."""
+        """Whether the peer has said that it sends no more."""
         return self._closed_by_peer
 
     @property
     def ended(self) -> bool:
-        """There will be no more data: the peer said so, or there was an error, which the next call raises."""
+        """Whether there will be no more data: the peer said so, or there was an error, which the next call raises."""
         return self._closed_by_peer or self._error is not None
 
     @property
     def server_certificate(self) -> bytes:
-        """The server's certificate as PEM as soon as it was judged, also if it was refused; empty before."""
+        """The server's certificate as PEM once it has been judged, even if it was refused; empty before."""
         return self._chain.leaf.public_bytes(Encoding.PEM) if self._chain is not None else b""
 
     @property
     def stage(self) -> str:
-        """What the handshake is waiting for, for a driver that gives up."""
+        """What the handshake is waiting for, for messages."""
         if self.handshake_done:
             return "established"
         if self.download is not None:
@@ -227,7 +227,7 @@ class TlsSession:
         return self._read() if self._verified else []
 
     def downloaded(self) -> list[bytes]:
-        """Go on with the verdict after :attr:`download` was called, or its time is up. Otherwise like :meth:`feed`."""
+        """Go on with the verdict after :attr:`download` was called, or has timed out. Otherwise like :meth:`feed`."""
         self._check_usable()
         self.download = None
         late = FetchError(f"no answer within {self.download_limit:g} s")
@@ -241,11 +241,11 @@ class TlsSession:
     def feed_eof(self) -> bool:
         """The network connection has ended. True if the peer had said so before, with TLS's own close.
 
-        False means that data may be missing at the end, by accident or because somebody cut the connection:
-        only a close of the protocol above tells that all has arrived.
+        False means that data may be missing at the end, by accident or because somebody cut the connection: only a
+        *close* of the protocol above shows that everything has arrived.
 
         Raises:
-            AMQPError: 276 if the handshake was not done, 281 if that is because of a missing client certificate.
+            AMQPError: 276 if the handshake was not finished, 281 if a client certificate is missing.
         """
         self._check_usable()
         if not self.handshake_done:
@@ -289,7 +289,7 @@ class TlsSession:
             self._encrypt(b"".join(small))
 
     def data_to_send(self) -> bytes:
-        """Take what the network has to be given now; empty if nothing."""
+        """The bytes that must be sent now; empty if there are none."""
         if self._dirty:
             self._dirty = False
             self._send_queue += self._drain()
@@ -302,7 +302,7 @@ class TlsSession:
         return data
 
     def close(self) -> None:
-        """Send close_notify; afterwards there may be a last piece to send. Harmless at any time."""
+        """Send close_notify; after that there may be something to send. Harmless at any time."""
         if self._closing or self._error is not None:
             return
         self._closing = True
@@ -311,7 +311,7 @@ class TlsSession:
         try:
             self._connection.shutdown()
         except SSL.Error:
-            return  # the peer has torn the session down already: nobody would read a close_notify
+            return  # the peer has already ended the session and would not read a close_notify
         self._dirty = True
         self._save_session()
         self._report("TLS session closed")
@@ -332,7 +332,7 @@ class TlsSession:
             raise self._error
 
     def _failed(self, error: AMQPError) -> AMQPError:
-        """Remember an error, so that nothing can be done with the session any more; returned to be raised."""
+        """Remember an error, after which the session cannot be used any more; returns it, to be raised."""
         self._error = error
         self._dirty = True  # OpenSSL may have an alert for the peer
         self.download = None
@@ -376,19 +376,19 @@ class TlsSession:
             failure = self._failed(data_error(error, self._connection, self._circumstances()))
             if not pieces:
                 raise failure from error
-            # What came before was good; the error comes out of the next call.
+            # What arrived before it is good; the next call raises the error.
         self._dirty = True  # reading can answer: key updates, alerts
         return pieces
 
     def _advance(self) -> None:
-        """Let OpenSSL work on the handshake as far as it gets; verify the server before anything is sent."""
+        """Let OpenSSL get as far as it can with the handshake; verify the server before anything is sent."""
         try:
             self._connection.do_handshake()
             self._finished = True
         except SSL.WantReadError:
             pass
         except SSL.Error as error:
-            # The certificate may still be unjudged. OpenSSL's alert may go out, its second flight may not.
+            # The certificate may not have been judged. OpenSSL's alert may be sent, its second flight may not.
             output = b"".join(self._drain())
             if self._verified or not self._seen.certificate_seen or len(output) <= _LONGEST_ALERT:
                 self._send_queue.append(output)
@@ -476,8 +476,8 @@ class TlsSession:
     def _refuse(self, alert: int) -> None:
         """Drop what was held back and queue a fatal alert in its place.
 
-        It goes out in the clear: this side has not sent its Finished, so for TLS 1.2 it is the only form; a server
-        that speaks TLS 1.3 either understands it or ends the handshake because of it.
+        It is sent in plaintext: this side has not sent its Finished, so with TLS 1.2 that is the only form; a server
+        with TLS 1.3 either understands it or ends the handshake because of it.
         """
         self._held.clear()
         self._seen.decided = True
@@ -524,7 +524,7 @@ class TlsSession:
         )
 
     def _fetched(self, url: str, fetch: Callable[[], bytes], limit: float) -> bytes:
-        """What was fetched from an address; a request when nothing was yet."""
+        """What was fetched from an address; raises a request for it if nothing was fetched yet."""
         result = self._downloads.get(url)
         if result is None:
             raise DownloadNeededError(url, fetch, limit)

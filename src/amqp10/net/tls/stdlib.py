@@ -1,4 +1,4 @@
-"""A TLS session of the standard library over buffers in memory: bytes in, bytes out, no sockets."""
+"""A TLS session of the standard library over memory buffers: bytes in, bytes out, no sockets."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ class StdlibSession:
     """One side of a TLS connection. See :class:`~amqp10.net.network.SecureSession`.
 
     Args:
-        context: what is asked of the peer, and of the connection.
-        host: the name that the server's certificate has to be for, and that it is asked for (SNI); None for the side of
-            the server.
+        context: the settings.
+        host: the name that the server's certificate must be for, also sent as SNI; None on the server's side.
 
     Raises:
-        AMQPError: 102; no host name looks like this.
+        AMQPError: 102; it cannot be a host name.
     """
 
     __slots__ = (
@@ -84,7 +83,7 @@ class StdlibSession:
 
         Raises:
             AMQPError: 280, the server's certificate is not accepted; 276, the handshake failed for another reason;
-                284, the bytes are no TLS records of this connection, or carry an alert.
+                284, the bytes are not TLS records of this connection, or contain an alert.
         """
         self._incoming.write(data)
         if not self.handshake_done:
@@ -121,7 +120,7 @@ class StdlibSession:
         """See :class:`~amqp10.net.network.SecureSession`.
 
         Raises:
-            AMQPError: 276; the handshake was not done.
+            AMQPError: 276; the handshake was not finished.
         """
         if not self.handshake_done:
             raise AMQPError(
@@ -155,5 +154,5 @@ class StdlibSession:
             try:
                 self._object.unwrap()
             except ssl.SSLError:
-                # Either the peer's answer is missing, for which nobody waits, or there is nobody to tell.
+                # The peer's answer is missing, for which nobody waits, or the peer is gone.
                 return

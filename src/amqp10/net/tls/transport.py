@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 __all__ = ["TlsTransport"]
 
 _PORTION: Final = 131072
-"""How much is encrypted at a time, after the socket has taken what was encrypted earlier: it bounds what is held here.
-What OpenSSL makes of it is read back in one piece; a larger portion would outgrow the processor's cache."""
+"""How many bytes are encrypted at a time, once the socket has taken what was encrypted earlier: this bounds what is
+held here. OpenSSL's output is read back in one piece; a larger one would not fit into the processor's cache."""
 
 
 class TlsTransport:
-    """A TLS session. Until its handshake is done, which is a server's case, ``recv`` moves that on, and ``send`` takes
-    nothing.
+    """A TLS session. Until its handshake is done, which only a server has to do here, ``recv`` continues it, and
+    ``send`` takes nothing.
 
     Args:
         tcp: the connection underneath; owned from now on.
         session: the session.
-        early: plaintext that came together with the end of the handshake.
+        early: plaintext that arrived together with the end of the handshake.
 
     Attributes:
         progress: how many encrypted bytes have moved.
@@ -64,7 +64,7 @@ class TlsTransport:
 
     @property
     def buffered(self) -> bool:
-        """Whether decrypted bytes are here, or the stream's end, for which nobody has to wait."""
+        """Whether decrypted bytes, or the end of the stream, are available without waiting."""
         return self._ended or bool(self._early)
 
     def reconfigure(self, options: TransportOptions) -> None:
@@ -94,11 +94,11 @@ class TlsTransport:
         try:
             pieces = self.session.feed(raw)
         except AMQPError:
-            # What is wrong with the data, the peer learns from an alert; whether it still arrives does not matter.
+            # An alert tells the peer what is wrong; whether it still arrives does not matter.
             with contextlib.suppress(AMQPError):
                 self._push()
             raise
-        # The end may come right after the last data, and the peer may keep its socket open: nothing more would arrive.
+        # The end may come right after the last data, and nothing else may follow, if the peer keeps its socket open.
         self._ended = self.session.ended
         if self._cipher or self._ended or not pieces:
             # Reading may have to be answered: key updates, alerts.
@@ -133,7 +133,7 @@ class TlsTransport:
         return taken + size
 
     def _push(self) -> bool:
-        """Send what is encrypted. Returns whether all of it has gone."""
+        """Send what is encrypted. Returns whether all of it was sent."""
         fresh = self.session.data_to_send()
         cipher = b"".join((self._cipher, fresh)) if self._cipher and fresh else (self._cipher or fresh)
         if cipher:
@@ -158,5 +158,5 @@ class TlsTransport:
             try:
                 self._push()
             except AMQPError:
-                graceful = False  # the connection is broken: there is nobody to be polite to
+                graceful = False  # the connection is broken
         self._tcp.close(graceful)

@@ -2,7 +2,7 @@
 
 OpenSSL builds the chain and checks signatures, times, purpose and constraints; its findings arrive here as numbers.
 This module adds the host name (RFC 9525, through service-identity), the strength of keys and signatures, the allowed
-signature algorithms and revocation, lifts what ``SSLSecurityFlags`` lifts, and says the rest in words.
+signature algorithms and revocation, lifts what ``SSLSecurityFlags`` lifts, and describes the rest.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = ["Kind", "Problem", "Rules", "ServerChain", "problems_of", "remaining"
 
 
 class Kind(Enum):
-    """What a problem is about; decides which flag lifts it and which alert the server gets."""
+    """The kind of a problem, which decides which flag lifts it and which alert the server gets."""
 
     TIME = "time"
     UNKNOWN_CA = "unknown CA"
@@ -84,11 +84,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class ServerChain:
-    """What is known about the server when the verdict is due.
+    """What is known about the server when it is judged.
 
     Attributes:
         presented: the certificates it sent, its own first.
-        built: the chain that OpenSSL built from them and the trusted ones; as far as it got.
+        built: the chain that OpenSSL built from them and the trusted ones, as far as it got.
         errors: OpenSSL's findings: error number and depth in the chain.
         ocsp: the stapled OCSP response, or nothing.
     """
@@ -105,7 +105,7 @@ class ServerChain:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the server's certificate is held to.
+    """The requirements for the server's certificate.
 
     Attributes:
         hostname: DNS name or IP address, as the user gave it.
@@ -166,7 +166,7 @@ _UNKNOWN_CA: Final[dict[int, str]] = {
     ),
     Codes.ERR_CERT_UNTRUSTED: "{name} is not trusted for servers",
 }
-# Follow from an unknown issuer, and say nothing more.
+# These follow from an unknown issuer, and add nothing.
 _CONSEQUENCES: Final = frozenset({Codes.ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE})
 
 _FINDINGS: Final[dict[int, tuple[Kind, str]]] = {
@@ -226,8 +226,8 @@ _WEAK_HASHES: Final = frozenset({"md2", "md4", "md5", "sha1"})
 
 
 def _weak(certificates: tuple[x509.Certificate, ...]) -> list[Problem]:
-    """Keys and signatures below 112 bits of security. OpenSSL finds them too, unless an old TLS version was asked for,
-    which turns its own checks off."""
+    """Keys and signatures below 112 bits of security. OpenSSL finds them too, unless an old TLS version is enabled,
+    which turns off its own checks."""
     problems: list[Problem] = []
     for position, certificate in enumerate(certificates):
         name = short_name(certificate)
@@ -315,13 +315,13 @@ def _signature_problems(
 # --- host name ------------------------------------------------------------------------------------------------------
 
 
-# How much of a name in a certificate a message shows: no DNS name is longer.
+# How many characters of a name in a certificate a message shows; no DNS name is longer.
 _MAX_NAME: Final = 255
 _NO_NAMES: Final = "no host"
 
 
 def _host_problems(certificate: x509.Certificate, hostname: str) -> list[Problem]:
-    # RFC 9525: names are looked for among the subject alternative names only, addresses as addresses.
+    # RFC 9525: only subject alternative names count, and addresses must be given as addresses.
     try:
         wanted, patterns = _identity(hostname), _patterns(certificate)
     except (*MALFORMED, VerificationError) as error:
@@ -382,7 +382,7 @@ def _names_in(certificate: x509.Certificate) -> str:
 
 # --- revocation -----------------------------------------------------------------------------------------------------
 
-# What leaves the CA's signature without meaning. (Weak keys and hashes are among it: others may have signed.)
+# Problems that make the CA's signature meaningless, weak keys and hashes included: anybody may have signed.
 _UNVERIFIED: Final = frozenset({Kind.UNKNOWN_CA, Kind.OTHER, Kind.WEAK})
 
 
@@ -401,7 +401,7 @@ def _revocation_problems(chain: ServerChain, rules: Rules, found: list[Problem])
         stapled = RevocationResult(Revocation.NOT_OFFERED)
         if leaf and chain.ocsp:
             stapled = check_ocsp(chain.ocsp, certificate, issuer, rules.crls.now())
-        # A stapled answer can condemn a certificate, or stand in for a CRL that cannot be had; it cannot acquit one
+        # A stapled response can revoke a certificate, or replace a CRL that cannot be fetched; it cannot clear one
         # that a CRL lists.
         result = (
             stapled if stapled.status is Revocation.REVOKED else check_crl(certificate, issuer, rules.crls, rules.run)
