@@ -67,7 +67,7 @@ GROUPS: Final[tuple[tuple[str, str, Callable[[str], bool]], ...]] = (
     ),
     (
         "Connection",
-        "Whom to connect to and as whom, how long to wait, and what the connection is doing.",
+        "The server and the credentials, time-outs, and the state of the connection.",
         lambda name: True,
     ),
 )
@@ -311,8 +311,8 @@ def properties_page() -> Iterator[str]:
     )
     yield (
         "Assigning a value of the wrong Python type raises `TypeError`, a value out of range `AMQPError` 604, and a"
-        " name that is no property `AttributeError`. Assigning to a read-only property raises `AttributeError`. The"
-        " enumerations are described [on their own page](enumerations.md); plain numbers are taken for their members."
+        " name that is not a property `AttributeError`. Assigning to a read-only property raises `AttributeError`. The"
+        " enumerations are described [on their own page](enumerations.md); plain numbers are accepted too."
     )
     rest = [spec for spec in PROPERTIES if not spec.family]
     groups: list[tuple[str, str, list[PropertySpec]]] = []
@@ -376,8 +376,8 @@ def events_page() -> Iterator[str]:
     yield "# Events"
     yield (
         "An event is an attribute of `AMQP` that holds a callable or `None`. The callable is called with one argument,"
-        " an object of the class given here; it lives for the call only. All events fire on the thread that called into"
-        " the instance; see [events and threads](../architecture.md#events-and-threads)."
+        " an object of the class given here; it is valid only during the call. All events fire on the thread that"
+        " called into the instance; see [events and threads](../architecture.md#events-and-threads)."
     )
     for name, cls in EVENT_CLASSES.items():
         yield f"## {name}"
@@ -400,10 +400,10 @@ def _parameter_row(cls: type[EventParams], name: str) -> list[str]:
 # -- settings --------------------------------------------------------------------------------------------------------
 
 SETTING_GROUPS: Final = {
-    "AMQP": "What concerns the protocol and the messages.",
-    "TCPClient": "What concerns the connection and the proxy.",
-    "SSL": "What concerns TLS; see [TLS and proxies](../tls.md).",
-    "Socket": "What concerns the socket.",
+    "AMQP": "Settings of the protocol and the messages.",
+    "TCPClient": "Settings of the connection and the proxy.",
+    "SSL": "Settings of TLS; see [TLS and proxies](../tls.md).",
+    "Socket": "Settings of the socket.",
     "Ours": "Settings that the reference does not have.",
 }
 
@@ -507,7 +507,7 @@ def errors_page() -> Iterator[str]:
     yield "# Exceptions"
     yield (
         "Every error is an `AMQPError`, but for a value of a wrong Python type (`TypeError`) and an attribute that does"
-        " not exist or is read-only (`AttributeError`). `str(error)` is `[code] message`. The numbers stand on"
+        " not exist or is read-only (`AttributeError`). `str(error)` is `[code] message`. The numbers are on"
         " [the page of error codes](error-codes.md)."
     )
     for cls in exceptions():
@@ -534,7 +534,7 @@ def member_texts(enum: type[Enum]) -> dict[str, str]:
 
 def enumerations_page() -> Iterator[str]:
     yield "# Enumerations"
-    yield "All are `IntEnum`s: their members compare equal to plain numbers, which are taken in their place."
+    yield "All are `IntEnum`s: their members compare equal to plain numbers, which are accepted too."
     for name in enums.__all__:
         enum = cast("type[Enum]", getattr(enums, name))
         yield f"## {name}"
@@ -696,10 +696,10 @@ CLIENT_DATA: Final[tuple[type[Any], ...]] = (amqp10.Reconnect, amqp10.Stream, am
 
 
 def client_page() -> Iterator[str]:
-    yield "# connect() and what it gives: amqp10 and amqp10.aio"
+    yield "# connect(): amqp10 and amqp10.aio"
     yield (
         "The names and signatures are those of the blocking API. In `amqp10.aio` everything that can wait is awaited,"
-        " and a delivery is awaited instead of asked for its `result()`. See the [tutorial](../tutorial.md)."
+        " and `await delivery` replaces `delivery.result()`. See the [tutorial](../tutorial.md)."
     )
     yield "## connect"
     yield f"```text\nconnect{signature(amqp10.connect)}\n```"
@@ -772,7 +772,7 @@ PAGES: Final[tuple[tuple[str, str, Callable[[], Iterator[str]]], ...]] = (
 
 def index_page() -> Iterator[str]:
     yield "# Reference"
-    yield "Generated from the docstrings and tables in the source. [The other pages](../README.md) explain and show."
+    yield "Generated from the docstrings and tables in the source. [The other pages](../README.md) have explanations."
     yield "\n".join(f"- [{name.removesuffix('.md')}]({name}): {text}" for name, text, _ in PAGES)
 
 

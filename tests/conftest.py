@@ -17,6 +17,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
-    """What lives as long as the run, thousands of tests, is not looked through for garbage again and again."""
+    """What lives as long as the run, thousands of tests, is not looked through for garbage again and again.
+
+    What grows with the run, the reports, is looked through a tenth as often. Tests that need a collection make one.
+    """
     gc.collect()
     gc.freeze()
+    young, middle, _ = gc.get_threshold()
+    gc.set_threshold(young, middle, 100)

@@ -77,6 +77,7 @@ class Client:
 
     def begin(self) -> None:
         """Measure from now on."""
+        self.latencies.clear()
         self.cpu = time.process_time()
         self.start = time.perf_counter()
 
@@ -162,10 +163,12 @@ class Client:
         for number in range(self.count + 1):
             if number == 1:
                 self.begin()
+            start = time.perf_counter()
             amqp = self.component()
             amqp.connect_to("127.0.0.1", self.port)
             amqp.create_session("s")
             amqp.create_sender_link("s", "out", self.sink)
+            self.latencies.append(time.perf_counter() - start)
             amqp.disconnect()
 
     def prepare_links(self) -> None:

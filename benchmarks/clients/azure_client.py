@@ -88,9 +88,14 @@ def connect(port, count, sink):
     open_client(SendClient, port, sink).close()
     cpu = time.process_time()
     start = time.perf_counter()
+    latencies = []
     for _ in range(count):
-        open_client(SendClient, port, sink).close()
-    common.report(count, time.perf_counter() - start, time.process_time() - cpu)
+        before = time.perf_counter()
+        client = open_client(SendClient, port, sink)
+        latencies.append(time.perf_counter() - before)
+        # It says goodbye, and does not wait for the answers.
+        client.close()
+    common.report(count, time.perf_counter() - start, time.process_time() - cpu, latencies)
 
 
 def encode(message):

@@ -29,6 +29,7 @@ class Meter:
 
     def start(self) -> None:
         """The work begins."""
+        self.latencies.clear()
         self._cpu = time.process_time()
         self._start = time.perf_counter()
 
@@ -52,8 +53,10 @@ def blocking(work: str, url: str, count: int, size: int, sink: str, source: str)
         for number in range(count + 1):
             if number == 1:
                 meter.start()
+            before = time.perf_counter()
             with amqp10.connect(url, **_OPTIONS) as connection:
                 connection.sender(sink)
+                meter.latencies.append(time.perf_counter() - before)
         meter.stop()
         return
     connection = amqp10.connect(url, **_OPTIONS)
@@ -113,8 +116,10 @@ async def with_asyncio(work: str, url: str, count: int, size: int, sink: str, so
         for number in range(count + 1):
             if number == 1:
                 meter.start()
+            before = time.perf_counter()
             async with amqp10.aio.connect(url, **_OPTIONS) as connection:
                 await connection.sender(sink)
+                meter.latencies.append(time.perf_counter() - before)
         meter.stop()
         return
     connection = await amqp10.aio.connect(url, **_OPTIONS)

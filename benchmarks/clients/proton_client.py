@@ -128,12 +128,16 @@ def trust():
 def connect(url, count, sink):
     for number in range(count + 1):
         if number == 1:
+            latencies = []
             cpu = time.process_time()
             begin = time.perf_counter()
+        start = time.perf_counter()
         connection = BlockingConnection(url, **trust())
         connection.create_sender(sink)
+        if number:
+            latencies.append(time.perf_counter() - start)
         connection.close()
-    common.report(count, time.perf_counter() - begin, time.process_time() - cpu)
+    common.report(count, time.perf_counter() - begin, time.process_time() - cpu, latencies)
 
 
 class Outstanding(MessagingHandler):

@@ -90,8 +90,12 @@ function connectAgain(left) {
     // The first one, when everything is compiled, is not counted.
     if (!start && left === count) begin();
     if (!left) { finish(null); return; }
+    const startedAt = process.hrtime.bigint();
     const connection = container.connect(options);
-    connection.open_sender(sink).once('sender_open', () => connection.close());
+    connection.open_sender(sink).once('sender_open', () => {
+        if (start) latencies.push(Number(process.hrtime.bigint() - startedAt) / 1e3);
+        connection.close();
+    });
     connection.once('connection_close', () => setImmediate(connectAgain, left - 1));
 }
 

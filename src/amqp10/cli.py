@@ -1,4 +1,4 @@
-"""The ``amqp10`` command: a broker to try things with, and a demonstration."""
+"""The command ``amqp10``: the embedded broker, and a demonstration."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PASSWORD_VARIABLE = "AMQP10_PASSWORD"
 _LATENCY_SAMPLES = 300
 _ID_PREFIX = "amqp10-demo-"
 _LOOK_SECONDS = 0.3
-"""How long the demonstration looks for messages in a queue that is not its own, before it sends any."""
+"""For how many seconds the demonstration looks for messages of others in a shared queue before it sends any."""
 
 
 def main() -> None:
@@ -65,9 +65,9 @@ def commands() -> None:
 
 
 def ask_password(user: str) -> str:
-    """The password of a user that is not on the command line, where every user of the machine could read it.
+    """The password of a user, if it is not given on the command line, where everybody on the machine could read it.
 
-    It comes from the environment variable ``AMQP10_PASSWORD``, or is asked for without being shown.
+    It is taken from the environment variable ``AMQP10_PASSWORD``, or asked for without being shown.
 
     Raises:
         click.UsageError: there is neither the variable nor a terminal.
@@ -86,7 +86,7 @@ def _user(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dic
     for value in values:
         name, separator, password = value.partition(":")
         if not name:
-            # The value is not repeated: it may be a password.
+            # The message does not repeat the value, which may be a password.
             raise click.BadParameter("write NAME, or NAME:PASSWORD")
         users[name] = password if separator else ask_password(name)
     return users
@@ -99,7 +99,7 @@ def _server_tls(certificate: str, key: str | None) -> SSLContext:
     try:
         context.load_cert_chain(certificate, key)
     except OSError as error:  # ssl.SSLError is one
-        raise click.ClickException(f"{certificate} is no certificate with its key: {error}") from error
+        raise click.ClickException(f"{certificate} does not have a certificate with its key: {error}") from error
     return context
 
 
@@ -112,18 +112,29 @@ def _server_tls(certificate: str, key: str | None) -> SSLContext:
     multiple=True,
     metavar="NAME[:PASSWORD]",
     callback=_user,
-    help=f"Let only them in. Without a password here it is that in {PASSWORD_VARIABLE}, or asked for.",
+    help=f"A user; others cannot log in. Without a password it is taken from {PASSWORD_VARIABLE}, or asked for."
+    " Repeatable.",
 )
-@click.option("--max-queue-length", default=0, type=click.IntRange(0), help="Most messages in a queue; 0 for no limit.")
+@click.option(
+    "--max-queue-length", default=0, type=click.IntRange(0), help="Most messages that wait in a queue; 0 for no limit."
+)
 @click.option("--max-message-size", type=click.IntRange(0), help="Largest message in bytes; 0 for no limit.")
-@click.option("--max-bytes", type=click.IntRange(0), help="What all queues hold together, in bytes; 0 for no limit.")
+@click.option("--max-bytes", type=click.IntRange(0), help="Most bytes in all queues together; 0 for no limit.")
 @click.option("--max-connections", type=click.IntRange(0), help="Most clients at once; 0 for no limit.")
-@click.option("--stream", "streams", multiple=True, metavar="NAME", help="A stream: messages stay when they are read.")
 @click.option(
-    "--tls-certificate", type=click.Path(exists=True, dir_okay=False), help="Speak TLS: certificate chain, PEM."
+    "--stream",
+    "streams",
+    multiple=True,
+    metavar="NAME",
+    help="A stream, whose messages stay when they are read. Repeatable.",
 )
 @click.option(
-    "--tls-key", type=click.Path(exists=True, dir_okay=False), help="Its private key, if it is in another file."
+    "--tls-certificate", type=click.Path(exists=True, dir_okay=False), help="Use TLS with this certificate chain (PEM)."
+)
+@click.option(
+    "--tls-key",
+    type=click.Path(exists=True, dir_okay=False),
+    help="The private key of the certificate, if it is in another file.",
 )
 def broker(
     host: str,
@@ -134,7 +145,7 @@ def broker(
     tls_key: str | None,
     **limits: int | None,
 ) -> None:
-    """Run the in-memory broker until Ctrl-C. For development and tests: messages are gone when it ends."""
+    """Run the embedded broker until Ctrl-C. It is for development and tests: messages are gone when it ends."""
     from amqp10.broker import Broker, Limits
 
     if tls_key is not None and tls_certificate is None:
@@ -227,12 +238,17 @@ class Report:
 @click.option(
     "--url",
     default="",
-    help=f"A broker: amqp://user@host:port/ADDRESS. Default: an own one. Password: {PASSWORD_VARIABLE}, or asked for.",
+    help="Another broker than the embedded one: amqp://user@host:port/ADDRESS. The password is taken from"
+    f" {PASSWORD_VARIABLE}, or asked for.",
 )
-@click.option("--count", default=5000, show_default=True, type=click.IntRange(1, 10_000_000), help="How many messages.")
-@click.option("--size", default=100, show_default=True, type=click.IntRange(0, 16_000_000), help="Bytes of each.")
+@click.option(
+    "--count", default=5000, show_default=True, type=click.IntRange(1, 10_000_000), help="Number of messages."
+)
+@click.option(
+    "--size", default=100, show_default=True, type=click.IntRange(0, 16_000_000), help="Size of each message, in bytes."
+)
 def demo(url: str, count: int, size: int) -> None:
-    """Send messages, receive them again, and show how it went."""
+    """Send messages through a broker, receive them, and show how it went."""
     with _place(url) as target:
         report = run_demo(target, count, size, _progress, shared=bool(url))
     _show(target, report, size)

@@ -1,8 +1,8 @@
 """Every error that the package raises, and the table of numeric codes.
 
-``AMQPError`` is the single root. Its ``code`` is the number a program branches on; the subclasses tell causes apart for
-programs that prefer ``except`` clauses: what this side did wrong, what the peer reported, what the network did.
-The peer's own condition and description travel along unchanged.
+``AMQPError`` is the base of all of them. Its ``code`` is a number for programs; the subclasses distinguish causes for
+programs that prefer ``except`` clauses: what this side did wrong, what the peer reported, what the network did. The
+peer's own condition and description are attributes.
 """
 
 from __future__ import annotations
@@ -48,20 +48,20 @@ __all__ = [
 
 
 def escaped(text: str) -> str:
-    """The text in one line that hides nothing: characters that cannot be printed (control characters, line ends, marks
-    that turn the direction of writing) are written as escapes."""
+    """The text in one line, with unprintable characters (control characters, line ends, marks that change the direction
+    of writing) as escapes."""
     if text.isprintable():
         return text
     return "".join([char if char.isprintable() else repr(char)[1:-1] for char in text])
 
 
 class UndeliveredMessage:
-    """A message that was handed over to be sent and that gets no outcome any more.
+    """A message that was to be sent and will not get an outcome.
 
     Attributes:
-        link_name: the link it was to go on.
-        message_id: its id as text; empty when it has none.
-        written: whether it was sent, so that it may have arrived. One that was not written has not.
+        link_name: the link it was for.
+        message_id: its id as text; empty if it has none.
+        written: whether it was written, so that it may have arrived. Otherwise it has not.
         payload: the encoded message, for ``amqp10.Message.decode``.
     """
 
@@ -79,28 +79,28 @@ class UndeliveredMessage:
 
 
 class AMQPError(Exception):
-    """Root of all errors raised by ``amqp10``.
+    """Base of all errors raised by ``amqp10``.
 
     Args:
         code: the numeric error code, one of :data:`ERROR_CODES`.
-        message: what went wrong, in one sentence a user can act on. Never contains a secret. Control characters, which
-            a peer's words may have, are escaped in it.
-        condition: the AMQP error condition symbol (transport, "amqp-error" and following), when there is one,
-            for example ``"amqp:not-found"``.
+        message: what went wrong, in one sentence that helps the user. Never contains a secret. Control characters,
+            which may come from a peer, are escaped.
+        condition: the AMQP error condition (transport, "amqp-error" and following), if there is one, for example
+            ``"amqp:not-found"``.
 
     Attributes:
-        description: the peer's own words as they came, when it gave any.
-        info: what the peer said besides (transport, "error", info): the host to go to, a tracking id.
-        retryable: whether the same thing may well work a little later.
-        sent: of a message that this is about: True when it was written and its outcome is not known, False when it
-            was never sent, None when that is unknown or the error is not about a message.
-        undelivered: the messages that get no outcome because of this, in the order in which they were sent.
+        description: the peer's own description, unchanged; None if it gave none.
+        info: what the peer added (transport, "error", info), such as the host to connect to, or a tracking id.
+        retryable: whether the same operation may work if it is tried again later.
+        sent: if the error is about a message, True if it was written and its outcome is unknown, False if it was never
+            sent; otherwise, and if that is unknown, None.
+        undelivered: the messages that get no outcome because of this error, in the order in which they were sent.
     """
 
     __slots__ = ("code", "condition", "description", "info", "message", "retryable", "sent", "undelivered")
 
     RETRYABLE: ClassVar[bool] = False
-    """What ``retryable`` is unless something closer is known."""
+    """The default of ``retryable``."""
 
     def __init__(self, code: int, message: str, *, condition: str | None = None) -> None:
         message = escaped(message)
@@ -115,7 +115,7 @@ class AMQPError(Exception):
         self.undelivered: tuple[UndeliveredMessage, ...] = ()
 
     def with_hint(self, hint: str) -> Self:
-        """The same error with more in its text: what this side knows about what the peer may have meant."""
+        """The same error with an addition to its message: what this side knows about the reason."""
         twin = copy(self)
         twin.message = f"{self.message} ({escaped(hint)})"
         twin.args = (self.code, twin.message)
@@ -225,7 +225,7 @@ class InterruptedCallError(AMQPError):
 
 
 class ConnectionDroppedError(AMQPError):
-    """The transport connection ended without an AMQP close. Code 1120 unless the system gave a closer one."""
+    """The transport connection ended without an AMQP close. Code 1120, or a more specific one from the system."""
 
     __slots__ = ()
 
@@ -239,7 +239,7 @@ class ConnectionDroppedError(AMQPError):
 
 
 class SendTimeoutError(AMQPTimeoutError):
-    """A message had no outcome in its time; ``sent`` says how far it had come. Code 201."""
+    """A message had no outcome in time; ``sent`` says whether it was written. Code 201."""
 
     __slots__ = ()
 
@@ -249,9 +249,9 @@ class SendTimeoutError(AMQPTimeoutError):
 
 
 class ConnectionLostError(ConnectionDroppedError):
-    """The connection is down and will not come back: reconnecting is off, has given up, or makes no sense.
+    """The connection was lost and will not be restored: reconnecting is off, has given up, or is pointless.
 
-    ``__cause__`` is the error that ended it. Code 1120 unless the cause has a closer one.
+    ``__cause__`` is the error that ended it. Code 1120, or a more specific one from the cause.
     """
 
     __slots__ = ()
@@ -316,13 +316,13 @@ class MessageRejectedError(DeliveryError):
 
 
 class DeliveryUnknownError(DeliveryError):
-    """The message was written, and its outcome will never be known: it may have arrived or not. Code 600."""
+    """The message was written, and its outcome will never be known: it may or may not have arrived. Code 600."""
 
     __slots__ = ()
 
 
 class RequestLostError(DeliveryError):
-    """The connection was lost while a response was awaited; the request may have been carried out. Code 600."""
+    """The connection was lost before the response arrived; the request may have been carried out. Code 600."""
 
     __slots__ = ()
 
@@ -466,7 +466,7 @@ _ERRNO_NAMES: Final[dict[str, int]] = {
     "ENETRESET": 10052,
     "ECONNABORTED": 10053,
     "ECONNRESET": 10054,
-    # This side never writes after shutting its sending side down, so a broken pipe is the trace of a reset.
+    # This side never writes after it has shut down its sending side, so a broken pipe means a reset.
     "EPIPE": 10054,
     "ENOBUFS": 10055,
     "ENOMEM": 10055,
@@ -523,7 +523,7 @@ _GAI_NAMES: Final[dict[str, int]] = {
 def code_from_gaierror(eai: int | None) -> int:
     """The error code (11001 to 11004) for a failed name resolution (``socket.gaierror.errno``).
 
-    Whatever is neither "unknown", "try again" nor "no address" is 11003, the failure that waiting does not cure.
+    Anything but "unknown", "try again" and "no address" is 11003, a permanent failure.
     """
     import socket  # not needed unless a name fails to resolve
 

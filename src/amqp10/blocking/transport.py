@@ -9,7 +9,7 @@ from amqp10.errors import AMQPError
 from amqp10.net.blocking import BlockingNetwork
 from amqp10.net.dial import dial
 from amqp10.net.network import run
-from amqp10.net.transport import rest_of
+from amqp10.net.transport import RECEIVE_SIZE, rest_of
 
 if TYPE_CHECKING:
     from amqp10.client.incarnation import Incarnation
@@ -27,6 +27,10 @@ _FLUSH_SIZE: Final = 64 * 1024
 _FLUSH_COUNT: Final = 256
 _HIGH_WATER: Final = 256 * 1024
 _LOW_WATER: Final = 64 * 1024
+_SMALL_READ: Final = 65536
+"""How many bytes are read while little comes. The system's allocator has a buffer of this size for next to nothing, and
+may map a larger one anew for each read, which takes longer than reading a small message does."""
+_LARGEST_READ: Final = 1 << 20
 _FEW: Final = 16
 """How many messages without an outcome are few, so that whoever waits is in a hurry."""
 
@@ -64,6 +68,7 @@ class BlockingTransport:
         self._paused = False
         self._over = False
         self._plain = plain
+        self._read_size = _SMALL_READ
 
     @classmethod
     def connect(
@@ -189,10 +194,15 @@ class BlockingTransport:
 
     def read(self) -> tuple[bytes | None, AMQPError | None]:
         """What has arrived: None for nothing, empty for the end; and what went wrong."""
+        missing = self._incarnation.engine.missing if self._incarnation is not None and self._tls is None else 0
+        # The rest of a large frame is read as such: what comes after it in the same piece would have to be copied.
+        wanted = self._read_size if missing < _SMALL_READ else min(missing, _LARGEST_READ)
         try:
-            return self._tcp.recv(), None
+            data = self._tcp.recv(wanted)
         except AMQPError as error:
             return b"", error
+        self._read_size = RECEIVE_SIZE if data and len(data) >= _SMALL_READ else _SMALL_READ
+        return data, None
 
     def arrived(self, data: bytes | None, error: AMQPError | None) -> None:
         """Take what :meth:`read` gave."""
