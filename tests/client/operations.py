@@ -15,6 +15,7 @@ from amqp10.client.message import Message
 from amqp10.client.options import receiver_spec, sender_spec
 from amqp10.client.received import ReceivedMessage
 from amqp10.client.requests import Requests
+from amqp10.engine import SessionRequested
 from amqp10.errors import AMQPTimeoutError
 from amqp10.wire.messaging import ACCEPTED
 from tests.client.fake import Rig
@@ -109,6 +110,26 @@ class Scene:
         self.rig.unreachable = False
         self.rig.driver.advance(120)
 
+    def be_narrow(self) -> None:
+        """Small frames, and one of them on a session before the peer has said that it takes more."""
+
+        def prepare(peer: Any) -> None:
+            peer.engine.max_frame_size = 512
+            handle = peer.handle
+
+            def accept(events: list[Any]) -> None:
+                for event in events:
+                    if isinstance(event, SessionRequested):
+                        event.session.accept(incoming_window=1)
+                handle(events)
+
+            peer.handle = accept
+
+        self.rig.prepare = prepare
+        self.cut()
+        self.reachable()
+        self.peer.receiver.flow(5)
+
     # -- what was before -------------------------------------------------------------------------------------------
 
     def submitted(self) -> None:
@@ -150,6 +171,12 @@ class Scene:
         work: Coroutine[Any, Any, Any] = methods.send_many(messages)
         return work
 
+    async def send_after(self, large: str, *small: str, settled: bool) -> None:
+        """Send a message, which needs many frames, and then others."""
+        self.delivery = await self.sender.submit(large, settled, None)
+        for body in small:
+            await ops.send(self.sender, body, settled, None)
+
     # -- what comes after ------------------------------------------------------------------------------------------
 
     def pick_up(self) -> None:
@@ -183,11 +210,16 @@ class Scene:
             found["senders that are kept and over"] = len(over)
         return found
 
+    def held(self) -> list[Any]:
+        """The bodies of what has been sent and not written, as the session window holds it back."""
+        link = self.sender.link
+        return [] if link is None else [c.context.message.body for c in link.pending if c.delivery_id < 0]
+
     def left(self) -> dict[str, Any]:
         """All that an operation could leave behind."""
         core = self.rig.core
         return {
-            "connection": (core.state, core.closing, type(core.error), core.next_due(), core._recovering),
+            "connection": (core.state, core.closing, type(core.error), core.next_due(), core.upkeep.running),
             "core": (len(core._over_waits), len(core.listeners), len(core.touched), len(core.unwritten)),
             "tasks": sum(not task.done for task in self.rig.driver.tasks),
             "transports": sum(transport.live for transport in self.rig.driver.transports),
@@ -319,6 +351,17 @@ CASES: dict[str, Case] = {
         lambda s: s.send_many(["x", "y"]),
         helps=(Scene.credit, Scene.accept, Scene.credit, Scene.accept),
         partly=lambda s: s.send_many(["x"]),
+    ),
+    "send what the session window holds back": Case(
+        lambda s: s.send_after("large " * 300, "small", settled=False),
+        before=(Scene.be_narrow,),
+        helps=(Scene.accept, Scene.accept),
+        partly=lambda s: s.send_after("large " * 300, settled=False),
+    ),
+    "send settled what the session window holds back": Case(
+        lambda s: s.send_after("large " * 300, "small", settled=True),
+        before=(Scene.be_narrow,),
+        partly=lambda s: s.send_after("large " * 300, settled=True),
     ),
     "send to an address": Case(
         lambda s: ops.send_to(s.core, s.senders, "another", "x", None),

@@ -50,6 +50,7 @@ def play(case: Case, awaits: int, moment: str = "", error: BaseException | None 
     helps = list(case.helps)
     interrupted = False
     task: FakeTask | None = None
+    held: list[Any] = []
     if awaits:
         task = FakeTask(case.begin(scene))
         task.step()
@@ -66,6 +67,7 @@ def play(case: Case, awaits: int, moment: str = "", error: BaseException | None 
         interrupted = not task.done and task.steps == awaits
         if interrupted:
             assert error is not None
+            held = scene.held()
             task.step(error)
         if not task.done:
             driver.tasks.append(task)
@@ -78,6 +80,7 @@ def play(case: Case, awaits: int, moment: str = "", error: BaseException | None 
     driver.advance(120)
     if task is not None:
         assert task.done
+        assert not set(held) & set(scene.peer.bodies)
         scene.result = task.result
     case.after(scene)
     driver.settle()
@@ -161,6 +164,23 @@ def test_a_turn_of_a_message_that_cannot_be_sent_goes_to_the_next() -> None:
     assert isinstance(nonsense.error, EncodeError)
     assert following.done
     assert scene.rig.peer.bodies == [2]
+
+
+def test_when_the_last_message_to_be_sent_again_is_given_up_the_new_ones_go() -> None:
+    scene = Scene()
+    scene.rig.peer.receiver.flow(5)
+    scene.rig.driver.settle()
+    first, second = (scene.rig.start(ops.send(scene.sender, n, False, None)) for n in (1, 2))
+    scene.rig.peer.receiver.detach(error=RemoteError("broken", condition="amqp:internal-error"))
+    scene.rig.driver.advance(60)
+    scene.rig.peer.receiver.flow(5)  # which of the two has broken the link is found out: one at a time
+    scene.rig.driver.settle()
+    third = scene.rig.start(scene.sender.submit(3, False, None))
+    assert (scene.rig.peer.bodies, third.done) == ([1, 2, 1], False)
+    second.step(KeyboardInterrupt())
+    scene.rig.driver.settle()
+    assert (scene.rig.peer.bodies, third.done) == ([1, 2, 1, 3], True)
+    assert not first.done
 
 
 def test_a_message_whose_receiver_was_cancelled_goes_to_the_next() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+import trustme
 
 import amqp10
 from amqp10.blocking import driver as blocking_driver
@@ -143,22 +145,28 @@ class BlockingFront:
         self.stepped: SteppedThread | None = None
         self.result: Any = None
         self.thread = threading.get_ident()
-        waiting = Waiter.wait
+        waiting, joining = Waiter.wait, threading.Thread.join
 
         def wait(waiter: Waiter, *arguments: Any, **named: Any) -> Any:
             return self.wait(lambda: waiting(waiter, *arguments, **named))
 
         monkeypatch.setattr(blocking_driver, "_new_gate", lambda: Gate(self))
+
+        def join(thread: threading.Thread, timeout: float | None = None) -> None:
+            self.wait(lambda: joining(thread, timeout))
+
         monkeypatch.setattr(Waiter, "wait", wait)
+        monkeypatch.setattr(threading.Thread, "join", join)
 
     def wait(self, real: Callable[[], Any]) -> Any:
         stepped = self.stepped
         if stepped is None or threading.get_ident() != self.thread:
             return real()
         self.stepped = None
-        result = stepped.wait(real)
-        self.stepped = stepped
-        return result
+        try:
+            return stepped.wait(real)
+        finally:
+            self.stepped = stepped
 
     def run(self, call: Callable[[], Any]) -> Any:
         return call()
@@ -169,7 +177,7 @@ class BlockingFront:
         try:
             self.result = call()
         except KeyboardInterrupt:
-            assert stepped.waits == waits
+            assert stepped.waits >= waits  # it may wait for a thread to end when it has been interrupted
             return True
         finally:
             self.stepped = None
@@ -507,43 +515,57 @@ def test_an_interrupted_call_leaves_nothing_behind(name: str, front: Any, broker
     assert not case.helped, "the call has more waits than were stepped through"
 
 
-class Connecting:
-    """The broker, while somebody connects to it."""
+class Server:
+    """A broker to connect to."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, other: Any, options: dict[str, Any]) -> None:
+        self.broker = broker
+        self.other = other
+        self.options = options
         self.help = broker.resume
         self.hold = broker.stall
 
+    def descriptors(self, front: Any) -> int:
+        """How many files and sockets this process, and with it the broker, has open."""
+        for _ in range(3):
+            # The broker accepts, sees the end and closes in that many turns.
+            self.other.send("still", "there")
+        front.run(front.rest)
+        return sum(1 for _ in Path("/dev/fd").iterdir())
 
-def descriptors(front: Any, other: Any) -> int:
-    """How many files and sockets this process, and with it the broker, has open."""
-    for _ in range(3):
-        # The broker accepts, sees the end and closes in that many turns.
-        other.send("still", "there")
-    front.run(front.rest)
-    return sum(1 for _ in Path("/dev/fd").iterdir())
+
+@pytest.fixture(scope="module", params=["TCP", "TLS"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    options: dict[str, Any] = {}
+    context = None
+    if request.param == "TLS":
+        authority = trustme.CA()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        options["tls"] = tmp_path_factory.mktemp("ca") / "ca.pem"
+        authority.cert_pem.write_to_path(options["tls"])
+    with Broker(tls=context) as broker, amqp10.connect(broker.url, **options) as other:
+        yield Server(broker, other, options)
 
 
 @pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="descriptors cannot be counted here")
 @pytest.mark.parametrize("moment", [AT_ONCE, TO_GO_ON])
-def test_an_interrupted_connect_leaves_no_socket_and_no_thread(
-    moment: str, front: Any, broker: Broker, other: Any
-) -> None:
+def test_an_interrupted_connect_leaves_no_socket_and_no_thread(moment: str, front: Any, server: Server) -> None:
     def connect() -> Any:
-        return front.api.connect(broker.url, timeout=20)
+        return front.api.connect(server.broker.url, timeout=20, **server.options)
 
     front.run(front.run(connect).close)
-    threads, files = threading.active_count(), descriptors(front, other)
+    threads, files = threading.active_count(), server.descriptors(front)
     for waits in range(1, 40):
-        broker.stall()
+        server.hold()
         try:
-            interrupted = front.interrupted(connect, waits, moment, Connecting(broker))
+            interrupted = front.interrupted(connect, waits, moment, server)
         finally:
-            broker.resume()
+            server.help()
         if not interrupted:
             front.run(front.result.close)
             break
-        assert descriptors(front, other) == files, waits
+        assert server.descriptors(front) == files, waits
         assert threading.active_count() == threads, waits
     else:
         raise AssertionError("the call has more waits than were stepped through")

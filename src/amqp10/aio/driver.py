@@ -103,6 +103,9 @@ class AioDriver:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._flushing = False
+        """Whether output is there that waits for the end of the turn."""
+        self._held = False
+        """Whether an operation runs that has not waited yet: it writes when it does, which saves a turn of the loop."""
         self._work: asyncio.Task[None] | None = None
 
     # -- what the core asks for ------------------------------------------------------------------------------------
@@ -116,7 +119,8 @@ class AioDriver:
     def kick(self) -> None:
         if not self._flushing:
             self._flushing = True
-            self.loop.call_soon(self._flush)
+            if not self._held:
+                self.loop.call_soon(self._flush)
             return
         transport = self.transport
         if transport is not None and transport.overfull():
@@ -128,10 +132,27 @@ class AioDriver:
         if transport is not None:
             transport.flush()
 
+    def _release(self) -> None:
+        """The operation has waited, or will not: what is left is written at the end of the turn."""
+        if self._held:
+            self._held = False
+            if self._flushing:
+                self.loop.call_soon(self._flush)
+
     def before_wait(self) -> None:
         """Somebody is about to wait. When nobody else does, what it waits for had better go out now than at the end
         of the turn; many share one write."""
-        if self._flushing and not self._live_deadlines() and self.transport is not None:
+        if not self._flushing:
+            self._held = False
+            return
+        alone = not self._live_deadlines() and self.transport is not None
+        if self._held:
+            self._held = False
+            if alone:
+                self._flush()
+            else:
+                self.loop.call_soon(self._flush)
+        elif alone and self.transport is not None:
             self.transport.flush()
 
     async def open(self, where: Address, deadline: float | None) -> AioTransport:
@@ -170,10 +191,16 @@ class AioDriver:
         if threading.get_ident() != self.thread:
             raise AMQPError(211, "this connection belongs to an event loop; other threads use the blocking API")
 
-    async def run(self, operation: Awaitable[T]) -> T:
-        """Await an operation of the core."""
-        self.check_thread()
-        return await operation
+    async def run(self, operation: Coroutine[Any, Any, T]) -> T:
+        """Await an operation of the core. What it sends before it first waits is written when it does."""
+        if threading.get_ident() != self.thread:
+            operation.close()
+            self.check_thread()
+        self._held = True
+        try:
+            return await operation
+        finally:
+            self._release()
 
     def call_core(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call something of the core that does not wait."""

@@ -273,11 +273,12 @@ class SenderCore(LinkCore[SenderLink]):
         if self.take_back(delivery):
             return False
         known = delivery._carrier is not None
-        if delivery in self.again:
-            self.again.remove(delivery)
         delivery._gone = True
         if not delivery.done:
             self._finish(delivery, None, DeliveryError("nobody waited for the outcome", sent=True if known else None))
+        if delivery in self.again:
+            self.again.remove(delivery)
+            self.give_turns()
         return True if known else None
 
     def _finish(self, delivery: Delivery, outcome: Outcome | None, error: AMQPError | None) -> None:
