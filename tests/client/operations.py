@@ -219,7 +219,7 @@ class Scene:
         """All that an operation could leave behind."""
         core = self.rig.core
         return {
-            "connection": (core.state, core.closing, type(core.error), core.next_due(), core._recovering),
+            "connection": (core.state, core.closing, type(core.error), core.next_due(), core.upkeep.running),
             "core": (len(core._over_waits), len(core.listeners), len(core.touched), len(core.unwritten)),
             "tasks": sum(not task.done for task in self.rig.driver.tasks),
             "transports": sum(transport.live for transport in self.rig.driver.transports),

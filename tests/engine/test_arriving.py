@@ -73,7 +73,9 @@ def test_events_reach_a_queue_of_the_callers() -> None:
     for event in pair.take(server=True):
         if isinstance(event, IncomingDelivery):
             event.settle(ACCEPTED)
-    pair.client.receive_into(queue, b"".join(pair.server.data_to_send(pair.now)), pair.now)
+    pair.client.feed(b"".join(pair.server.data_to_send(pair.now)), pair.now)
+    pair.client.process(queue)
     assert [type(event) for event in queue] == [DeliveriesUpdated]
-    pair.client.receive_into(queue, b"\x00\x00\x00\x04\x02\x00\x00\x00", pair.now)
+    pair.client.feed(b"\x00\x00\x00\x04\x02\x00\x00\x00", pair.now)
+    pair.client.process(queue)
     assert [type(event) for event in queue] == [DeliveriesUpdated, ConnectionFailed]

@@ -144,6 +144,47 @@ def test_another_thread_is_told_that_the_connection_belongs_to_a_loop(broker: Br
     asyncio.run(main(), debug=True)
 
 
+def test_a_coroutine_of_another_loop_is_refused_and_leaves_nothing_that_was_never_awaited(broker: Broker) -> None:
+    async def main() -> None:
+        async with aio.connect(broker.url) as connection:
+            sender = await connection.sender("q")
+            codes: list[int] = []
+
+            def elsewhere() -> None:
+                for call in (lambda: sender.send("x"), sender.flush, lambda: connection.send("q", "x")):
+                    with pytest.raises(AMQPError) as caught:
+                        asyncio.run(call())
+                    codes.append(caught.value.code)
+
+            thread = threading.Thread(target=elsewhere)
+            thread.start()
+            await asyncio.to_thread(thread.join)
+            assert codes == [211, 211, 211]
+
+    asyncio.run(main())  # pytest reports a coroutine that was never awaited
+
+
+def test_a_task_that_sends_and_waits_alone_has_its_message_written_without_another_turn(broker: Broker) -> None:
+    async def main() -> None:
+        async with aio.connect(broker.url) as connection:
+            sender = await connection.sender("q")
+            flushes = 0
+            flush = connection._driver._flush
+
+            def counted() -> None:
+                nonlocal flushes
+                flushes += 1
+                flush()
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(connection._driver, "_flush", counted)
+                for _ in range(10):
+                    await sender.send("x")
+            assert flushes == 10, "each is written when its task waits, and no end of a turn is asked for"
+
+    asyncio.run(main())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["loop", "main thread"])
 def test_a_program_that_computes_for_several_idle_time_outs_keeps_its_connection(kind: str) -> None:

@@ -21,6 +21,7 @@ from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, C
 from amqp10.net.dial import dial
 from amqp10.net.options import TransportOptions
 from amqp10.net.proxy.url import proxy_of_url
+from amqp10.net.transport import RECEIVE_SIZE
 from amqp10.net.waiting import Deadline
 from amqp10.wire.frames import EMPTY_FRAME
 
@@ -102,6 +103,9 @@ class AioDriver:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._flushing = False
+        """Whether output is there that waits for the end of the turn."""
+        self._held = False
+        """Whether an operation runs that has not waited yet: it writes when it does, which saves a turn of the loop."""
         self._work: asyncio.Task[None] | None = None
 
     # -- what the core asks for ------------------------------------------------------------------------------------
@@ -115,7 +119,8 @@ class AioDriver:
     def kick(self) -> None:
         if not self._flushing:
             self._flushing = True
-            self.loop.call_soon(self._flush)
+            if not self._held:
+                self.loop.call_soon(self._flush)
             return
         transport = self.transport
         if transport is not None and transport.overfull():
@@ -127,10 +132,27 @@ class AioDriver:
         if transport is not None:
             transport.flush()
 
+    def _release(self) -> None:
+        """The operation has waited, or will not: what is left is written at the end of the turn."""
+        if self._held:
+            self._held = False
+            if self._flushing:
+                self.loop.call_soon(self._flush)
+
     def before_wait(self) -> None:
         """Somebody is about to wait. When nobody else does, what it waits for had better go out now than at the end
         of the turn; many share one write."""
-        if self._flushing and not self._live_deadlines() and self.transport is not None:
+        if not self._flushing:
+            self._held = False
+            return
+        alone = not self._live_deadlines() and self.transport is not None
+        if self._held:
+            self._held = False
+            if alone:
+                self._flush()
+            else:
+                self.loop.call_soon(self._flush)
+        elif alone and self.transport is not None:
             self.transport.flush()
 
     async def open(self, where: Address, deadline: float | None) -> AioTransport:
@@ -169,10 +191,16 @@ class AioDriver:
         if threading.get_ident() != self.thread:
             raise AMQPError(211, "this connection belongs to an event loop; other threads use the blocking API")
 
-    async def run(self, operation: Awaitable[T]) -> T:
-        """Await an operation of the core."""
-        self.check_thread()
-        return await operation
+    async def run(self, operation: Coroutine[Any, Any, T]) -> T:
+        """Await an operation of the core. What it sends before it first waits is written when it does."""
+        if threading.get_ident() != self.thread:
+            operation.close()
+            self.check_thread()
+        self._held = True
+        try:
+            return await operation
+        finally:
+            self._release()
 
     def call_core(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call something of the core that does not wait."""
@@ -237,7 +265,7 @@ class AioDriver:
         self._arm(when)
 
 
-class AioTransport(asyncio.Protocol):
+class AioTransport(asyncio.BufferedProtocol):
     """One TCP connection, with TLS where it is asked for."""
 
     def __init__(self, driver: AioDriver) -> None:
@@ -256,6 +284,8 @@ class AioTransport(asyncio.Protocol):
         self._error: AMQPError | None = None
         self._duplicate: socket.socket | None = None
         self._rest = b""
+        self._buffer = memoryview(bytearray(RECEIVE_SIZE))
+        """What is read into: the loop itself would have the system map a buffer of this size for each read."""
         self.last_written: float = 0.0
 
     # -- connecting ------------------------------------------------------------------------------------------------
@@ -285,7 +315,13 @@ class AioTransport(asyncio.Protocol):
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._arrived(bytes(self._buffer[:nbytes]))
+
+    def _arrived(self, data: bytes) -> None:
         if self._over:
             return
         incarnation = self._incarnation
@@ -362,7 +398,7 @@ class AioTransport(asyncio.Protocol):
         if plain and self._incarnation is not None and not self._over:
             self._incarnation.received(plain)
         if early:
-            self.data_received(early)
+            self._arrived(early)
         elif self._tls is not None and self._tls.ended:
             self._end(None)
 

@@ -78,8 +78,8 @@ class SenderMethods:
             DeliveryUnknownError: its outcome was lost, and it may not be sent again.
             ConnectionLostError, LinkError, ClosedError: ``sent`` says how far it had come.
         """
-        self._driver.check_thread()
-        return await operations.send(self._core, message, settled, self._driver.deadline(timeout))
+        driver = self._driver
+        return await driver.run(operations.send(self._core, message, settled, driver.deadline(timeout)))
 
     async def submit(
         self, message: Message | Any, *, settled: bool = False, timeout: float | Default | None = DEFAULT

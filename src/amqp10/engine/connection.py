@@ -18,11 +18,11 @@ from amqp10.conditions import ErrorCondition
 from amqp10.engine.channels import Channels
 from amqp10.engine.discarding import Discarding
 from amqp10.engine.events import ConnectionClosed, ConnectionFailed, ConnectionOpened
-from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault, bad_frame, unreadable
+from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault, bad_frame, bad_open, unreadable
 from amqp10.engine.handshake import Handshake
 from amqp10.engine.idle import IdleTimer
 from amqp10.engine.incoming import fail_session, receive_disposition, receive_frame, receive_transfer
-from amqp10.engine.input import Input
+from amqp10.engine.input import TORN, Input
 from amqp10.engine.linking import fail_link
 from amqp10.engine.output import Output, Trace
 from amqp10.engine.runs import receive_run
@@ -41,7 +41,7 @@ from amqp10.engine.states import (
 from amqp10.engine.wire_errors import remote_error, wire_error
 from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, ProtocolError
 from amqp10.wire.frames import decode_frame_body
-from amqp10.wire.performatives import MIN_MAX_FRAME_SIZE, Begin, Close, Open, Transfer
+from amqp10.wire.performatives import MIN_MAX_FRAME_SIZE, Begin, Close, Disposition, Flow, Open, Transfer
 
 if TYPE_CHECKING:
     from amqp10.engine.events import Event, Events
@@ -67,6 +67,8 @@ _DISCARDED: Final = Stage.DISCARDED
 _OVER: Final = Stage.OVER
 _MAPPED: Final = SessionState.MAPPED
 _END: Final = ConnectionState.END
+_STATES: Final = (Flow, Disposition)
+"""What these say is how things are, so they may be looked at twice."""
 _CLOSING: Final = (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
 
 
@@ -374,13 +376,9 @@ class Connection:
             What the bytes mean, in order.
         """
         events: list[Event] = []
-        self.receive_into(events, data, now)
-        return events
-
-    def receive_into(self, events: Events, data: bytes, now: float) -> None:
-        """Like :meth:`receive_data`, for a caller with a queue of its own."""
         self.feed(data, now)
         self.process(events)
+        return events
 
     def feed(self, data: bytes | None, now: float) -> bytes | None:
         """The first half of :meth:`receive_data`: keep what arrived, if anything did, and give it back.
@@ -404,44 +402,52 @@ class Connection:
             events: a queue, where each event is as soon as it is known.
         """
         pieces = self._input
-        if not pieces.ready:
-            return
-        data = pieces.take()
         try:
-            pos = self._consume(data, events)
+            data = pieces.take()
+            if not data:
+                return
+            self._consume(data, events)
         except ConnectionFault as fault:
             events.extend(self._fail(fault.error))
             return
-        if pos < len(data):
-            pieces.put_back(data[pos:])
+        done = pieces.done
+        if done < len(data):
+            pieces.put_back(data[done:])
+        else:
+            pieces.chunks.clear()
 
-    def _consume(self, data: bytes, events: Events) -> int:
-        """Handle all that is whole in ``data``; return how far that reaches. Sets how much is needed to go on."""
-        pos = 0
+    def _consume(self, data: bytes, events: Events) -> None:
+        """Handle all that is whole in ``data``. Sets how far that reaches, and how much is needed to go on."""
+        pieces = self._input
+        pos = pieces.done
         end = len(data)
         incoming = self.channels.incoming
         output = self.output
         while True:
+            pieces.done = pos
             if end - pos < 8:
-                self._input.need = 8
-                return end if self._stage is _OVER else pos
+                if self._stage is _OVER:
+                    pieces.done = end
+                return
             if self._stage is not _FRAMES:
                 if self._stage is _OVER:
                     pos = end
                 elif self._stage is _DISCARDED:
                     pos = self._discard(data, pos, events)
                 else:
+                    pieces.done = TORN
                     pos = self._shake_hands(data, pos)
-                if self._input.need > 8:
-                    return pos
+                if pieces.need > 8:
+                    pieces.done = pos
+                    return
                 continue
             size, doff, kind, channel = _HEADER(data, pos)
             stop = pos + size
             if size > self.max_frame_size or doff < 2 or doff * 4 > size or kind != 0:
                 raise bad_frame(size, doff, kind, self.max_frame_size)
             if stop > end:
-                self._input.need = size
-                return pos
+                pieces.need = size
+                return
             body = pos + doff * 4
             pos = stop
             if body == stop:
@@ -455,11 +461,12 @@ class Connection:
                     session = incoming.get(channel)
                     if session is not None and session.state is _MAPPED:
                         if code == _TRANSFER:
-                            link = receive_transfer(session, data, body + 3, stop, events)
+                            link = receive_transfer(session, data, body + 3, stop, events, pieces)
                             if link is not None and stop < end:
-                                pos = receive_run(link, data, stop - size, body + 3, stop, self.max_frame_size, events)
+                                start, most = stop - size, self.max_frame_size
+                                pos = receive_run(link, data, start, body + 3, stop, most, events, pieces)
                             continue
-                        if receive_disposition(session, data, body + 3, stop, events):
+                        if receive_disposition(session, data, body + 3, stop, events, pieces):
                             continue
                 self._dispatch(channel, data, body, stop, events)
             except LinkFault as fault:
@@ -503,6 +510,8 @@ class Connection:
             self.output.trace(False, channel, performative, stop - payload)
         if self.state in _CLOSING and not isinstance(performative, Close):
             return  # after our close what still arrives need not be looked at; after an error it must not be
+        if not isinstance(performative, _STATES):
+            self._input.done = TORN
         if isinstance(performative, Open):
             self._on_open(performative, channel, events)
             return
@@ -529,20 +538,10 @@ class Connection:
         receive_frame(session, performative, data[payload:stop] if isinstance(performative, Transfer) else b"", events)
 
     def _on_open(self, performative: Open, channel: int, events: Events) -> None:
-        if self.remote_open is not None:
-            raise ConnectionFault.broken_rule(ErrorCondition.NOT_ALLOWED, "the peer sent open a second time")
-        if channel != 0:
-            raise ConnectionFault.broken_rule(
-                ErrorCondition.NOT_ALLOWED, f"the peer sent open on channel {channel}, not 0"
-            )
-        size = int(performative.max_frame_size)
-        if size < MIN_MAX_FRAME_SIZE:
-            raise ConnectionFault.broken_rule(
-                ErrorCondition.INVALID_FIELD,
-                f"the peer's max-frame-size of {size} is below the {MIN_MAX_FRAME_SIZE} that everyone must accept",
-            )
+        if (fault := bad_open(performative, channel, again=self.remote_open is not None)) is not None:
+            raise fault
         self.remote_open = performative
-        self.output.max_frame_size = size
+        self.output.max_frame_size = int(performative.max_frame_size)
         self.channels.highest = min(self.channel_max, int(performative.channel_max))
         self.idle.remote_timeout = int(performative.idle_time_out or 0) / 1000
         self._advance(Trigger.R_OPEN)
@@ -583,7 +582,7 @@ class Connection:
             return []
         if orderly:
             return [ConnectionClosed(None, False, undelivered)]
-        if self._handshake is not None and (fault := self._handshake.on_eof(self._input.take())) is not None:
+        if self._handshake is not None and (fault := self._handshake.on_eof(self._input.rest())) is not None:
             return [ConnectionFailed(fault)]
         return [ConnectionFailed(ConnectionDroppedError(f"the peer dropped the connection{self._when()}"), undelivered)]
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from amqp10.codec import DecodeError
 from amqp10.conditions import ErrorCondition
-from amqp10.errors import AMQPError, LimitError, MalformedFrameError, ProtocolError
+from amqp10.errors import AMQPError, ConnectionDroppedError, LimitError, MalformedFrameError, ProtocolError
+from amqp10.wire.performatives import MIN_MAX_FRAME_SIZE, Open
 
-__all__ = ["ConnectionFault", "LinkFault", "SessionFault", "bad_frame", "unreadable"]
+__all__ = ["ConnectionFault", "LinkFault", "SessionFault", "bad_frame", "bad_open", "torn_frame", "unreadable"]
 
 
 class ConnectionFault(Exception):  # noqa: N818 - never leaves the engine
@@ -56,6 +57,29 @@ def bad_frame(size: int, doff: int, kind: int, largest: int) -> ConnectionFault:
     if doff < 2 or doff * 4 > size:
         return ConnectionFault.malformed(f"the peer sent a frame of {size} bytes with data offset {doff}")
     return ConnectionFault.malformed(f"the peer sent a frame of type {kind} where AMQP frames are expected")
+
+
+def bad_open(opened: Open, channel: int, *, again: bool) -> ConnectionFault | None:
+    """What is wrong with an open; None if nothing is (transport, "open")."""
+    if again:
+        return ConnectionFault.broken_rule(ErrorCondition.NOT_ALLOWED, "the peer sent open a second time")
+    if channel != 0:
+        return ConnectionFault.broken_rule(
+            ErrorCondition.NOT_ALLOWED, f"the peer sent open on channel {channel}, not 0"
+        )
+    size = int(opened.max_frame_size)
+    if size < MIN_MAX_FRAME_SIZE:
+        return ConnectionFault.broken_rule(
+            ErrorCondition.INVALID_FIELD,
+            f"the peer's max-frame-size of {size} is below the {MIN_MAX_FRAME_SIZE} that everyone must accept",
+        )
+    return None
+
+
+def torn_frame() -> ConnectionFault:
+    """Why the connection has to be closed after a signal handler has raised in the middle of a frame."""
+    text = "the connection was given up: an exception came while a frame was being handled"
+    return ConnectionFault(ConnectionDroppedError(text))
 
 
 def unreadable(error: Exception) -> AMQPError:

@@ -23,6 +23,7 @@ from amqp10.engine.events import (
     SessionEnded,
 )
 from amqp10.engine.faults import ConnectionFault, SessionFault
+from amqp10.engine.input import TORN
 from amqp10.engine.linking import errant_link, link_of, on_attach, on_detach
 from amqp10.engine.receiver import IncomingDelivery, ReceiverLink
 from amqp10.engine.serial import HALF, MASK, serial_range
@@ -35,6 +36,7 @@ from amqp10.wire.performatives import MAX_DELIVERY_TAG_SIZE, Attach, Detach, Dis
 if TYPE_CHECKING:
     from amqp10.codec.composite import Composite
     from amqp10.engine.events import Events
+    from amqp10.engine.input import Input
     from amqp10.engine.sender import OutgoingDelivery
     from amqp10.engine.session import Session
     from amqp10.wire.messaging import DeliveryState
@@ -83,12 +85,14 @@ def fail_session(session: Session, fault: SessionFault, events: Events) -> None:
     events.append(SessionEnded(session, fault.error, False, undelivered))
 
 
-def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: Events) -> ReceiverLink | None:
+def receive_transfer(
+    session: Session, buf: bytes, pos: int, stop: int, events: Events, pieces: Input
+) -> ReceiverLink | None:
     """Take a transfer frame; ``pos`` is just after the descriptor, ``stop`` at the frame's end.
 
     Shapes that common peers send are read here, field by field in place, and once a link has a shape its next
     frames are compared with it as a whole. Whatever else is legal goes through :func:`_receive_general`, with the
-    same result.
+    same result. ``pieces`` is where the bytes are kept until they have been handled.
 
     Returns the link, when the frame had its shape: others of the same shape may follow.
     """
@@ -102,10 +106,10 @@ def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: 
         body = pos + 5 + size
         p = pos + 9
     else:
-        _receive_general(session, buf, pos, stop, events)
+        _receive_general(session, buf, pos, stop, events, pieces)
         return None
     if not 4 <= count <= 6 or body > stop:
-        _receive_general(session, buf, pos, stop, events)
+        _receive_general(session, buf, pos, stop, events, pieces)
         return None
     # handle
     code = buf[p]
@@ -119,11 +123,11 @@ def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: 
         (handle,) = _UINT(buf, p + 1)
         p += 5
     else:
-        _receive_general(session, buf, pos, stop, events)
+        _receive_general(session, buf, pos, stop, events, pieces)
         return None
     link = session.remote_handles.get(handle)
     if not isinstance(link, ReceiverLink) or link.partial is not None or link.state is not _ATTACHED:
-        _receive_general(session, buf, pos, stop, events)
+        _receive_general(session, buf, pos, stop, events, pieces)
         return None
     unpack, fields_of_shape, size, tag_head, rest, settled = link.shape
     # All that differs between the frames of one shape is the delivery id and the tag.
@@ -134,40 +138,29 @@ def receive_transfer(session: Session, buf: bytes, pos: int, stop: int, events: 
         alike = None
         fields = read_fields(buf, p, body, count)
         if fields is None:
-            _receive_general(session, buf, pos, stop, events)
+            _receive_general(session, buf, pos, stop, events, pieces)
             return None
         delivery_id, tag, settled = fields
         if buf[p] == 0x70:
             link.shape = shape_of(buf, p, body, count, len(tag), settled)
-    _take_transfer(session)
     if delivery_id in session.incoming_unsettled:
         raise _delivery_id_in_use(delivery_id)
-    link.take_delivery()
     size = stop - body
     if size > link.max_message_size > 0:
+        link.count_delivery()
         raise link.too_large()
     # A view keeps all of what arrived, which must not be much more than the message.
     payload = buf[body:stop] if size < _LARGE or size < len(buf) >> 1 else memoryview(buf)[body:stop]
     delivery = link.delivery_type(link, delivery_id, tag, payload, settled)
+    # From counting it to reporting it nothing is called, so that no signal handler comes in between.
+    half = link.count_delivery()
     if not settled:
         link.unsettled[delivery_id] = session.incoming_unsettled[delivery_id] = delivery
+    pieces.done = stop
     events.append(delivery)
-    return alike
-
-
-def _take_transfer(session: Session) -> None:
-    """Count one transfer frame against the incoming window (transport, "session flow control")."""
-    window = session.window
-    left = window.left - 1
-    if left < 0:
-        raise SessionFault(
-            ErrorCondition.WINDOW_VIOLATION,
-            f"the peer sent more than the {window.incoming} transfers that the session window allows",
-        )
-    window.left = left
-    if left <= window.incoming >> 1:
+    if half:
         session.output.mark_dirty(session)
-    window.next_incoming_id = ((window.next_incoming_id or 0) + 1) & MASK
+    return alike
 
 
 def _delivery_id_in_use(delivery_id: int) -> SessionFault:
@@ -176,16 +169,16 @@ def _delivery_id_in_use(delivery_id: int) -> SessionFault:
     )
 
 
-def _receive_general(session: Session, buf: bytes, pos: int, stop: int, events: Events) -> None:
+def _receive_general(session: Session, buf: bytes, pos: int, stop: int, events: Events, pieces: Input) -> None:
     transfer, body = decode_frame_body(buf, pos - 3, stop)
     if not isinstance(transfer, Transfer):
         raise ConnectionFault.malformed(f"a transfer was expected, not {type(transfer).__name__}")
+    pieces.done = TORN
     on_transfer(session, transfer, buf[body:stop], events)
 
 
 def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Events) -> None:
     """Take a transfer of any shape (transport, "transferring a message")."""
-    _take_transfer(session)
     link = link_of(session, int(transfer.handle), "transfer")
     if not isinstance(link, ReceiverLink):
         raise SessionFault(
@@ -193,7 +186,8 @@ def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Ev
         )
     if link.state is not _ATTACHED:
         if link.requested:
-            link.take_delivery()  # which has no credit yet
+            link.count_delivery()  # which has no credit yet
+        _count_transfer(session)
         return  # sent before the peer saw our detach
     delivery = link.partial
     if delivery is None:
@@ -209,6 +203,7 @@ def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Ev
             link.partial = delivery
             link.partials[delivery] = None
     else:
+        _count_transfer(session)
         _continue_delivery(session, link, delivery, transfer, payload)
     if transfer.state is not None:
         delivery.remote_state = transfer.state
@@ -235,6 +230,11 @@ def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Ev
         events.append(DeliveryGrows(delivery))
 
 
+def _count_transfer(session: Session) -> None:
+    if session.window.count_transfer():
+        session.output.mark_dirty(session)
+
+
 def _start_delivery(session: Session, link: ReceiverLink, transfer: Transfer, payload: bytes) -> IncomingDelivery:
     delivery_id, tag = transfer.delivery_id, transfer.delivery_tag
     if delivery_id is None or tag is None:
@@ -246,7 +246,8 @@ def _start_delivery(session: Session, link: ReceiverLink, transfer: Transfer, pa
         )
     if int(delivery_id) in session.incoming_unsettled:
         raise _delivery_id_in_use(int(delivery_id))
-    link.take_delivery()
+    if link.count_delivery():
+        session.output.mark_dirty(session)
     if len(payload) > link.max_message_size > 0:
         raise link.too_large()
     delivery = link.delivery_type(link, int(delivery_id), bytes(tag), payload, bool(transfer.settled))
@@ -280,8 +281,9 @@ def _continue_delivery(
     parts.add(payload)
 
 
-def receive_disposition(session: Session, buf: bytes, pos: int, stop: int, events: Events) -> bool:
+def receive_disposition(session: Session, buf: bytes, pos: int, stop: int, events: Events, pieces: Input) -> bool:
     """Take a disposition frame that says "accepted and settled" in a usual shape; ``pos`` is after the descriptor.
+    ``pieces`` is where the bytes are kept until they have been handled.
 
     Returns whether it was one. What was not is left to the general decoder.
     """
@@ -330,12 +332,15 @@ def receive_disposition(session: Session, buf: bytes, pos: int, stop: int, event
         _take_disposition(session, True, first, last, True, ACCEPTED, events)
         return True
     # The same in fewer steps for one delivery.
-    delivery = session.outgoing_unsettled.pop(first, None)
+    delivery = session.outgoing_unsettled.get(first)
     if delivery is not None:
+        event = DeliveriesUpdated(session, [delivery], ACCEPTED, True)
+        # From here to reporting it nothing is called, so that no signal handler comes in between.
         delivery.remote_state = ACCEPTED
         delivery.remote_settled = True
-        del delivery.link.unsettled[first]
-        events.append(DeliveriesUpdated(session, [delivery], ACCEPTED, True))
+        del session.outgoing_unsettled[first], delivery.link.unsettled[first]
+        pieces.done = stop
+        events.append(event)
     return True
 
 
@@ -364,16 +369,7 @@ def _take_disposition(
             ErrorCondition.INVALID_FIELD, f"a disposition names the deliveries {first} to {last}, which is no range"
         )
     if receiver:
-        deliveries = _sent_range(session, first, count, settled, state)
-        if deliveries:
-            if state is not None:
-                for delivery in deliveries:
-                    delivery.remote_state = state
-            if settled:
-                for delivery in deliveries:
-                    delivery.remote_settled = True
-                    del delivery.link.unsettled[delivery.delivery_id]
-            events.append(DeliveriesUpdated(session, deliveries, state, settled))
+        _update_sent(session, first, count, settled, state, events)
     else:
         _update_received(session, first, count, settled, state, events)
 
@@ -385,10 +381,37 @@ def _named(unsettled: Mapping[int, Any], first: int, count: int) -> Sequence[int
     return [i for i in unsettled if (i - first) & MASK < count]
 
 
+def _update_sent(
+    session: Session, first: int, count: int, settled: bool, state: DeliveryState | None, events: Events
+) -> None:
+    event: DeliveriesUpdated | None = None
+    try:
+        deliveries = _sent_range(session, first, count, settled, state)
+        if deliveries:
+            if state is not None:
+                for delivery in deliveries:
+                    delivery.remote_state = state
+            event = DeliveriesUpdated(session, deliveries, state, settled)
+            events.append(event)
+            if settled:
+                for delivery in deliveries:
+                    delivery.remote_settled = True
+                    del delivery.link.unsettled[delivery.delivery_id]
+    except BaseException:
+        # A signal handler has raised: what has not been reported is found again when the frame is looked at again.
+        if event is None or not events or events[-1] is not event:
+            session.recall_sent()
+        elif settled:
+            for delivery in event.deliveries:
+                delivery.remote_settled = True
+                delivery.link.unsettled.pop(delivery.delivery_id, None)
+        raise
+
+
 def _sent_range(
     session: Session, first: int, count: int, settled: bool, state: DeliveryState | None
 ) -> list[OutgoingDelivery]:
-    """The deliveries of which a disposition says something new."""
+    """The deliveries of which a disposition says something new. If they are settled, the session has forgotten them."""
     unsettled = session.outgoing_unsettled
     if count == 1:
         one = unsettled.pop(first, None) if settled else unsettled.get(first)

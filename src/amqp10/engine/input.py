@@ -1,14 +1,22 @@
-"""What has arrived on a connection and has not been read."""
+"""What has arrived on a connection and has not been read.
+
+A signal handler may raise at any call. So bytes stay here until they have been handled, and ``done`` moves on in the
+same step in which what a frame says takes effect: no frame is lost, and none takes effect twice.
+"""
 
 from __future__ import annotations
 
 from struct import Struct
 from typing import Final
 
-__all__ = ["Input"]
+from amqp10.engine.faults import torn_frame
+
+__all__ = ["TORN", "Input"]
 
 _HEADER = Struct(">IBBH").unpack_from
 _TRANSFER: Final = b"\x00\x53\x14"
+TORN: Final = -(1 << 62)
+"""So that enough is always here to go on, and say what has happened."""
 _TRANSFER_START: Final = 25
 """So many bytes of a transfer frame are enough to tell its link: the headers, and the handle in its largest form."""
 
@@ -20,19 +28,22 @@ class Input:
         chunks: the pieces.
         have: how many bytes they are.
         need: how many are needed to go on: a header, or a whole frame.
+        done: how many bytes of the first piece have been handled. ``TORN`` while a frame is being handled that must not
+            be looked at twice: where :meth:`take` finds that, an exception has come in between.
     """
 
-    __slots__ = ("chunks", "have", "need")
+    __slots__ = ("chunks", "done", "have", "need")
 
     def __init__(self) -> None:
         self.chunks: list[bytes] = []
         self.have: int = 0
         self.need: int = 8
+        self.done: int = 0
 
     @property
     def ready(self) -> bool:
         """Whether there is enough to go on."""
-        return bool(self.chunks) and self.have >= self.need
+        return bool(self.chunks) and self.have - self.done >= self.need
 
     @property
     def missing(self) -> int:
@@ -41,20 +52,44 @@ class Input:
 
     def add(self, data: bytes) -> None:
         """Keep what arrived."""
-        self.have = self.have + len(data) if self.chunks else len(data)
+        if self.chunks:
+            self.have += len(data)
+        else:
+            self.have = len(data)
+            self.done = 0
         self.chunks.append(data)
 
     def take(self) -> bytes:
-        """All that is here. A frame that comes in many pieces is joined once, when it is whole."""
+        """All that has not been handled, or nothing if it is not enough to go on. A frame that comes in many pieces is
+        joined once, when it is whole.
+
+        It stays here until :meth:`put_back` says what is left of it, or ``chunks`` is emptied.
+
+        Raises:
+            ConnectionFault: an exception came while a frame was being handled that must not be looked at twice.
+        """
         chunks = self.chunks
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
+        if not chunks or self.have - self.done < self.need:
+            return b""
+        self.need = 8
+        if len(chunks) == 1 and not self.done:
+            return chunks[0]
+        if self.done < 0:
+            raise torn_frame()
+        data = self.rest()
+        self.put_back(data)
         return data
 
+    def rest(self) -> bytes:
+        """All that has not been handled, however little."""
+        return b"".join(self.chunks)[max(self.done, 0) :]
+
     def put_back(self, rest: bytes) -> None:
-        """Keep what is the start of something that is not whole."""
-        self.chunks.append(rest)
-        self.have = len(rest)
+        """Keep what is the start of something that is not whole, and nothing else."""
+        have = len(rest)
+        self.chunks = [rest]
+        self.have = have
+        self.done = 0
 
     def starts_transfer(self, channel: int, handle: int | None) -> bool:
         """Whether a transfer on a channel for a handle has begun to arrive and is not whole yet."""

@@ -243,12 +243,14 @@ class ReceiverLink(LinkEndpoint):
         self.credit = 0
         self.drain = False
 
-    def take_delivery(self) -> None:
-        """Count one more delivery that the sender started.
+    def count_delivery(self) -> bool:
+        """Count the first transfer of a delivery. Returns whether the session window should be opened again.
 
         Raises:
-            LinkFault: it had no credit left for it.
+            SessionFault: the session window was closed.
+            LinkFault: the sender had no credit left for it.
         """
+        half = self.window.count_transfer()
         if self.credit > 0:
             self.credit -= 1
         elif self._excess > 0:
@@ -262,6 +264,7 @@ class ReceiverLink(LinkEndpoint):
         self.delivery_count = (self.delivery_count + 1) & MASK
         if self.available > 0:
             self.available -= 1
+        return half
 
     def on_flow(self, flow: Flow) -> None:
         """Take the sender's view: it alone decides about delivery-count and available."""

@@ -13,6 +13,7 @@ from amqp10.engine.shapes import run_shape_of
 
 if TYPE_CHECKING:
     from amqp10.engine.events import Events
+    from amqp10.engine.input import Input
     from amqp10.engine.receiver import ReceiverLink
 
 __all__ = ["receive_run"]
@@ -21,7 +22,9 @@ _LARGEST: Final = 65536
 """Frames from this size on are left to the general way, which need not copy their payload."""
 
 
-def receive_run(link: ReceiverLink, buf: bytes, start: int, pos: int, stop: int, most: int, events: Events) -> int:
+def receive_run(
+    link: ReceiverLink, buf: bytes, start: int, pos: int, stop: int, most: int, events: Events, pieces: Input
+) -> int:
     """Take the transfers that follow one of the link's shape, as far as they are whole and have that shape too.
 
     Whatever is unusual about a frame, such as one more than the credit allows, ends the run in front of it: it goes the
@@ -35,6 +38,7 @@ def receive_run(link: ReceiverLink, buf: bytes, start: int, pos: int, stop: int,
         stop: where it ends, which is where the run begins.
         most: the largest frame that may come, in bytes.
         events: a queue, where each delivery is as soon as it is known.
+        pieces: where the bytes are kept until they have been handled.
 
     Returns:
         Where the run ends.
@@ -68,6 +72,7 @@ def receive_run(link: ReceiverLink, buf: bytes, start: int, pos: int, stop: int,
             ):
                 break
             delivery = delivery_type(link, delivery_id, tag, buf[stop + head_size : stop + size], settled)
+            # From here to reporting it nothing is called, so that no signal handler comes in between.
             stop += size
             taken += 1
             if not settled:
@@ -75,11 +80,12 @@ def receive_run(link: ReceiverLink, buf: bytes, start: int, pos: int, stop: int,
             append(delivery)
     finally:
         if taken:
+            pieces.done = stop
             window.left -= taken
-            if window.half_used:
-                link.output.mark_dirty(link.session)
             window.next_incoming_id = ((window.next_incoming_id or 0) + taken) & MASK
             link.credit -= taken
             link.delivery_count = (link.delivery_count + taken) & MASK
             link.available = max(0, link.available - taken)
+            if window.half_used:
+                link.output.mark_dirty(link.session)
     return stop

@@ -18,7 +18,7 @@ from amqp10.engine.faults import SessionFault
 from amqp10.engine.link import LinkTerms
 from amqp10.engine.receiver import IncomingDelivery, ReceiverLink
 from amqp10.engine.sender import OutgoingDelivery, SenderLink
-from amqp10.engine.serial import MASK
+from amqp10.engine.serial import MASK, serial_difference
 from amqp10.engine.states import SESSION_TRANSITIONS, LinkState, SessionState, Trigger
 from amqp10.engine.window import SessionWindow
 from amqp10.engine.wire_errors import remote_error, wire_error
@@ -439,6 +439,17 @@ class Session:
         self.dispositions.flush()
         if self.window.half_used and self.mapped and self.can_send:
             self.send_flow()
+
+    def recall_sent(self) -> None:
+        """Know again which delivery an id means: each of those that the links have not settled."""
+        unsettled = self.outgoing_unsettled
+        for link in self.links.values():
+            if isinstance(link, SenderLink):
+                unsettled.update(link.unsettled)
+        end = self.window.next_delivery_id
+        ordered = sorted(unsettled.items(), key=lambda item: serial_difference(item[0], end))
+        unsettled.clear()
+        unsettled.update(ordered)
 
     def charge(self, visits: int) -> None:
         """Count deliveries that a disposition named in vain.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from amqp10.conditions import ErrorCondition
+from amqp10.engine.faults import SessionFault
 from amqp10.engine.serial import MASK, serial_difference
 
 if TYPE_CHECKING:
@@ -69,6 +71,22 @@ class SessionWindow:
     def half_used(self) -> bool:
         """Whether the peer has used half of the incoming window or more, and it can be opened again."""
         return self.left <= self.incoming >> 1 and self.left < self.incoming - self.held
+
+    def count_transfer(self) -> bool:
+        """Count a transfer that has arrived. Returns whether so many have that the window should be opened again.
+
+        Raises:
+            SessionFault: the window was closed.
+        """
+        left = self.left - 1
+        if left < 0:
+            raise SessionFault(
+                ErrorCondition.WINDOW_VIOLATION,
+                f"the peer sent more than the {self.incoming} transfers that the session window allows",
+            )
+        self.left = left
+        self.next_incoming_id = ((self.next_incoming_id or 0) + 1) & MASK
+        return left <= self.incoming >> 1
 
     def open(self) -> int:
         """Open the incoming window again. Returns what is to be stated to the peer."""
