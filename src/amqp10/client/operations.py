@@ -170,11 +170,12 @@ async def cached_sender(
     core.refuse()
     sender = SenderCore(core, core.default_session(), SenderSpec(address=address, resend=resend))
     sender.delivery_type = delivery_type
+    sender.shared = True
     senders[address] = sender
     try:
         await _attach(sender, deadline)
     except BaseException:
-        if senders.get(address) is sender:
+        if sender.error is not None and senders.get(address) is sender:
             del senders[address]
         raise
     return sender
