@@ -127,7 +127,7 @@ def clients() -> dict[str, Client]:
     every = {work.name for work in WORKS}
     ours = [sys.executable, str(folder / "amqp10_client.py")]
     found = {
-        OURS: Client(ours, {}, every, "amqp10"),
+        OURS: Client(ours, {}, every, "amqp10.component.amqp"),
         # The same works, with one call for all messages instead of one for each.
         BATCHED: Client(ours, {}, {"send", "proton-send", "rabbitmq-send"}, task="send-batched", scale=4),
         RAW: Client([], {}, LARGE),

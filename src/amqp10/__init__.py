@@ -20,34 +20,6 @@ The layers, from the bottom up; imports point downward only:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from amqp10.component.amqp import AMQP
-from amqp10.component.enums import (
-    AuthScheme,
-    CertStoreType,
-    FirewallType,
-    LinkReceiveMode,
-    LinkRole,
-    LogLevel,
-    MessageState,
-    OutcomeDirection,
-    ReceiveMode,
-    SSLProvider,
-    ValueType,
-)
-from amqp10.component.events import (
-    AMQPConnectedEventParams,
-    AMQPConnectionStatusEventParams,
-    AMQPDisconnectedEventParams,
-    AMQPErrorEventParams,
-    AMQPLinkReadyToSendEventParams,
-    AMQPLogEventParams,
-    AMQPMessageInEventParams,
-    AMQPMessageOutcomeEventParams,
-    AMQPMessageOutEventParams,
-    AMQPReadyToSendEventParams,
-    AMQPSSLServerAuthenticationEventParams,
-    AMQPSSLStatusEventParams,
-)
 from amqp10.conditions import ErrorCondition
 from amqp10.errors import (
     AMQPError,
@@ -103,6 +75,34 @@ if TYPE_CHECKING:
         ULong,
         UShort,
     )
+    from amqp10.component.amqp import AMQP
+    from amqp10.component.enums import (
+        AuthScheme,
+        CertStoreType,
+        FirewallType,
+        LinkReceiveMode,
+        LinkRole,
+        LogLevel,
+        MessageState,
+        OutcomeDirection,
+        ReceiveMode,
+        SSLProvider,
+        ValueType,
+    )
+    from amqp10.component.events import (
+        AMQPConnectedEventParams,
+        AMQPConnectionStatusEventParams,
+        AMQPDisconnectedEventParams,
+        AMQPErrorEventParams,
+        AMQPLinkReadyToSendEventParams,
+        AMQPLogEventParams,
+        AMQPMessageInEventParams,
+        AMQPMessageOutcomeEventParams,
+        AMQPMessageOutEventParams,
+        AMQPReadyToSendEventParams,
+        AMQPSSLServerAuthenticationEventParams,
+        AMQPSSLStatusEventParams,
+    )
     from amqp10.net.tls.options import TlsOptions
     from amqp10.wire.messaging import Header, Properties
 
@@ -140,6 +140,40 @@ _LAZY: Final[dict[str, str]] = {
         "amqp10.codec.types",
     ),
     "Map": "amqp10.codec.maps",
+    "AMQP": "amqp10.component.amqp",
+    **dict.fromkeys(
+        (
+            "AuthScheme",
+            "CertStoreType",
+            "FirewallType",
+            "LinkReceiveMode",
+            "LinkRole",
+            "LogLevel",
+            "MessageState",
+            "OutcomeDirection",
+            "ReceiveMode",
+            "SSLProvider",
+            "ValueType",
+        ),
+        "amqp10.component.enums",
+    ),
+    **dict.fromkeys(
+        (
+            "AMQPConnectedEventParams",
+            "AMQPConnectionStatusEventParams",
+            "AMQPDisconnectedEventParams",
+            "AMQPErrorEventParams",
+            "AMQPLinkReadyToSendEventParams",
+            "AMQPLogEventParams",
+            "AMQPMessageInEventParams",
+            "AMQPMessageOutcomeEventParams",
+            "AMQPMessageOutEventParams",
+            "AMQPReadyToSendEventParams",
+            "AMQPSSLServerAuthenticationEventParams",
+            "AMQPSSLStatusEventParams",
+        ),
+        "amqp10.component.events",
+    ),
     **dict.fromkeys(("Header", "Properties"), "amqp10.wire.messaging"),
     "TlsOptions": "amqp10.net.tls.options",
 }

@@ -3,7 +3,7 @@ with what makes it wait and what lets it go on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +15,7 @@ from amqp10.client.message import Message
 from amqp10.client.options import receiver_spec, sender_spec
 from amqp10.client.received import ReceivedMessage
 from amqp10.client.requests import Requests
+from amqp10.client.wait import Waits
 from amqp10.engine import SessionRequested
 from amqp10.errors import AMQPTimeoutError
 from amqp10.wire.messaging import ACCEPTED
@@ -40,6 +41,7 @@ class Scene:
         self.result: Any = None
         self.delivery: Any = None
         self.changes: Any = None
+        self.news = Waits(self.rig.driver)
 
     @property
     def peer(self) -> Any:
@@ -164,7 +166,13 @@ class Scene:
     def request(self) -> Coroutine[Any, Any, Any]:
         return self.requests.request("rpc", "x", False, None, ReceivedMessage)
 
-    def send_many(self, messages: list[Any]) -> Coroutine[Any, Any, Any]:
+    async def coming(self) -> AsyncIterator[str]:
+        """Two messages that the program has to wait for."""
+        for body in ("x", "y"):
+            await self.news.wait(None)
+            yield body
+
+    def send_many(self, messages: list[Any] | AsyncIterator[Any]) -> Coroutine[Any, Any, Any]:
         methods: Any = SenderMethods()
         methods._core = self.sender
         methods._driver = SimpleNamespace(check_thread=lambda: None, deadline=lambda timeout: None)
@@ -219,7 +227,7 @@ class Scene:
         """All that an operation could leave behind."""
         core = self.rig.core
         return {
-            "connection": (core.state, core.closing, type(core.error), core.next_due(), core._recovering),
+            "connection": (core.state, core.closing, type(core.error), core.next_due(), core.upkeep.running),
             "core": (len(core._over_waits), len(core.listeners), len(core.touched), len(core.unwritten)),
             "tasks": sum(not task.done for task in self.rig.driver.tasks),
             "transports": sum(transport.live for transport in self.rig.driver.transports),
@@ -350,6 +358,11 @@ CASES: dict[str, Case] = {
     "send many": Case(
         lambda s: s.send_many(["x", "y"]),
         helps=(Scene.credit, Scene.accept, Scene.credit, Scene.accept),
+        partly=lambda s: s.send_many(["x"]),
+    ),
+    "send many as they come": Case(
+        lambda s: s.send_many(s.coming()),
+        helps=(lambda s: s.news.set(), Scene.credit, Scene.accept) * 2,
         partly=lambda s: s.send_many(["x"]),
     ),
     "send what the session window holds back": Case(

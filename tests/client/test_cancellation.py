@@ -321,6 +321,22 @@ def test_a_shared_sender_whose_attach_is_interrupted_is_attached_by_the_next_who
     assert peer.bodies == [2]
 
 
+def test_a_shared_sender_that_another_uses_stays_when_who_attached_it_is_interrupted() -> None:
+    scene = Scene()
+    first = scene.rig.driver.start(ops.send_to(scene.core, scene.senders, "shared", 1, None))
+    scene.rig.transport.pump_out()
+    scene.rig.transport.pump_in()  # it is attached, and the first has not run yet
+    second = scene.rig.driver.start(ops.send_to(scene.core, scene.senders, "shared", 2, None))
+    first.step(KeyboardInterrupt())
+    scene.rig.driver.settle()
+    scene.credit()
+    scene.rig.driver.settle()
+    scene.accept()
+    scene.rig.driver.settle()
+    assert second.value() is not None
+    assert scene.rig.peer.bodies == [2]
+
+
 def test_an_interrupted_request_leaves_nothing_behind_at_any_of_its_awaits() -> None:
     for awaits in range(1, 20):
         scene = Scene()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from types import NoneType
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amqp10.client import operations as ops
-from amqp10.client.links import Stage
+from amqp10.client.links import LinkCore, Stage
 from amqp10.client.message import Message
+from amqp10.client.options import receiver_spec, sender_spec
 from amqp10.client.received import ReceivedMessage
+from amqp10.errors import AMQPTimeoutError, RequestLostError
 from tests.client.fake import FakeTask
-from tests.client.operations import Scene
+from tests.client.operations import Scene, engine_state
 from tests.examples import examples
 
 
@@ -133,6 +136,7 @@ class Crowd:
         for name, task in self.tasks:
             if not task.done:
                 continue
+            assert isinstance(task.error, (NoneType, KeyboardInterrupt, AMQPTimeoutError)), name
             if name.endswith(("receive", "many")) and task not in self.sent and task.error is None:
                 for message in task.result if isinstance(task.result, list) else [task.result]:
                     self.take(message)
@@ -150,12 +154,21 @@ class Crowd:
 
     def check(self) -> None:
         scene, driver = self.scene, self.driver
-        self.collect()
-        while any(not task.done for _, task in self.tasks):
-            self.interrupt(0)
-        scene.drained()
-        driver.advance(30)
-        self.collect()
+        for number, (_, task) in enumerate(self.tasks):
+            if number % 2 and not task.done:
+                task.step(KeyboardInterrupt())
+        # The others come to their end when the peer does what it can.
+        for _ in range(len(self.tasks) + 3):
+            scene.drained()
+            self.receiver.resume()
+            self.credit()
+            self.settle()
+            scene.accept()
+            self.settle()
+            self.deliver("few")
+            self.deliver("manual")
+            self.settle()
+            self.collect()
         assert not self.tasks
         for receiver in (self.receiver, scene.manual):
             while (message := receiver.try_receive()) is not None:
@@ -217,3 +230,142 @@ def test_what_is_interrupted_at_random_loses_nothing(actions: list[Any]) -> None
         else:
             PLAIN[action](crowd)
     crowd.check()
+
+
+class Visitors:
+    """The tasks of a program that attaches, asks and closes."""
+
+    def __init__(self) -> None:
+        self.scene = Scene()
+        self.driver = self.scene.rig.driver
+        self.tasks: list[FakeTask] = []
+        self.cuts = 0
+        self.closing: set[Any] = set()
+        self.answered: set[Any] = set()
+
+    def start(self, name: str, patience: float | None) -> None:
+        scene = self.scene
+        deadline = None if patience is None else self.driver.now + patience
+        works: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
+            "attach sender": lambda: ops.attach_sender(scene.session, sender_spec("new", {}), deadline),
+            "attach receiver": lambda: ops.attach_receiver(scene.session, receiver_spec("new", {}), deadline),
+            "send": lambda: ops.send_to(scene.core, scene.senders, "another", "x", deadline),
+            "request": lambda: scene.requests.request("rpc", "x", False, deadline, ReceivedMessage),
+            "idempotent request": lambda: scene.requests.request("rpc", "x", True, deadline, ReceivedMessage),
+        }
+        self.run(works[name]())
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = FakeTask(work)
+        self.driver.tasks.append(task)
+        self.tasks.append(task)
+        task.step()
+
+    def interrupt(self, which: int) -> None:
+        waiting = [task for task in self.tasks if not task.done]
+        if waiting:
+            waiting[which % len(waiting)].step(KeyboardInterrupt())
+
+    def close(self) -> None:
+        """Close what has been attached."""
+        for task in self.tasks:
+            link = task.result
+            if task.done and isinstance(link, LinkCore) and link not in self.closing:
+                self.closing.add(link)
+                self.run(ops.close_link(link, self.driver.now + 10))
+
+    def respond(self) -> None:
+        for delivery in self.scene.peer.received:
+            request = Message.decode(delivery.payload)
+            if request.reply_to is None or request.correlation_id in self.answered:
+                continue
+            for link in self.scene.peers("made-up"):
+                self.answered.add(request.correlation_id)
+                link.send(Message("response", correlation_id=request.correlation_id).encode())
+
+    def arrive(self) -> None:
+        self.scene.rig.transport.pump_out()
+        self.scene.rig.transport.pump_in()
+
+    def advance(self) -> None:
+        self.driver.advance(3)
+
+    def cut(self) -> None:
+        self.driver.settle()
+        self.cuts += 1
+        self.scene.rig.transport.cut()
+        self.driver.advance(60)
+
+    def check(self) -> None:
+        scene = self.scene
+        for number, task in enumerate(self.tasks):
+            if number % 2 and not task.done:
+                task.step(KeyboardInterrupt())
+        # The others come to their end when the peer does what it can.
+        for _ in range(len(self.tasks) + 3):
+            scene.answer()
+            scene.credit()
+            self.driver.settle()
+            scene.accept()
+            self.respond()
+            self.driver.settle()
+        assert all(task.done for task in self.tasks)
+        self.close()
+        self.driver.advance(120)
+        usual = (NoneType, KeyboardInterrupt, AMQPTimeoutError) + (RequestLostError,) * bool(self.cuts)
+        assert all(isinstance(task.error, usual) for task in self.tasks)
+        assert scene.stranded() == {}
+        assert all(link._under_way == {} and link._attaching is None for link in scene.requests._links.values())
+        # All is as if nothing had happened, when what is kept for later is there.
+        scene.credit()
+        self.driver.settle()
+        scene.requested()
+        scene.keep_sender()
+        self.driver.advance(120)
+        names = ["orders", "orders", "manual", "second", "made-up", "rpc", "another"]
+        links = [link for session in scene.core.sessions for link in session.links]
+        assert sorted(str(link.address) for link in links) == sorted(names)
+        assert all(link.stage is Stage.ATTACHED for link in links)
+        assert len(scene.peer.links) == len(names)
+        assert scene.core.incarnation is not None
+        for engine in (scene.core.incarnation.engine, scene.peer.engine):
+            assert [(len(lengths), *counts) for lengths, *counts in engine_state(engine)] == [(7, 7, 0, 0, 0)]
+
+
+VISITS: dict[str, Callable[[Visitors], object]] = {
+    "be silent": lambda visitors: visitors.scene.be_silent(),
+    "answer": lambda visitors: visitors.scene.answer(),
+    "credit": lambda visitors: visitors.scene.credit(),
+    "accept": lambda visitors: visitors.scene.accept(),
+    "respond": Visitors.respond,
+    "close": Visitors.close,
+    "arrive": Visitors.arrive,
+    "settle": lambda visitors: visitors.driver.settle(),
+    "advance": Visitors.advance,
+    "cut": Visitors.cut,
+}
+WORKS = ["attach sender", "attach receiver", "send", "request", "idempotent request"]
+
+
+@settings(max_examples=examples(300))
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.sampled_from(WORKS), st.sampled_from([None, 2.0])),
+            st.integers(0, 9),
+            st.sampled_from(sorted(VISITS)),
+            st.sampled_from(sorted(VISITS)),
+        ),
+        max_size=30,
+    )
+)
+def test_links_and_requests_that_are_interrupted_at_random_leave_nothing_behind(actions: list[Any]) -> None:
+    visitors = Visitors()
+    for action in actions:
+        if isinstance(action, tuple):
+            visitors.start(*action)
+        elif isinstance(action, int):
+            visitors.interrupt(action)
+        else:
+            VISITS[action](visitors)
+    visitors.check()

@@ -251,10 +251,17 @@ def interrupted(connection: Any, call: Callable[[], object], at: int) -> bool:
     return False
 
 
-def test_an_interruption_anywhere_in_what_a_caller_reads_costs_the_connection_and_no_message(broker: Broker) -> None:
+# Each line has a connection of its own: in the usual run it is every third line.
+LINES = pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.slow)])
+
+
+@LINES
+def test_an_interruption_anywhere_in_what_a_caller_reads_costs_the_connection_and_no_message(
+    broker: Broker, step: int
+) -> None:
     at, came = 0, True
     while came:
-        at += 1
+        at += step
         with amqp10.connect(broker.url) as connection:
             sender = connection.sender("q")
             sender.send(0)
@@ -267,10 +274,11 @@ def test_an_interruption_anywhere_in_what_a_caller_reads_costs_the_connection_an
     assert at > 50
 
 
-def test_an_interruption_anywhere_in_a_receive_loses_no_message(broker: Broker) -> None:
+@LINES
+def test_an_interruption_anywhere_in_a_receive_loses_no_message(broker: Broker, step: int) -> None:
     at, came = 0, True
     while came:
-        at += 1
+        at += step
         with amqp10.connect(broker.url) as connection:
             connection.send(f"q{at}", at)
             receiver = connection.receiver(f"q{at}", prefetch=0)
@@ -299,6 +307,54 @@ def test_ctrl_c_ends_a_call_that_reads(broker: Broker) -> None:
                 assert isinstance(connection.send("still", "works"), amqp10.Accepted)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+class OutOfTimeError(Exception):
+    """What the handlers of some programs raise."""
+
+
+def raise_out_of_time(number: int = 0, frame: object = None) -> None:
+    raise OutOfTimeError
+
+
+@pytest.mark.parametrize("reading", [True, False])
+def test_a_time_out_by_a_signal_handler_is_no_fault_of_the_connection(
+    reading: bool, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.signal(signal.SIGUSR1, raise_out_of_time)
+    lost = threading.Event()
+
+    def note(change: Any) -> None:
+        if change.state is ConnectionState.LOST:
+            lost.set()
+
+    raised: list[bool] = []
+    undisturbed: Any = None
+
+    def raising(*arguments: Any) -> None:
+        if not raised:
+            raised.append(True)
+            signal.raise_signal(signal.SIGUSR1)
+        undisturbed(*arguments)
+
+    try:
+        with amqp10.connect(broker.url, on_state=note) as connection:
+            sender = connection.sender("q")
+            sender.send(1)
+            with monkeypatch.context() as patched:
+                if reading:
+                    undisturbed = connection._core.handle
+                    patched.setattr(connection._driver, "_serve", lambda *_: None)
+                    patched.setattr(connection._core, "handle", raising)
+                else:
+                    undisturbed = connection._driver.kick
+                    patched.setattr(connection._driver, "kick", raising)
+                with pytest.raises(OutOfTimeError):
+                    sender.send(2)
+            assert lost.wait(20)
+            assert isinstance(sender.send(3, timeout=20), amqp10.Accepted)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_signal_handler_may_make_a_call_of_its_own(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -44,7 +46,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def http_server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+def http_server(answer: Callable[[BaseHTTPRequestHandler], None], tls: ssl.SSLContext | None = None) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             answer(self)
@@ -53,10 +55,12 @@ def http_server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[st
             del format, args
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}/root.crl"
+            yield f"http{'s' if tls is not None else ''}://127.0.0.1:{server.server_port}/root.crl"
         finally:
             server.shutdown()
             thread.join(10)
@@ -125,8 +129,21 @@ def test_a_silent_server_ends_in_a_time_out() -> None:
             release.set()
 
 
+@pytest.fixture
+def https(monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """A server's context, whose certificate authority this process trusts for the test."""
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    monkeypatch.setattr(ssl, "_create_default_https_context", lambda: trusting)
+    return context
+
+
+@pytest.mark.parametrize("secure", [False, True])
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Endless: ", b"HTTP"])
-def test_a_trickling_server_ends_in_a_time_out(head: bytes) -> None:
+def test_a_trickling_server_ends_in_a_time_out(head: bytes, secure: bool, https: ssl.SSLContext) -> None:
     release = threading.Event()
 
     def answer(request: BaseHTTPRequestHandler) -> None:
@@ -138,7 +155,7 @@ def test_a_trickling_server_ends_in_a_time_out(head: bytes) -> None:
         except OSError:
             return
 
-    with http_server(answer) as url:
+    with http_server(answer, https if secure else None) as url:
         try:
             with pytest.raises(FetchError, match=r"longer than|no answer within"):
                 fetch_http(url, 0.3, 1 << 20)

@@ -259,7 +259,8 @@ class StallPoller(SkippingPoller):
 
     def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
         if not self.stalled.is_set():
-            return super().poll(timeout)
+            # Not for long: nothing tells this one that the server has stalled while it waits.
+            return super().poll(timeout if timeout is None else min(timeout, 10))
         events = super().poll(0)
         if not events and timeout is not None:
             self._clock.now += timeout / 1000

@@ -25,8 +25,7 @@ from amqp10.client.options import (
 from amqp10.client.recovery import ConnectionState, StateChange
 from amqp10.client.remote import RemoteInfo
 from amqp10.client.requests import Requests
-from amqp10.net.tls.choice import session_maker
-from amqp10.net.tls.options import TlsOptions
+from amqp10.net.tls.choice import given_options, session_maker
 
 if TYPE_CHECKING:
     import os
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from amqp10.client.sending import SenderCore
     from amqp10.client.sessions import SessionCore
     from amqp10.engine import ClientMechanism
+    from amqp10.net.tls.options import TlsOptions
 
 __all__ = ["Connection", "Receiver", "Sender", "Session", "connect"]
 
@@ -94,6 +94,7 @@ def connect(
         AuthenticationError: the server did not let the user in.
         AMQPError: no server could be connected to in time; the error is that of the last attempt.
     """
+    given = given_options(tls)
     options = client_options(
         url,
         user=user,
@@ -109,7 +110,7 @@ def connect(
         timeout=timeout,
         reconnect=reconnect,
         on_state=on_state,
-        external=isinstance(tls, TlsOptions) and tls.client_certificate is not None,
+        external=given is not None and given.client_certificate is not None,
         proxied=proxy is not None,
         plain_without_tls=plain_without_tls,
     )

@@ -21,6 +21,7 @@ from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, C
 from amqp10.net.dial import dial
 from amqp10.net.options import TransportOptions
 from amqp10.net.proxy.url import proxy_of_url
+from amqp10.net.transport import RECEIVE_SIZE
 from amqp10.net.waiting import Deadline
 from amqp10.wire.frames import EMPTY_FRAME
 
@@ -264,7 +265,7 @@ class AioDriver:
         self._arm(when)
 
 
-class AioTransport(asyncio.Protocol):
+class AioTransport(asyncio.BufferedProtocol):
     """One TCP connection, with TLS where it is asked for."""
 
     def __init__(self, driver: AioDriver) -> None:
@@ -283,6 +284,8 @@ class AioTransport(asyncio.Protocol):
         self._error: AMQPError | None = None
         self._duplicate: socket.socket | None = None
         self._rest = b""
+        self._buffer = memoryview(bytearray(RECEIVE_SIZE))
+        """What is read into: the loop itself would have the system map a buffer of this size for each read."""
         self.last_written: float = 0.0
 
     # -- connecting ------------------------------------------------------------------------------------------------
@@ -312,7 +315,13 @@ class AioTransport(asyncio.Protocol):
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._arrived(bytes(self._buffer[:nbytes]))
+
+    def _arrived(self, data: bytes) -> None:
         if self._over:
             return
         incarnation = self._incarnation
@@ -389,7 +398,7 @@ class AioTransport(asyncio.Protocol):
         if plain and self._incarnation is not None and not self._over:
             self._incarnation.received(plain)
         if early:
-            self.data_received(early)
+            self._arrived(early)
         elif self._tls is not None and self._tls.ended:
             self._end(None)
 

@@ -14,10 +14,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from amqp10.blocking.fork import ParentsLock, locked_in_children
+from amqp10.blocking.interruption import Step, is_interruption
 from amqp10.blocking.transport import BlockingTransport
 from amqp10.blocking.watch import Watch
 from amqp10.client.options import Address, Default
@@ -47,35 +47,6 @@ _LOOK: Final = 0.1
 
 _new_gate: Final = threading.Lock
 """What a caller waits at. Tests put in one that is interrupted."""
-
-
-class _Step:
-    """What belongs to a step under the lock: ``with driver.lock, driver.step``.
-
-    The lock is entered as such, because only then no exception of a signal handler comes between taking it and the
-    block that lets it go.
-    """
-
-    __slots__ = ("_driver",)
-
-    def __init__(self, driver: BlockingDriver) -> None:
-        self._driver = driver
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        driver = self._driver
-        try:
-            if error is None:
-                driver.leave()
-            else:
-                driver.failed(error)
-        except BaseException as interruption:
-            driver.failed(interruption)
-            raise
 
 
 class BlockingWait:
@@ -113,7 +84,7 @@ class BlockingDriver:
             self._tcp.proxy = proxy_of_url(proxy)
         # A lock that knows who holds it: after an interruption there is no other way to tell.
         self.lock: threading.RLock | ParentsLock = threading.RLock()
-        self.step: _Step = _Step(self)
+        self.step: Step = Step(self)
         locked_in_children(self)
         self.sessions = sessions
         self.core: ClientCore | None = None
@@ -240,7 +211,7 @@ class BlockingDriver:
         """A step has raised. Called before the lock is let go, instead of :meth:`leave`. When the step was interrupted
         in the middle, nobody knows how far it came, and the connection needs a recovery."""
         expected, self.expected = self.expected, None
-        if not isinstance(error, Exception) and error is not expected:
+        if error is not expected and not isinstance(error, AMQPError) and is_interruption(error):
             self.damaged()
         self.leave()
 
@@ -383,13 +354,14 @@ class BlockingDriver:
                 incarnation, in_flight = transport.in_flight()
                 try:
                     self._take(transport)
-                except Exception as fault:  # noqa: BLE001 - it is raised in the connection's thread
-                    self._fault = fault
+                except BaseException as error:
+                    if is_interruption(error):
+                        incarnation.interrupted(in_flight)
+                        raise
+                    # It is raised in the connection's thread, as if that had read.
+                    self._fault = error
                     self.wake()
                     return
-                except BaseException:
-                    incarnation.interrupted(in_flight)
-                    raise
                 due = transport.next_deadline()
                 if due is not None and due < self._until:
                     self.wake()

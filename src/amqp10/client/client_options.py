@@ -33,7 +33,7 @@ def is_local(host: str) -> bool:
         return False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ClientOptions:
     """What ``connect()`` was told, checked.
 

@@ -1,7 +1,7 @@
-"""A connection as the program sees it: what the engine reports becomes state, and what was lost comes back.
+"""A connection as the program sees it: what the engine reports becomes state.
 
 Nothing here does I/O. A driver hands in what arrives (see ``incarnation.py``), and runs the two coroutines that wait:
-``operations.connect`` and :meth:`ClientCore.recover`. Everything else is told by events.
+``operations.connect`` and what its :class:`~amqp10.client.upkeep.Upkeep` spawns. Everything else is told by events.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from uuid import uuid4
 from amqp10.client.client_options import EXPOSED, ClientOptions
 from amqp10.client.closing import Ending
 from amqp10.client.incarnation import Incarnation
-from amqp10.client.links import Batched, Stage, Unwritten
+from amqp10.client.links import Batched, Unwritten
 from amqp10.client.recovery import TRANSITIONS, Backoff, ConnectionState, Move, StateChange, may_pass
 from amqp10.client.sending import SenderCore
 from amqp10.client.servers import Servers
 from amqp10.client.sessions import Sessions
-from amqp10.client.wait import Bell, Waits
+from amqp10.client.upkeep import Upkeep
+from amqp10.client.wait import Waits
 from amqp10.conditions import ErrorCondition
 from amqp10.engine import (
     Connection,
@@ -76,6 +77,7 @@ class ClientCore:
         incarnation: the life that it has now; None while it is down.
         servers: which server is in use, and which is next.
         sessions: what the program wants.
+        upkeep: brings it back, and keeps the times.
         paused: whether the transport takes no more output.
         down_error: why it is down; None while it is not.
         error: why it is over for good; None while it is not.
@@ -106,9 +108,8 @@ class ClientCore:
         self._reopened_at: float | None = None
         self._resent = 0
         self._sent_again = 0
-        self._recovering = False
         self._warned = False
-        self._attention = Bell(driver)
+        self.upkeep: Upkeep = Upkeep(self)
         self._close_by: float | None = None
         self._over_waits = Waits(driver)
 
@@ -407,12 +408,6 @@ class ClientCore:
         self.move(Move.LOST, error)
         self.attend()
 
-    async def rest(self, until: float, error: AMQPError) -> None:
-        """Wait for the next attempt of the first connect."""
-        self.move(Move.DELAY, error, retry_in=until - self.driver.clock())
-        await self._pause(until)
-        self.move(Move.ATTEMPT, error)
-
     def fail(self, cause: AMQPError, undelivered: Sequence[OutgoingDelivery] = ()) -> None:
         """It will not come back: everybody is told."""
         if self.over:
@@ -434,19 +429,15 @@ class ClientCore:
         self.sessions.fail(closed, (), Ending.CLOSED if move is Move.CLOSE else Ending.GAVE_UP)
         self.move(move, error)
         self._over_waits.set()
-        self._attention.ring()
+        self.upkeep.look()
         self.driver.finish()
 
-    # -- recovery --------------------------------------------------------------------------------------------------
+    # -- upkeep ----------------------------------------------------------------------------------------------------
 
     def attend(self) -> None:
-        """Something is to be done, now or later: see that :meth:`recover` runs, and looks."""
-        if self.over:
-            return
-        self._attention.ring()
-        if not self._recovering:
-            self._recovering = True
-            self.driver.spawn(self.recover())
+        """Something is to be done, now or later."""
+        if not self.over:
+            self.upkeep.attend()
 
     def next_due(self) -> float | None:
         """When something has to be done next."""
@@ -454,84 +445,16 @@ class ClientCore:
         by = self._close_by
         return due if by is None or (due is not None and due < by) else by
 
-    async def recover(self) -> None:
-        """Bring back what was lost, and keep the times of what is under way. Ends when there is nothing to do."""
-        try:
-            while not self.over:
-                if self.incarnation is None and not self.closing:
-                    await self._reconnect()
-                    continue
-                self._do_due()
-                due = self.next_due()
-                if due is None or self.over:
-                    return
-                await self._attention.wait(due)
-        except AMQPError as error:
-            self.fail(error)
-        except BaseException:
-            # The loop or the program ends, or there is a fault in here: whoever waits must not wait for ever.
-            self.fail(ConnectionLostError("the recovery of the connection was stopped"))
-            raise
-        finally:
-            self._recovering = False
-
-    def _do_due(self) -> None:
-        now = self.driver.clock()
+    def at_due(self, now: float) -> None:
+        """Do what is due by now."""
         self.sessions.at_due(now)
         if self._close_by is not None and now >= self._close_by:
             self._close_by = None
             self._finish(Move.CLOSE, None)
 
-    async def _reconnect(self) -> None:
-        """One outage, until the connection is back or given up."""
-        while True:
-            delay = 0.0 if self.servers.redirected else self.backoff.delay()
-            if delay > 0:
-                self.move(Move.DELAY, self.down_error, retry_in=delay)
-                await self._pause(self.driver.clock() + delay)
-            if self.unwanted():
-                return
-            self.move(Move.ATTEMPT, self.down_error)
-            try:
-                timeout = self.options.timeout
-                await self.attempt(None if timeout is None else self.driver.clock() + timeout)
-            except AMQPError as error:
-                if self.unwanted():
-                    return
-                self.down_error = error
-                if self.servers.follow(error):
-                    continue
-                if not self.backoff.goes_on(error, self.driver.clock()):
-                    self.fail(error)
-                    return
-                continue
-            await self._wait_restored()
-            return
-
-    async def _wait_restored(self) -> None:
-        incarnation = self.incarnation
-        timeout = self.options.timeout
-        until = None if timeout is None else self.driver.clock() + timeout
-        while self.incarnation is incarnation and any(link.stage is Stage.ATTACHING for link in self.sessions.links):
-            # One link that is not answered must not hold up what is due for the others.
-            due = self.next_due()
-            if not await self._attention.wait(until if due is None or (until is not None and until < due) else due):
-                if until is not None and self.driver.clock() >= until:
-                    break
-                self._do_due()
-        if self.incarnation is incarnation and incarnation is not None:
-            self.restored()
-        elif not self.over:
-            # It went again before it was back.
-            self.move(Move.DELAY, self.down_error, retry_in=0.0)
-
-    async def _pause(self, until: float) -> None:
-        while not self.unwanted() and await self._attention.wait(until):
-            pass
-
     def progress(self) -> None:
         """A link has come or gone: whoever waits for that looks."""
-        self._attention.ring()
+        self.upkeep.look()
         self.sessions.advance_closing()
         if self.closing:
             self._advance_closing()

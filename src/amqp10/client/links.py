@@ -156,6 +156,8 @@ class LinkCore(Generic[L]):
         self._attached_at: float | None = None
         """When its last attachment began; None when an attempt to attach has failed since."""
         self.was_attached: bool = False
+        self.shared: bool = False
+        """Whether others use it as soon as it is attached: who attaches it may not take it back then."""
         self._last_refusal: AMQPError | None = None
         self._ready = Waits(core.driver)
         self._gone = Waits(core.driver)
@@ -268,7 +270,8 @@ class LinkCore(Generic[L]):
         try:
             await self.wait_ready(deadline)
         except BaseException as error:
-            self.withdraw()
+            if not (self.shared and self.was_attached):
+                self.withdraw()
             if isinstance(error, AMQPTimeoutError) and self._last_refusal is not None:
                 raise self._last_refusal from None
             raise

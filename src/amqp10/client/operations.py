@@ -12,6 +12,7 @@ from amqp10.client.delivery import Delivery
 from amqp10.client.options import ReceiverSpec, SenderSpec
 from amqp10.client.received import ReceivedMessage
 from amqp10.client.receiving import ReceiverCore
+from amqp10.client.recovery import Move
 from amqp10.client.sending import SenderCore
 from amqp10.errors import AMQPError, AMQPTimeoutError, ClosedError, SendTimeoutError
 
@@ -68,7 +69,8 @@ async def _before_next(core: ClientCore, error: AMQPError, deadline: float | Non
     if deadline is not None and now + delay >= deadline:
         raise error
     if delay > 0:
-        await core.rest(now + delay, error)
+        await core.upkeep.rest(delay, error)
+        core.move(Move.ATTEMPT, error)
 
 
 async def _attached(link: LinkCore[Any], deadline: float | None) -> None:
@@ -168,11 +170,12 @@ async def cached_sender(
     core.refuse()
     sender = SenderCore(core, core.default_session(), SenderSpec(address=address, resend=resend))
     sender.delivery_type = delivery_type
+    sender.shared = True
     senders[address] = sender
     try:
         await _attach(sender, deadline)
     except BaseException:
-        if senders.get(address) is sender:
+        if sender.error is not None and senders.get(address) is sender:
             del senders[address]
         raise
     return sender

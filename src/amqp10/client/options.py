@@ -153,7 +153,7 @@ class ReceiverOptions(TypedDict, total=False):
     timeout: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class SenderSpec:
     """A sender as it was asked for, with the defaults filled in."""
 
@@ -175,7 +175,7 @@ class SenderSpec:
     timeout: float | Default | None = DEFAULT
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ReceiverSpec:
     """A receiver as it was asked for, with the defaults filled in."""
 

@@ -1,6 +1,6 @@
 """How a connection comes back: its life as a table, which errors may pass, and when to try again.
 
-Nothing here waits; ``core.py`` does what these tables and numbers say.
+Nothing here waits; ``upkeep.py`` does what these tables and numbers say.
 """
 
 from __future__ import annotations

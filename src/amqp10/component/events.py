@@ -114,7 +114,7 @@ class AMQPConnectionStatusEventParams(_StatusParams):
 
     @property
     def connection_event(self) -> str:
-        """The stage, in words."""
+        """The stage, as text."""
         return self._connection_event
 
 
@@ -209,7 +209,7 @@ class _MessageParams(EventParams):
 
     @property
     def session_name(self) -> str:
-        """The session that the message travelled on."""
+        """The session of the message."""
         return self._session_name
 
     @property
@@ -219,7 +219,7 @@ class _MessageParams(EventParams):
 
     @property
     def link_name(self) -> str:
-        """The link that the message travelled on."""
+        """The link of the message."""
         return self._link_name
 
     @property
@@ -312,7 +312,7 @@ class AMQPMessageOutcomeEventParams(_MessageParams):
 
     @property
     def message_id(self) -> str:
-        """The message's id as text; empty when it has none, or none that can be decoded."""
+        """The message's id as text; empty if it has none, or if it cannot be decoded."""
         try:
             return super().message_id
         except DecodeError:
@@ -350,12 +350,12 @@ class AMQPSSLServerAuthenticationEventParams(EventParams):
 
     @property
     def cert_subject(self) -> str:
-        """Whom the certificate names."""
+        """The subject of the certificate."""
         return self._cert_subject
 
     @property
     def cert_issuer(self) -> str:
-        """Who signed the certificate."""
+        """The issuer of the certificate."""
         return self._cert_issuer
 
     @property
@@ -365,7 +365,7 @@ class AMQPSSLServerAuthenticationEventParams(EventParams):
 
     @property
     def accept(self) -> bool:
-        """Whether the connection goes on; the verification's own answer at first. Can be assigned.
+        """Whether the certificate is accepted; at first the result of the verification. Can be assigned.
 
         Raises:
             TypeError: assigned something other than a bool, 1 or 0, so that no text passes for consent.

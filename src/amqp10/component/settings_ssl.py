@@ -107,7 +107,8 @@ SSL_SETTINGS: Final[tuple[SettingSpec, ...]] = (
         int,
         0,
         "ssl_check_crl",
-        "Whether revocation lists are fetched and checked: 0 no, 1 where the certificate names one, 2 always.",
+        "Whether revocation lists are fetched and checked: 0 no, 1 if a certificate names one, 2 yes, and every"
+        " certificate must name one.",
         minimum=0,
         maximum=2,
     ),
@@ -117,7 +118,7 @@ SSL_SETTINGS: Final[tuple[SettingSpec, ...]] = (
         int,
         0,
         "ssl_cipher_strength",
-        "The fewest key bits that a cipher may have; 0 for no such limit.",
+        "The smallest key size of a cipher, in bits; 0 for no limit.",
         minimum=0,
         maximum=_INT,
     ),

@@ -33,8 +33,8 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         int,
         1024,
         "default_credit",
-        "The credit that new automatic receiver links give to the sender, in messages. More than 2147483647 counts as"
-        " that: serial numbers cannot tell more from less beyond it.",
+        "The credit that new automatic receiver links give to the sender, in messages. A larger number than 2147483647"
+        " counts as that, the most that serial numbers can compare.",
         minimum=1,
         maximum=_UINT,
     ),
@@ -44,8 +44,8 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         int,
         256,
         "default_credit_threshold",
-        "The credit, in messages, at which a new receiver link's credit is restored to what it began with. It counts as"
-        " less than that where it is not.",
+        "The credit, in messages, at which a new receiver link's credit is restored to DefaultCredit. If it is not less"
+        " than that, it counts as one less.",
         minimum=0,
         maximum=_UINT,
     ),
@@ -171,7 +171,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         str,
         "1.0",
         "protocol_version",
-        "The version of AMQP that is spoken.",
+        "The AMQP version in use.",
         store="live",
         read_only=True,
     ),
@@ -251,7 +251,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         str,
         "",
         "firewall_password",
-        "The firewall_password property. Reads as nothing.",
+        "The firewall_password property. Reads as an empty text.",
         store="property",
         locked=606,
         secret=True,
@@ -400,7 +400,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         int,
         0,
         "use_ipv6",
-        "Which addresses to connect to: 0 IPv4, 1 IPv6, 2 IPv6 and IPv4 when there is none.",
+        "Which addresses to connect to: 0 IPv4, 1 IPv6, 2 both, IPv6 first.",
         minimum=0,
         maximum=2,
     ),
@@ -411,7 +411,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         bool,
         False,
         "absolute_timeout",
-        "Whether timeout bounds a whole call, rather than the time in it without data. Heartbeats are no data.",
+        "Whether timeout limits a whole call instead of the time without data. Heartbeats do not count as data.",
     ),
     SettingSpec(
         "FirewallData",
@@ -419,7 +419,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         str,
         "",
         "firewall_data",
-        "Further header lines for an HTTP proxy. Reads as nothing.",
+        "Additional header lines for an HTTP proxy. Reads as an empty text.",
         secret=True,
     ),
     SettingSpec(

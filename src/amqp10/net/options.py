@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["TransportOptions", "apply_before_connect", "apply_before_close", "apply_while_connected"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class TransportOptions:
     """The settings of a TCP connection, with their defaults.
 

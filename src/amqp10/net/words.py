@@ -8,7 +8,7 @@ from typing import Final
 __all__ = ["NEUTRAL", "Words"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Words:
     """The names of settings in messages: each API puts in the names that its programs know."""
 

@@ -11,17 +11,25 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from amqp10.net.tls.options import TlsOptions
-
 if TYPE_CHECKING:
     import ssl
 
     from amqp10.net.network import SecureSession
+    from amqp10.net.tls.options import TlsOptions
 
-__all__ = ["SessionMaker", "TlsChoice", "session_maker"]
+__all__ = ["SessionMaker", "TlsChoice", "given_options", "session_maker"]
 
 TlsChoice: TypeAlias = "ssl.SSLContext | TlsOptions | str | os.PathLike[str]"
 SessionMaker: TypeAlias = "Callable[[str], SecureSession]"
+
+
+def given_options(tls: TlsChoice | None) -> TlsOptions | None:
+    """The settings of this package, if they are what was chosen."""
+    if tls is None or isinstance(tls, (str, os.PathLike)):
+        return None
+    from amqp10.net.tls.options import TlsOptions  # whoever has some has imported it
+
+    return tls if isinstance(tls, TlsOptions) else None
 
 
 def session_maker(tls: TlsChoice | None) -> SessionMaker:
@@ -36,10 +44,11 @@ def session_maker(tls: TlsChoice | None) -> SessionMaker:
         AMQPError: 606 and others, invalid settings.
         TypeError: it is none of these.
     """
-    if isinstance(tls, TlsOptions):
+    given = given_options(tls)
+    if given is not None:
         from amqp10.net.tls.session import TlsContext, TlsSession
 
-        return partial(TlsSession, TlsContext(tls))
+        return partial(TlsSession, TlsContext(given))
     import ssl
 
     from amqp10.net.tls.stdlib import StdlibSession

@@ -106,20 +106,29 @@ def fetch_http(url: str, timeout: float, max_size: int) -> bytes:
         raise FetchError("only http and https addresses are read")
     connections: list[http.client.HTTPConnection] = []
 
+    def connect(host: str, **options: Any) -> http.client.HTTPConnection:
+        connections.append(http.client.HTTPConnection(host, **options))
+        return connections[-1]
+
+    def connect_securely(host: str, **options: Any) -> http.client.HTTPSConnection:
+        connection = http.client.HTTPSConnection(host, **options)
+        connections.append(connection)
+        return connection
+
     class Handler(urllib.request.HTTPHandler):
         def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-            return self.do_open(self._connection, req)
+            return self.do_open(connect, req)
 
-        def _connection(self, host: str, **options: Any) -> http.client.HTTPConnection:
-            connections.append(http.client.HTTPConnection(host, **options))
-            return connections[-1]
+    class SecureHandler(urllib.request.HTTPSHandler):
+        def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(connect_securely, req)
 
     # Only these handlers: the default ones would follow a redirect to ftp, and open files.
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
         Handler(),
-        urllib.request.HTTPSHandler(),
+        SecureHandler(),
         urllib.request.HTTPRedirectHandler(),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
