@@ -251,10 +251,17 @@ def interrupted(connection: Any, call: Callable[[], object], at: int) -> bool:
     return False
 
 
-def test_an_interruption_anywhere_in_what_a_caller_reads_costs_the_connection_and_no_message(broker: Broker) -> None:
+# Each line has a connection of its own: in the usual run it is every third line.
+LINES = pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.slow)])
+
+
+@LINES
+def test_an_interruption_anywhere_in_what_a_caller_reads_costs_the_connection_and_no_message(
+    broker: Broker, step: int
+) -> None:
     at, came = 0, True
     while came:
-        at += 1
+        at += step
         with amqp10.connect(broker.url) as connection:
             sender = connection.sender("q")
             sender.send(0)
@@ -267,10 +274,11 @@ def test_an_interruption_anywhere_in_what_a_caller_reads_costs_the_connection_an
     assert at > 50
 
 
-def test_an_interruption_anywhere_in_a_receive_loses_no_message(broker: Broker) -> None:
+@LINES
+def test_an_interruption_anywhere_in_a_receive_loses_no_message(broker: Broker, step: int) -> None:
     at, came = 0, True
     while came:
-        at += 1
+        at += step
         with amqp10.connect(broker.url) as connection:
             connection.send(f"q{at}", at)
             receiver = connection.receiver(f"q{at}", prefetch=0)
