@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+import pytest
+
 from amqp10 import engine
 from amqp10.engine import (
     ConnectionFailed,
@@ -202,3 +204,81 @@ def test_the_handshake_is_not_held_twice() -> None:
         return again
 
     assert until_it_does_not(attempt) > 5
+
+
+SENDS: dict[str, tuple[Callable[[SenderLink], object], list[bytes]]] = {
+    "one": (lambda link: link.send(b"new"), [b"new"]),
+    "settled": (lambda link: link.send(b"new", settled=True), [b"new"]),
+    "with a tag": (lambda link: link.send(b"new", tag=b"tag"), [b"new"]),
+    "large": (lambda link: link.send(b"n" * 9000, b"e" * 9000), [b"n" * 9000 + b"e" * 9000]),
+    "many": (lambda link: link.send_many([b"n1", b"n2", b"n3"], [1, 2, 3]), [b"n1", b"n2", b"n3"]),
+}
+
+
+@pytest.mark.parametrize("frame", [600, 65536], ids=["small frames", "large frames"])
+@pytest.mark.parametrize("window", ["open", "closed"])
+@pytest.mark.parametrize(("send", "messages"), SENDS.values(), ids=SENDS.keys())
+def test_a_message_is_sent_whole_or_not_at_all_whenever_an_exception_comes(
+    send: Callable[[SenderLink], object], messages: list[bytes], window: str, frame: int
+) -> None:
+    def attempt(number: int) -> bool:
+        talk = Talk(frame)
+        link, window_of_link = talk.out, talk.mine.window
+        if window == "closed":
+            window_of_link.remote_incoming = 0
+        again = interrupted(number, lambda: send(link))
+        talk.theirs.send_flow()
+        talk.go_on()
+        link.send(b"next")
+        talk.go_on()
+        got = [event.payload for event in talk.pair.take(server=True) if isinstance(event, IncomingDelivery)]
+        assert got[-1:] == [b"next"]
+        assert got[:-1] == messages[: len(got) - 1], "what was sent is whole, in order, and there once"
+        assert not link.pending
+        assert not talk.mine.backlog
+        assert link.delivery_count == talk.their_in.delivery_count
+        assert link.credit == talk.their_in.credit
+        assert list(link.unsettled) == list(talk.their_in.unsettled)
+        talk.check()
+        return again
+
+    assert until_it_does_not(attempt) > 2
+
+
+def accept(deliveries: list[IncomingDelivery]) -> None:
+    for delivery in deliveries:
+        delivery.settle(ACCEPTED)
+
+
+SAYS: dict[str, Callable[[Talk], object]] = {
+    "an outcome": lambda talk: talk.got[0].settle(RELEASED),
+    "outcomes in a row": lambda talk: accept(talk.got),
+    "credit": lambda talk: talk.their_in.flow(5),
+    "less credit, and drain": lambda talk: talk.their_in.flow(1, drain=True),
+}
+
+
+@pytest.mark.parametrize("say", SAYS.values(), ids=SAYS.keys())
+def test_what_a_receiver_says_is_said_once_more_without_harm_when_an_exception_comes(
+    say: Callable[[Talk], object],
+) -> None:
+    def attempt(number: int) -> bool:
+        talk = Talk()
+        written: list[bytes | memoryview] = []
+
+        def say_and_write() -> None:
+            nonlocal written
+            say(talk)
+            written += talk.pair.server.data_to_send(0)
+
+        again = interrupted(number, say_and_write)
+        talk.pair.client.feed(b"".join(written), 0)
+        say(talk)
+        talk.go_on()
+        for delivery in talk.got:
+            delivery.settle(ACCEPTED)
+        talk.go_on()
+        talk.check()
+        return again
+
+    assert until_it_does_not(attempt) > 2

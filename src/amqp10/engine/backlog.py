@@ -47,7 +47,8 @@ class Backlog(deque[Waiting]):
         while self and window.remote_incoming > 0:
             link = self[0]
             # A lone link needs no turns; several take one frame each: a large message does not hold up the rest.
-            link.send_frames(window.remote_incoming if len(self) == 1 else 1)
+            if link.pending:
+                link.send_frames(window.remote_incoming if len(self) == 1 else 1)
             if not link.pending or link.held_back:
                 self.popleft()
                 link.pending_done()

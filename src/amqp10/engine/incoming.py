@@ -187,7 +187,8 @@ def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Ev
     if link.state is not _ATTACHED:
         if link.requested:
             link.count_delivery()  # which has no credit yet
-        _count_transfer(session)
+        if session.window.count_transfer():
+            session.output.mark_dirty(session)
         return  # sent before the peer saw our detach
     delivery = link.partial
     if delivery is None:
@@ -203,7 +204,8 @@ def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Ev
             link.partial = delivery
             link.partials[delivery] = None
     else:
-        _count_transfer(session)
+        if session.window.count_transfer():
+            session.output.mark_dirty(session)
         _continue_delivery(session, link, delivery, transfer, payload)
     if transfer.state is not None:
         delivery.remote_state = transfer.state
@@ -228,11 +230,6 @@ def on_transfer(session: Session, transfer: Transfer, payload: bytes, events: Ev
     elif link.streaming:
         link.hold_part()
         events.append(DeliveryGrows(delivery))
-
-
-def _count_transfer(session: Session) -> None:
-    if session.window.count_transfer():
-        session.output.mark_dirty(session)
 
 
 def _start_delivery(session: Session, link: ReceiverLink, transfer: Transfer, payload: bytes) -> IncomingDelivery:

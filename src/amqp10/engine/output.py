@@ -125,8 +125,8 @@ class Output:
         """Queue a transfer frame whose performative is encoded already; the payload is not copied."""
         if self.trace is not None:
             self.trace(True, channel, transfer, len(payload))
-        self.buffers.append(_FRAME_HEAD(8 + len(head) + len(payload), 2, 0, channel) + head)
-        self.buffers.append(payload)
+        frame_head = _FRAME_HEAD(8 + len(head) + len(payload), 2, 0, channel) + head
+        self.buffers += (frame_head, payload)
 
     def send_heartbeat(self) -> None:
         """Queue an empty frame."""
@@ -153,9 +153,11 @@ class Output:
 
     def flush(self) -> None:
         """Queue what sessions and links have to say."""
-        while self._dirty:
-            self._dirty.pop().flush()
+        # Nobody is forgotten before it has spoken: a signal handler may raise in between.
+        for session in self._dirty:
+            session.flush()
+        self._dirty.clear()
         if self._owed:
-            owed, self._owed = self._owed, {}
-            for to in owed:
+            for to in self._owed:
                 to.answer_flow()
+            self._owed.clear()

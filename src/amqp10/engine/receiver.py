@@ -130,8 +130,8 @@ class IncomingDelivery:
                 run.add(True, delivery_id, state, True)
         self.settled = True
         self.state = state
-        link.unsettled.pop(delivery_id, None)
-        link.session_unsettled.pop(delivery_id, None)
+        if delivery_id in link.unsettled:
+            del link.unsettled[delivery_id], link.session_unsettled[delivery_id]
 
     def update(self, state: DeliveryState) -> None:
         """Report a state without settling (receiver settle mode *second*, or a non-terminal state)."""
@@ -227,14 +227,21 @@ class ReceiverLink(LinkEndpoint):
             raise ProtocolError(f"link {self.name!r} is not attached", condition=ErrorCondition.ILLEGAL_STATE)
         if not 0 <= credit <= MASK:
             raise ProtocolError(f"link credit must be between 0 and {MASK}, not {credit}")
+        # Settling goes first: a sender that takes both in order never has more unsettled than there was credit at once.
+        self.dispositions.flush()
+        before = self.credit, self.drain, self._excess
         # Messages sent before the sender learns of a reduced credit are still legal.
         self._excess = max(0, self._excess + self.credit - credit)
         self.credit = credit
         self.drain = drain
         self.returned = False
-        # Settling goes first: a sender that takes both in order never has more unsettled than there was credit at once.
-        self.dispositions.flush()
-        self.send_flow(echo=echo)
+        try:
+            self.send_flow(echo=echo)
+        except BaseException:
+            # Of a signal handler: whether the sender will be told is not known. What it sends then is no fault.
+            self.credit, self.drain, excess = before
+            self._excess = excess + credit
+            raise
 
     def forget_credit(self) -> None:
         """Take it that the sender has no credit any more (see ``returned``). Nothing is sent, and a message that comes
@@ -293,8 +300,9 @@ class ReceiverLink(LinkEndpoint):
 
     def forget(self, delivery: IncomingDelivery) -> None:
         """The delivery is settled, or given up."""
-        self.unsettled.pop(delivery.delivery_id, None)
-        self.session_unsettled.pop(delivery.delivery_id, None)
+        delivery_id = delivery.delivery_id
+        if delivery_id in self.unsettled:
+            del self.unsettled[delivery_id], self.session_unsettled[delivery_id]
 
     def too_large(self) -> LinkFault:
         """The fault of a peer whose message is larger than what this side said it accepts."""

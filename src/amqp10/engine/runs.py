@@ -54,7 +54,6 @@ def receive_run(
         most = min(most, head_size + link.max_message_size)
     unsettled = link.unsettled
     of_session = link.session_unsettled
-    append = events.append
     delivery_type = link.delivery_type
     end = len(buf)
     last = end - head_size
@@ -77,7 +76,7 @@ def receive_run(
             taken += 1
             if not settled:
                 unsettled[delivery_id] = of_session[delivery_id] = delivery
-            append(delivery)
+            events.append(delivery)
     finally:
         if taken:
             pieces.done = stop

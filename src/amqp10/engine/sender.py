@@ -274,29 +274,27 @@ class SenderLink(LinkEndpoint):
             and not resume
             and output.trace is None
         ):
-            self.credit -= 1
-            self.delivery_count = (self.delivery_count + 1) & MASK
             delivery_id = window.next_delivery_id
-            window.next_delivery_id = (delivery_id + 1) & MASK
-            window.remote_incoming -= 1
-            window.next_outgoing_id = (window.next_outgoing_id + 1) & MASK
             delivery = self.delivery_type(self, delivery_id, parts, size, size, settled, context)
             if settled:
                 head = self._pack_settled(
                     frame_size + 1, self._settled_head, delivery_id, b"\xa0\x04", delivery_id, b"\x43\x41"
                 )
             else:
-                self.session_unsettled[delivery_id] = self.unsettled[delivery_id] = delivery
                 head = self._pack(frame_size, self._head, delivery_id, b"\xa0\x04", delivery_id, b"\x43")
-            buffers = output.buffers
+            # From here to queueing it nothing is called, so that no signal handler comes in between.
+            self.credit -= 1
+            self.delivery_count = (self.delivery_count + 1) & MASK
+            window.next_delivery_id = (delivery_id + 1) & MASK
+            window.remote_incoming -= 1
+            window.next_outgoing_id = (window.next_outgoing_id + 1) & MASK
+            if not settled:
+                self.session_unsettled[delivery_id] = self.unsettled[delivery_id] = delivery
             if size < _SMALL:
                 # One buffer is less work for everybody further down than two.
-                buffers.append(head + payload + body if body else head + payload)
-                return delivery
-            buffers.append(head)
-            buffers.append(payload)
-            if body:
-                buffers.append(body)
+                output.buffers.append(head + payload + body if body else head + payload)
+            else:
+                output.buffers += (head, payload, body) if body else (head, payload)
             return delivery
         # The delivery id is given when the first frame goes out: ids must appear on the wire in sequence.
         delivery = self.delivery_type(self, -1, parts, size, 0, settled, context)
@@ -304,10 +302,10 @@ class SenderLink(LinkEndpoint):
             if resume if tag is None else len(tag) > MAX_DELIVERY_TAG_SIZE:
                 self._refuse_tag(tag)
             delivery.fields = TransferFields(tag, message_format, state, resume)
+        if not self.pending and self not in self.backlog:
+            self.backlog.append(self)
         self.credit -= 1
         self.delivery_count = (self.delivery_count + 1) & MASK
-        if not self.pending:
-            self.backlog.append(self)
         self.pending.append(delivery)
         self.backlog.pump()
         if delivery.delivery_id < 0:
@@ -346,30 +344,33 @@ class SenderLink(LinkEndpoint):
             largest = min(largest, self.send_limit)
         unsettled, of_session = self.unsettled, self.session_unsettled
         buffers = output.buffers
-        append = buffers.append
-        before = len(buffers)
         pack, head = self._pack, self._head
         delivery_type = self.delivery_type
         deliveries: list[OutgoingDelivery] = []
+        ids = serial_range(window.next_delivery_id, room)
+        last = -1
         try:
-            ids = serial_range(window.next_delivery_id, room)
             for delivery_id, payload, context in zip(ids, payloads, contexts, strict=False):
                 size = len(payload)
                 if size > largest:
                     break
                 delivery = delivery_type(self, delivery_id, payload, size, size, settled, context)
                 deliveries.append(delivery)
+                # From counting it to queueing it nothing is called, so that no signal handler comes in between.
                 if settled:
                     frame_head = self._pack_settled(
                         head_size + size + 1, self._settled_head, delivery_id, b"\xa0\x04", delivery_id, b"\x43\x41"
                     )
-                    append(frame_head + payload)
+                    last = delivery_id
+                    buffers.append(frame_head + payload)
                 else:
+                    frame = pack(head_size + size, head, delivery_id, b"\xa0\x04", delivery_id, b"\x43") + payload
+                    last = delivery_id
                     unsettled[delivery_id] = of_session[delivery_id] = delivery
-                    append(pack(head_size + size, head, delivery_id, b"\xa0\x04", delivery_id, b"\x43") + payload)
+                    buffers.append(frame)
         finally:
-            # A signal handler may raise in between: what is queued has been sent.
-            sent = len(buffers) - before
+            # What is queued has been sent, also when a signal handler has raised.
+            sent = (last - window.next_delivery_id + 1) & MASK if last >= 0 else 0
             self.credit -= sent
             self.delivery_count = (self.delivery_count + sent) & MASK
             window.next_delivery_id = (window.next_delivery_id + sent) & MASK
@@ -467,9 +468,9 @@ class SenderLink(LinkEndpoint):
                 transfer.more = False
                 head = transfer.encode()
                 room = total - start
-            part = view[start : start + room]
-            self._send_transfer(transfer, head, part)
-            delivery.sent = start + len(part)
+            end = start + room
+            self._send_transfer(transfer, head, view[start:end])
+            delivery.sent = end
             limit -= 1
             if not more:
                 self.pending.popleft()
@@ -484,8 +485,9 @@ class SenderLink(LinkEndpoint):
 
     def forget(self, delivery: OutgoingDelivery) -> None:
         """The delivery is settled, or given up."""
-        self.unsettled.pop(delivery.delivery_id, None)
-        self.session_unsettled.pop(delivery.delivery_id, None)
+        delivery_id = delivery.delivery_id
+        if delivery_id in self.unsettled:
+            del self.unsettled[delivery_id], self.session_unsettled[delivery_id]
 
     def abort(self, delivery: OutgoingDelivery) -> None:
         """Give up a pending delivery (transport, "transferring large messages"). See ``OutgoingDelivery.abort``."""
