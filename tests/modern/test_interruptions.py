@@ -53,6 +53,9 @@ class StrangeLock:
         self.real.release()
         self._once("after_release")
 
+    def _is_owned(self) -> bool:
+        return bool(self.real._is_owned())
+
     def __enter__(self) -> bool:
         self._once("before_enter")
         entered: bool = self.real.__enter__()

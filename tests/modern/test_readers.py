@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 import amqp10
-from amqp10 import ConnectionState
+from amqp10 import AMQPError, ConnectionState
 from amqp10.blocking.driver import BlockingDriver
+from amqp10.blocking.transport import BlockingTransport
 from amqp10.broker import Broker
 from amqp10.net.waiting import Waiter
 
@@ -367,6 +368,20 @@ def test_a_signal_handler_may_make_a_call_of_its_own(
         thread = when_reading(connection._driver, lambda: os.kill(os.getpid(), signal.SIGUSR1))
         assert receiver.receive(timeout=60).body == "from the handler"
         thread.join()
+
+
+def test_a_signal_handler_in_the_middle_of_a_step_is_refused_where_it_would_wait_for_ever(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with amqp10.connect(broker.url) as connection:
+        sender = connection.sender("q")
+        with monkeypatch.context() as patch:
+            # With many messages in flight callers leave reading to the thread, which needs the lock for it.
+            patch.setattr(BlockingTransport, "calm", lambda self: False)
+            with connection._driver.lock, pytest.raises(AMQPError) as caught:
+                sender.send("from the handler", timeout=20)
+        assert caught.value.code == 135
+        assert sender.send("after it", timeout=20) == amqp10.Accepted()
 
 
 def test_a_signal_handler_may_wait_for_a_thread_that_makes_calls(

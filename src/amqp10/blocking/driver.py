@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from amqp10.blocking.fork import ParentsLock, locked_in_children
+from amqp10.blocking.fork import ParentsLock, is_owned, locked_in_children
 from amqp10.blocking.interruption import Step, is_interruption
 from amqp10.blocking.transport import BlockingTransport
 from amqp10.blocking.watch import Watch
@@ -298,6 +298,10 @@ class BlockingDriver:
             left = min(max(0.0, pause.deadline - time.monotonic()), threading.TIMEOUT_MAX)
         try:
             self.lock.release()
+            if is_owned(self.lock):
+                self.lock.acquire()
+                # Nobody else can take the lock, and so nothing would arrive.
+                raise AMQPError(135, "a signal handler has interrupted a call of this connection, and must not wait")
             gate.acquire(timeout=left)
             self.lock.acquire()
         except BaseException as error:

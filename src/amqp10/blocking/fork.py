@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Protocol
+from typing import Any, Protocol
 from weakref import WeakSet
 
 from amqp10.errors import AMQPError
 
-__all__ = ["ParentsLock", "locked_in_children"]
+__all__ = ["ParentsLock", "is_owned", "locked_in_children"]
 
 
 class ParentsLock:
@@ -21,11 +21,19 @@ class ParentsLock:
     def release(self) -> None:
         return
 
+    def _is_owned(self) -> bool:
+        return False
+
     def __enter__(self) -> bool:
         return self.acquire()
 
     def __exit__(self, *args: object) -> None:
         return
+
+
+def is_owned(lock: Any) -> bool:
+    """Whether this thread has a lock: what ``threading.Condition`` asks of one."""
+    return bool(lock._is_owned())
 
 
 class _Locked(Protocol):
