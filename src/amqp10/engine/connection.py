@@ -18,7 +18,7 @@ from amqp10.conditions import ErrorCondition
 from amqp10.engine.channels import Channels
 from amqp10.engine.discarding import Discarding
 from amqp10.engine.events import ConnectionClosed, ConnectionFailed, ConnectionOpened
-from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault, bad_frame, bad_open, unreadable
+from amqp10.engine.faults import ConnectionFault, LinkFault, SessionFault, bad_frame, bad_open, dropped, unreadable
 from amqp10.engine.handshake import Handshake
 from amqp10.engine.idle import IdleTimer
 from amqp10.engine.incoming import fail_session, receive_disposition, receive_frame, receive_transfer
@@ -39,7 +39,7 @@ from amqp10.engine.states import (
     Trigger,
 )
 from amqp10.engine.wire_errors import remote_error, wire_error
-from amqp10.errors import AMQPError, AMQPTimeoutError, ConnectionDroppedError, ProtocolError
+from amqp10.errors import AMQPError, AMQPTimeoutError, ProtocolError
 from amqp10.wire.frames import decode_frame_body
 from amqp10.wire.performatives import MIN_MAX_FRAME_SIZE, Begin, Close, Disposition, Flow, Open, Transfer
 
@@ -582,17 +582,12 @@ class Connection:
             return []
         if orderly:
             return [ConnectionClosed(None, False, undelivered)]
-        if self._handshake is not None and (fault := self._handshake.on_eof(self._input.rest())) is not None:
+        handshake = self._handshake
+        if handshake is not None and (fault := handshake.on_eof(self._input.rest())) is not None:
             return [ConnectionFailed(fault)]
-        return [ConnectionFailed(ConnectionDroppedError(f"the peer dropped the connection{self._when()}"), undelivered)]
-
-    def _when(self) -> str:
-        """How far the connection had come when it ended, for a message."""
-        if self.remote_open is not None:
-            return ""
-        if self._handshake is not None and self._handshake.in_sasl:
-            return " during the SASL exchange"
-        return f"{' after a login that it had accepted,' if self.authenticated else ''} before the connection was open"
+        in_sasl = handshake is not None and handshake.in_sasl
+        error = dropped(opened=self.remote_open is not None, in_sasl=in_sasl, authenticated=self.authenticated)
+        return [ConnectionFailed(error, undelivered)]
 
     def __repr__(self) -> str:
         return f"<Connection {self.role.name} {self.state.name} sessions={len(self.sessions)}>"

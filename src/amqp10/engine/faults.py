@@ -12,7 +12,16 @@ from amqp10.conditions import ErrorCondition
 from amqp10.errors import AMQPError, ConnectionDroppedError, LimitError, MalformedFrameError, ProtocolError
 from amqp10.wire.performatives import MIN_MAX_FRAME_SIZE, Open
 
-__all__ = ["ConnectionFault", "LinkFault", "SessionFault", "bad_frame", "bad_open", "torn_frame", "unreadable"]
+__all__ = [
+    "ConnectionFault",
+    "LinkFault",
+    "SessionFault",
+    "bad_frame",
+    "bad_open",
+    "dropped",
+    "torn_frame",
+    "unreadable",
+]
 
 
 class ConnectionFault(Exception):  # noqa: N818 - never leaves the engine
@@ -94,3 +103,13 @@ def unreadable(error: Exception) -> AMQPError:
     if isinstance(error, LimitError):
         error.condition = ErrorCondition.RESOURCE_LIMIT_EXCEEDED.value
     return error
+
+
+def dropped(*, opened: bool, in_sasl: bool, authenticated: bool) -> ConnectionDroppedError:
+    """The byte stream has ended: the error says how far the connection had come."""
+    when = ""
+    if in_sasl:
+        when = " during the SASL exchange"
+    elif not opened:
+        when = f"{' after a login that it had accepted,' if authenticated else ''} before the connection was open"
+    return ConnectionDroppedError(f"the peer dropped the connection{when}")
