@@ -135,16 +135,17 @@ class Pump:
         engine = self.engine
         missing = engine.missing
         wanted = self._read_size if missing < _LARGE else min(missing, _LARGEST)
-        data = engine.feed(self.transport.recv(wanted), self.clock())
+        now = self.clock()
+        # In one step, so that no exception of a signal handler comes between and loses what was read.
+        data = engine.feed(self.transport.recv(wanted), now)
         if data is None:
             if self.transport.progress != self._progress:
-                self._progressed(self.clock())
+                self._progressed(now)
             if engine.unread:
                 # A signal handler has raised before it was looked at.
                 engine.process(self.events)
             self.sink()
             return False
-        now = self.clock()
         self._progress = self.transport.progress
         self.moved += 1
         size = len(data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from collections import deque
 from typing import TYPE_CHECKING
 
 from amqp10.conditions import ErrorCondition
@@ -22,6 +22,9 @@ __all__ = ["Channels"]
 
 _WINDOW = 2048
 """The windows of a session that the peer begins, unless it is accepted with others."""
+_RESTING = 4
+"""So many channels rest before one is used again. RabbitMQ forgets a session some time after it has ended it, and until
+then takes a begin on its channel for one more frame of the old session: nobody answers it."""
 
 
 class Channels:
@@ -56,7 +59,8 @@ class Channels:
         self.partials: dict[IncomingDelivery, None] = {}
         self.outgoing: dict[int, Session] = {}
         self.incoming: dict[int, Session] = {}
-        self._free: list[int] = []
+        self._free: deque[int] = deque()
+        """Channels that are free again, the one that has been for longest first."""
         self._next = 0
         self._initial_delivery_count = initial_delivery_count
         self._next_delivery_id = initial_outgoing_id
@@ -71,7 +75,7 @@ class Channels:
         return highest
 
     def new_session(self, incoming_window: int, outgoing_window: int, handle_max: int) -> Session:
-        """A session on the lowest free channel.
+        """A session on a new channel, or on one that has been free for a while.
 
         Raises:
             LimitError: none is left.
@@ -89,9 +93,9 @@ class Channels:
         return session
 
     def _take(self) -> int:
-        if self._free:
-            return heappop(self._free)
         channel = self._next
+        if len(self._free) > _RESTING or (self._free and channel > self.highest):
+            return self._free.popleft()
         if channel > self.highest:
             raise LimitError(f"the connection carries {self.highest + 1} sessions already, which is its limit")
         self._next = channel + 1
@@ -126,7 +130,7 @@ class Channels:
         if self.outgoing.get(session.channel) is session:
             del self.outgoing[session.channel]
             self._next_delivery_id = serial_max(self._next_delivery_id, session.window.next_delivery_id)
-            heappush(self._free, session.channel)
+            self._free.append(session.channel)
         remote = session.remote_channel
         if remote is not None and self.incoming.get(remote) is session:
             del self.incoming[remote]
