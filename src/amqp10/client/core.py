@@ -46,7 +46,6 @@ from amqp10.errors import (
     AMQPError,
     ClosedError,
     ConnectionLostError,
-    ProtocolError,
     RemoteError,
 )
 from amqp10.wire.messaging import ACCEPTED
@@ -348,13 +347,8 @@ class ClientCore:
             receiver = event.delivery.link.context
             if receiver is not None and receiver.link is event.delivery.link:
                 receiver.aborted()
-        elif isinstance(event, LinkRequested):
-            # A client has the links and sessions that it asks for, and no others.
-            event.link.refuse(ProtocolError("this client accepts no links", condition=ErrorCondition.NOT_IMPLEMENTED))
-        elif isinstance(event, SessionRequested):
-            event.session.end(
-                ProtocolError("this client accepts no sessions", condition=ErrorCondition.NOT_IMPLEMENTED)
-            )
+        elif isinstance(event, (LinkRequested, SessionRequested)):
+            event.decline()
         elif isinstance(event, DeliveriesSettled):
             for delivery in event.deliveries:
                 if delivery.link.context is not None:

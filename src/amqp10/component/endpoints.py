@@ -293,13 +293,8 @@ class Endpoints:
             receiver: ReceiverRecord | None = event.delivery.link.context
             if receiver is not None:
                 receiver.replace_aborted()
-        elif isinstance(event, LinkRequested):
-            # A client only has the links that it asks for.
-            event.link.refuse(ProtocolError("this client accepts no links", condition=ErrorCondition.NOT_IMPLEMENTED))
-        elif isinstance(event, SessionRequested):
-            event.session.end(
-                ProtocolError("this client accepts no sessions", condition=ErrorCondition.NOT_IMPLEMENTED)
-            )
+        elif isinstance(event, (LinkRequested, SessionRequested)):
+            event.decline()
         elif isinstance(event, SessionBegun):
             session: SessionRecord | None = event.session.context
             if session is not None:

@@ -10,7 +10,9 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from amqp10.conditions import ErrorCondition
 from amqp10.engine.receiver import IncomingDelivery
+from amqp10.errors import ProtocolError
 
 if TYPE_CHECKING:
     from amqp10.engine.link import LinkEndpoint
@@ -74,6 +76,10 @@ class SessionRequested(NamedTuple):
 
     session: Session
 
+    def decline(self) -> None:
+        """Refuse it, as a client does that has the sessions that it asks for and no others."""
+        self.session.end(ProtocolError("this client accepts no sessions", condition=ErrorCondition.NOT_IMPLEMENTED))
+
 
 class SessionEnded(NamedTuple):
     """A session is over, with everything on it."""
@@ -100,6 +106,10 @@ class LinkRequested(NamedTuple):
     attach: Attach
     unsettled: Mapping[bytes, DeliveryState | None] | None = None
     """As in :class:`LinkAttached`."""
+
+    def decline(self) -> None:
+        """Refuse it, as a client does that has the links that it asks for and no others."""
+        self.link.refuse(ProtocolError("this client accepts no links", condition=ErrorCondition.NOT_IMPLEMENTED))
 
 
 class LinkDetached(NamedTuple):
