@@ -65,7 +65,7 @@ class Configuration:
         spec, index, value = parse(text)
         if value is None:
             return self._read(spec, index)
-        check_change(spec, connected=self._loop.pump is not None or self._loop.connecting)
+        check_change(spec, connected=self._loop.in_use)
         if spec.store == "settings":
             self._change(spec, value)
         elif spec.store == "property":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from amqp10.component.endpoints import Endpoints, product_of
 from amqp10.component.enums import AuthScheme
-from amqp10.component.events import AMQPConnectedEventParams, AMQPErrorEventParams
+from amqp10.component.events import AMQPConnectedEventParams
 from amqp10.component.inbox import Inbox
 from amqp10.component.life import Change, Life
 from amqp10.component.log import Log
@@ -270,9 +270,8 @@ class Connecting:
         error = self._outgoing.account(closed_here("the connection"))
         if not error.undelivered:
             return
-        self._log(1, "Info", f"error: {error}")
         self._outgoing.left_over = error
-        self._loop.events.post("on_error", AMQPErrorEventParams(error.code, error.message))
+        self._reports.post(error)
         self._loop.dispatch()
 
     def _read_what_is_here(self, pump: Pump) -> None:

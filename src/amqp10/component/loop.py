@@ -149,9 +149,14 @@ class Loop:
         """Whether bytes wait because the socket takes no more now."""
         return self.pump is not None and self.pump.blocked
 
+    @property
+    def in_use(self) -> bool:
+        """Whether there is a connection, or one is on its way: what says how to connect is locked."""
+        return self.pump is not None or self.connecting
+
     def check_unlocked(self, name: str, code: int) -> None:
         """Raise the error of a property that cannot be changed while connected."""
-        if self.pump is not None or self.connecting:
+        if self.in_use:
             raise AMQPError(code, f"{name} cannot be changed while connected")
 
     def get_waiter(self) -> Waiter:
@@ -174,7 +179,7 @@ class Loop:
         self._records.clear()
         self.advance(Change.CONNECT)
 
-    def start(self, engine: Connection, transport: Transport, sink: Callable[[], None]) -> Pump:
+    def start(self, engine: Connection, transport: Transport, sink: Callable[[], None]) -> None:
         """Speak the protocol over a transport."""
         pump = self.pump = Pump(engine, transport, self.get_waiter(), self.clock, self.reported, sink)
         self.advance(Change.REACHED)
@@ -182,7 +187,6 @@ class Loop:
         engine.start(self.clock())
         # What came before may have taken long: without an absolute time-out, the last step of it counts as movement.
         pump.moved_at = self.clock()
-        return pump
 
     def status(self, stage: str, error: AMQPError | None = None) -> None:
         """Tell that the connection has passed a stage."""
