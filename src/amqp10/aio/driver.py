@@ -142,18 +142,17 @@ class AioDriver:
     def before_wait(self) -> None:
         """Somebody is about to wait. When nobody else does, what it waits for had better go out now than at the end
         of the turn; many share one write."""
+        held, self._held = self._held, False
         if not self._flushing:
-            self._held = False
             return
-        alone = not self._live_deadlines() and self.transport is not None
-        if self._held:
-            self._held = False
-            if alone:
-                self._flush()
-            else:
+        transport = None if self._live_deadlines() else self.transport
+        if transport is None:
+            if held:
                 self.loop.call_soon(self._flush)
-        elif alone and self.transport is not None:
-            self.transport.flush()
+        elif held:
+            self._flush()
+        else:
+            transport.flush()
 
     async def open(self, where: Address, deadline: float | None) -> AioTransport:
         transport = AioTransport(self)

@@ -304,16 +304,13 @@ class SenderCore(LinkCore[SenderLink]):
         self.unsettled_bytes -= carrier.size
 
     def updated(self, carrier: OutgoingDelivery, state: Any, settled: bool) -> None:
-        """The receiver reported a state for a delivery."""
+        """The receiver reported a state for a delivery. For the usual one see :meth:`accepted`."""
         delivery: Delivery = carrier.context
-        if state is ACCEPTED and settled:
-            outcome: Any = state
-        else:
-            outcome = outcome_of(state, settled)
-            if outcome is None:
-                return
-            if not settled:
-                carrier.settle(state)
+        outcome = outcome_of(state, settled)
+        if outcome is None:
+            return
+        if not settled:
+            carrier.settle(state)
         self.unsettled -= 1
         self.unsettled_bytes -= carrier.size
         if delivery.outcome is not None or delivery.error is not None:
