@@ -106,6 +106,19 @@ def is_free(lock: StrangeLock) -> bool:
     return got[0]
 
 
+def check_nothing_waits(connection: Any) -> None:
+    """What :func:`prepared` made looks as before, and the connection works."""
+    links: list[Any] = connection._core.sessions.links
+    for link in links:
+        if hasattr(link, "again"):
+            link.unsettled = link.open = 0
+            assert len(link.turns) == link.turns.granted == len(link._idle) == 0
+        else:
+            assert len(link.turns) == link.turns.granted == 0
+    assert isinstance(connection.send("still", "works"), amqp10.Accepted)
+    assert connection.state is ConnectionState.OPEN
+
+
 def prepared(connection: Any, name: str) -> Callable[[], Any]:
     """A call that has to wait, with everything that it needs made before."""
     if name in ("send", "submit", "send_many"):
@@ -164,15 +177,7 @@ def test_an_interruption_at_any_moment_of_a_wait_ends_the_call_and_nothing_else(
             with pytest.raises(KeyboardInterrupt):
                 call()
         assert is_free(lock)
-        links: list[Any] = connection._core.sessions.links
-        for link in links:
-            if hasattr(link, "again"):
-                link.unsettled = link.open = 0
-                assert len(link.turns) == link.turns.granted == len(link._idle) == 0
-            else:
-                assert len(link.turns) == link.turns.granted == 0
-        assert isinstance(connection.send("still", "works"), amqp10.Accepted)
-        assert connection.state is ConnectionState.OPEN
+        check_nothing_waits(connection)
     assert broker.queue_length("blocked") == 0
     assert ConnectionState.LOST not in {change.state for change in changes}
 
