@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from _thread import get_ident
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from amqp10.errors import AMQPError
@@ -66,3 +67,13 @@ class Calls:
         if depth <= 0:
             self.depth = 0
             self._owner.clear()
+
+    @contextmanager
+    def in_handler(self) -> Iterator[None]:
+        """What arises within waits to fire, as while a handler of this call runs."""
+        outer = self.handling
+        try:
+            self.handling = self.depth or 1
+            yield
+        finally:
+            self.handling = outer

@@ -238,20 +238,18 @@ class Connecting:
             delivery for session in engine.sessions.values() for delivery in session.undelivered() if delivery.settled
         ]
         # What arises meanwhile fires at the end: an error of a handler is the program's, none of the connection's.
-        calls = loop.calls
-        outer, calls.handling = calls.handling, calls.depth or 1
         try:
             try:
-                _close_in_order(engine)
-                loop.advance(Change.CLOSE)
-                loop.answer(
-                    lambda: loop.life is not Life.CLOSING,
-                    "waiting for the server to close the connection",
-                    absolute=True,
-                )
+                with loop.calls.in_handler():
+                    _close_in_order(engine)
+                    loop.advance(Change.CLOSE)
+                    loop.answer(
+                        lambda: loop.life is not Life.CLOSING,
+                        "waiting for the server to close the connection",
+                        absolute=True,
+                    )
             finally:
                 # Whatever happens on the way, also in a handler: there is no connection afterwards.
-                calls.handling = outer
                 loop.failure = None
                 loop.tear_down(None)
         except InterruptedCallError:
@@ -262,7 +260,7 @@ class Connecting:
             self._log(1, "Info", f"the connection did not close in order: {error}")
         loop.dispatch()
         self._tell_left_over()
-        if not calls.handling:
+        if not loop.calls.handling:
             self._reports.raise_unheard()
 
     def _tell_left_over(self) -> None:

@@ -312,13 +312,10 @@ class Inbox:
 
     def _deliver_fetched(self, delivery: IncomingDelivery) -> None:
         """Hand over the result of a fetch. The one event that fires inside a handler: it is what the call is for."""
-        calls = self._loop.calls
-        nested = calls.handling
         try:
-            calls.handling = calls.depth or 1
-            error = self._deliver(delivery)
+            with self._loop.calls.in_handler():
+                error = self._deliver(delivery)
         finally:
-            calls.handling = nested
             if delivery in self._fetched:
                 self._fetched.remove(delivery)
         self._loop.flushed()

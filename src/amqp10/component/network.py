@@ -301,12 +301,7 @@ class Network:
         params = AMQPSSLServerAuthenticationEventParams(
             certificate.encoded, certificate.subject, certificate.issuer, certificate.status, certificate.accept
         )
-        calls = self._loop.calls
-        nested = calls.handling
-        calls.handling = calls.depth or 1
-        try:
+        with self._loop.calls.in_handler():
             hook(params)
-        finally:
-            calls.handling = nested
         self._loop.raise_failure()  # the handler may have called disconnect()
         return params.accept
