@@ -130,7 +130,12 @@ def test_each_outcome_does_what_it_says(amqp: AMQP, broker: JavaBroker) -> None:
     amqp.on_message_outcome = lambda event: reported.append(event.direction)
     amqp.create_receiver_link("s", "in", address)
     # What was released or failed comes again; what was accepted or rejected does not.
-    work(amqp, lambda: seen.count("released") == 2 and seen.count("modified") == 2, "the second deliveries")
+    # A broker may send them again before it sends the last one for the first time.
+    work(
+        amqp,
+        lambda: seen.count("released") == 2 and seen.count("modified") == 2 and "rejected" in seen,
+        "the second deliveries",
+    )
     assert seen.count("accepted") == 1
     if broker.dead_letters:
         assert seen.count("rejected") == 1
